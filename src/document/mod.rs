@@ -1,0 +1,3 @@
+//! BSON values as PostgreSQL sees them.
+
+pub mod raw;

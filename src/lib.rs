@@ -1,0 +1,14 @@
+//! docferry moves document databases to PostgreSQL through checksummed Parquet files, and proves
+//! that nothing was lost.
+//!
+//! Each module is a room with one concern. Arrows point one way: `commands` call the stages
+//! (`export`, `transform`, `load`, `verify`), and stages use `pipeline`, `source`, `staging`,
+//! `document`, `pgcopy` and `postgres`. Stages never import one another.
+
+pub mod document;
+pub mod failure;
+pub mod pgcopy;
+pub mod pipeline;
+pub mod postgres;
+pub mod progress;
+pub mod staging;

@@ -1,0 +1,326 @@
+//! The mapping as the stages see it: resolved, checked, without TOML.
+//!
+//! Every name in here is valid: references name tables that exist, enum types are declared, each
+//! table has at most one key. `parse` and `check` see to it.
+
+use std::fmt;
+
+use crate::pgcopy::PgType;
+
+/// A whole pipeline file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// Name: the folder of its runs in the staging directory.
+    pub name: String,
+    /// Target schema.
+    pub schema: String,
+    /// Enum types, in the order of the file.
+    pub enums: Vec<EnumType>,
+    /// Tables, in the order of the file.
+    pub tables: Vec<Table>,
+    /// Junction tables, in the order of the file.
+    pub junctions: Vec<Junction>,
+    /// SQL files run before the first row is loaded, relative to the project's root.
+    pub before_load: Vec<String>,
+    /// SQL files run after the last constraint is made.
+    pub after_load: Vec<String>,
+    /// Collections of the source that are left out on purpose.
+    pub ignore: Vec<String>,
+}
+
+/// An enum type of the target schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnumType {
+    /// Type name.
+    pub name: String,
+    /// Labels, in order.
+    pub labels: Vec<String>,
+}
+
+/// One target table filled from one collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Table name.
+    pub name: String,
+    /// Source collection.
+    pub source: String,
+    /// The collection, or the `each` path, may be absent.
+    pub optional: bool,
+    /// For a row per array element: the path of the array of subdocuments, relative to the
+    /// document of `source`; nested arrays are further segments.
+    pub each: Option<FieldPath>,
+    /// Only documents whose fields equal these values belong here.
+    pub filter: Vec<(FieldPath, Literal)>,
+    /// What happens to documents that no table of the collection takes.
+    pub otherwise: Otherwise,
+    /// What happens to a field that no column takes.
+    pub unmapped: Unmapped,
+    /// Fields left out on purpose.
+    pub ignore: Vec<FieldPath>,
+    /// Columns, in the order of the file.
+    pub columns: Vec<Column>,
+    /// Secondary indexes.
+    pub indexes: Vec<Index>,
+    /// Full-text columns.
+    pub search: Vec<Search>,
+    /// Unique keys of one or more columns, a column's own `unique` included.
+    pub unique: Vec<Vec<String>>,
+    /// Check constraints.
+    pub checks: Vec<Check>,
+}
+
+/// A path into a document: field names, outermost first. An array element's fields are reached
+/// through the array's name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldPath(pub Vec<String>);
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("."))
+    }
+}
+
+/// Where a column's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A field. With several paths the first that holds a value is taken; for a reference, the
+    /// first whose target row exists.
+    Paths(Vec<FieldPath>),
+    /// All fields that no other column takes, as one JSON object (`from = "*"`).
+    Rest,
+    /// The key of the document that holds the array element (`parent = true`).
+    Parent,
+    /// The element's position in its array, from 0 (`ordinal = true`).
+    Ordinal,
+}
+
+/// How a key column's value is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// From the value itself: a UUID from an ObjectId or any other `_id`, or text and numbers as
+    /// they are.
+    Value,
+    /// Numbered from 1 in `_id` order.
+    Serial,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Column name.
+    pub name: String,
+    /// Where the value comes from.
+    pub origin: Origin,
+    /// PostgreSQL type.
+    pub pg_type: PgType,
+    /// Set when the column is part of the primary key.
+    pub key: Option<Key>,
+    /// NULL, null and missing are refused.
+    pub required: bool,
+    /// The field may occur in no document at all although the column is required.
+    pub optional: bool,
+    /// Default for rows inserted later. Never fills a migrated row.
+    pub default: Option<DefaultValue>,
+    /// The table, and column, whose rows this column points to.
+    pub references: Option<Reference>,
+    /// What happens when the target row does not exist.
+    pub dangling: Dangling,
+    /// Source value to stored value, applied before any other rule.
+    pub values: Vec<(String, String)>,
+    /// Regular expression the text must match.
+    pub pattern: Option<String>,
+    /// Least number, length excluded.
+    pub min: Option<f64>,
+    /// Greatest number.
+    pub max: Option<f64>,
+    /// Greatest number of characters (text) or elements (array).
+    pub length: Option<u32>,
+    /// Text must have the form of an e-mail address.
+    pub email: bool,
+    /// What happens when a rule is broken.
+    pub on_fail: OnFail,
+    /// What happens to U+0000, which PostgreSQL cannot store.
+    pub nul: Nul,
+    /// Accept 0/1 and "true"/"false" as booleans and numbers inside strings.
+    pub coerce: bool,
+    /// `strftime`-like format of dates inside strings; ISO 8601 when absent.
+    pub format: Option<String>,
+    /// Byte order of legacy UUIDs (binary subtype 3); without it they are refused as `uuid`.
+    pub uuid_order: Option<UuidOrder>,
+}
+
+/// The default of a column, for rows inserted later.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DefaultValue {
+    /// The time of insertion (`default = "now"` on a date or time).
+    Now,
+    /// A random UUID (`default = "uuid"` on a uuid).
+    Uuid,
+    /// A fixed value.
+    Literal(Literal),
+}
+
+/// A value written in the pipeline file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    /// Text.
+    String(String),
+    /// Whole number.
+    Integer(i64),
+    /// Number with a fraction.
+    Float(f64),
+    /// Boolean.
+    Boolean(bool),
+}
+
+/// The target of a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Target table.
+    pub table: String,
+    /// Target column: its key unless another unique column is named.
+    pub column: String,
+    /// What happens to the row when its target is deleted later.
+    pub on_delete: Option<OnDelete>,
+}
+
+/// Referential action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDelete {
+    /// Delete the row as well.
+    Cascade,
+    /// Clear the column.
+    SetNull,
+    /// Refuse the deletion.
+    Restrict,
+}
+
+/// What happens to a reference whose target does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dangling {
+    /// NULL is stored and the value is listed; a reject where NULL is not allowed.
+    Null,
+    /// The document is a reject.
+    Reject,
+    /// The value is kept; there is no foreign key.
+    Keep,
+}
+
+/// What happens to a field that no column takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unmapped {
+    /// The document is a reject.
+    Reject,
+    /// The field is dropped and counted.
+    Drop,
+    /// It goes to this jsonb column, whose origin is `Rest`.
+    Column(String),
+}
+
+/// What happens to a document that no table's filter takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It is a reject.
+    Reject,
+    /// It is dropped and counted.
+    Drop,
+}
+
+/// What happens when a value breaks a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFail {
+    /// The document is a reject.
+    Reject,
+    /// NULL is stored and the value is listed.
+    Null,
+    /// The value is stored and listed. Only for rules the column's type does not impose.
+    Report,
+}
+
+/// What happens to U+0000 in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nul {
+    /// The document is a reject.
+    Reject,
+    /// The character is taken out and counted.
+    Strip,
+}
+
+/// Byte order of a legacy UUID (BSON binary subtype 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UuidOrder {
+    /// The bytes as they are: Python's driver, and the standard order.
+    Standard,
+    /// .NET: the first three fields are little-endian.
+    CSharp,
+    /// Java: each half is reversed.
+    Java,
+}
+
+/// A secondary index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Index name; made from table and columns when absent.
+    pub name: Option<String>,
+    /// Column names.
+    pub columns: Vec<String>,
+    /// Refuses repeated values.
+    pub unique: bool,
+    /// Access method.
+    pub method: String,
+    /// Predicate of a partial index, as SQL.
+    pub predicate: Option<String>,
+}
+
+/// A full-text column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// Name of the generated column; `search` when absent.
+    pub column: String,
+    /// Columns it is made of.
+    pub columns: Vec<String>,
+    /// Text search configuration.
+    pub language: String,
+}
+
+/// A check constraint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Constraint name.
+    pub name: String,
+    /// SQL condition.
+    pub expression: String,
+}
+
+/// A many-to-many table made out of arrays of ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Junction {
+    /// Table name.
+    pub name: String,
+    /// The two columns and the tables they point to.
+    pub columns: [JunctionColumn; 2],
+    /// The arrays it is filled from.
+    pub from: Vec<JunctionSource>,
+}
+
+/// One side of a junction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JunctionColumn {
+    /// Column name.
+    pub name: String,
+    /// Target table.
+    pub table: String,
+}
+
+/// An array of ids that fills a junction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JunctionSource {
+    /// Index into `Junction::columns` of the side whose documents hold the array.
+    pub side: usize,
+    /// Table whose source documents hold the array.
+    pub table: String,
+    /// Path of the array.
+    pub path: FieldPath,
+    /// The array may occur in no document.
+    pub optional: bool,
+}

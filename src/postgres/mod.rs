@@ -1,0 +1,1 @@
+//! Connections to PostgreSQL, its catalogue, and the SQL that makes tables.

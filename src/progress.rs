@@ -1,0 +1,58 @@
+//! How a stage tells what it is doing. Stages speak through this trait only; what a person sees
+//! of it is decided in `report`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The four stages of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Source to exported parts.
+    Export,
+    /// Exported parts to typed parts.
+    Transform,
+    /// Typed parts to PostgreSQL.
+    Load,
+    /// Proof that staged files and PostgreSQL agree.
+    Verify,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Export => "export",
+            Self::Transform => "transform",
+            Self::Load => "load",
+            Self::Verify => "verify",
+        })
+    }
+}
+
+/// Receives the events of a running stage. Called from many threads at once.
+pub trait Progress: Send + Sync {
+    /// Work on `item` (a collection or table) begins. `total` is its number of records, where it
+    /// is known; an estimate is good enough.
+    fn start(&self, stage: Stage, item: &str, total: Option<u64>);
+
+    /// `records` more records of `item`, `bytes` in size, are done.
+    fn advance(&self, stage: Stage, item: &str, records: u64, bytes: u64);
+
+    /// `item` is finished.
+    fn finish(&self, stage: Stage, item: &str);
+
+    /// Something a person should know that is not an error, such as a skipped view.
+    fn note(&self, stage: Stage, message: &str);
+}
+
+/// Says nothing; for tests and for `--quiet`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn start(&self, _: Stage, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: Stage, _: &str, _: u64, _: u64) {}
+    fn finish(&self, _: Stage, _: &str) {}
+    fn note(&self, _: Stage, _: &str) {}
+}

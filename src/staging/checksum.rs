@@ -1,0 +1,93 @@
+//! SHA-256 of files, and the `SHA256SUMS` file that `sha256sum -c` reads.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::StagingError;
+use super::json_file::replace;
+use super::layout::io;
+use super::part::PartFile;
+
+/// Lower-case hexadecimal digits of a digest.
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// SHA-256 of some bytes, in hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    to_hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of a file, in hexadecimal, read in small pieces.
+pub fn sha256_file(path: &Path) -> Result<String, StagingError> {
+    let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(io("open", path))?);
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = reader.read(&mut buffer).map_err(io("read", path))?;
+        if read == 0 {
+            return Ok(to_hex(&digest.finalize()));
+        }
+        digest.update(&buffer[..read]);
+    }
+}
+
+/// Passes bytes on and hashes and counts them on the way.
+pub struct HashingWriter<W> {
+    inner: W,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> HashingWriter<W> {
+    /// Wraps a writer.
+    pub fn new(inner: W) -> Self {
+        Self { inner, digest: Sha256::new(), bytes: 0 }
+    }
+
+    /// The writer, the digest in hexadecimal and the number of bytes.
+    pub fn finish(self) -> (W, String, u64) {
+        (self.inner, to_hex(&self.digest.finalize()), self.bytes)
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.digest.update(&buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Writes `SHA256SUMS` into a stage's directory. Paths in it are relative to that directory, so
+/// that `sha256sum -c SHA256SUMS` works there.
+pub fn write_sums<'a>(
+    directory: &Path,
+    stage: &str,
+    parts: impl Iterator<Item = &'a PartFile>,
+) -> Result<(), StagingError> {
+    let mut text = String::new();
+    for part in parts {
+        let relative = part.path.strip_prefix(&format!("{stage}/")).unwrap_or(&part.path);
+        // A backslash before the digest tells sha256sum that the name is escaped.
+        if relative.contains(['\\', '\n']) {
+            let escaped = relative.replace('\\', "\\\\").replace('\n', "\\n");
+            let _ = writeln!(text, "\\{}  {escaped}", part.sha256);
+        } else {
+            let _ = writeln!(text, "{}  {relative}", part.sha256);
+        }
+    }
+    replace(&directory.join("SHA256SUMS"), text.as_bytes())
+}

@@ -1,0 +1,127 @@
+//! Where files are: `staging/<pipeline>/<run>/…`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::StagingError;
+use crate::progress::Stage;
+
+/// Name of the link to the newest run.
+pub const LATEST: &str = "latest";
+
+/// Characters that a collection or table name cannot keep as a folder name: separators, and those
+/// that some file systems refuse. A leading dot is escaped by hand.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b'/')
+    .add(b'\\')
+    .add(b':')
+    .add(b'*')
+    .add(b'?')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'|')
+    .add(b'%');
+
+/// A collection or table name as the name of a folder. Longer names than file systems allow are
+/// cut and made unique by a digest.
+pub fn folder_name(name: &str) -> String {
+    let escaped = utf8_percent_encode(name, ESCAPED).to_string();
+    let escaped = match escaped.strip_prefix('.') {
+        Some(rest) => format!("%2E{rest}"),
+        None => escaped,
+    };
+    if escaped.len() <= 200 {
+        return escaped;
+    }
+    let digest = super::checksum::sha256_hex(name.as_bytes());
+    let cut = (0..=180).rev().find(|at| escaped.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}~{}", &escaped[..cut], &digest[..16])
+}
+
+/// File name of a part.
+pub fn part_name(index: usize) -> String {
+    format!("part-{index:05}.parquet")
+}
+
+/// The directory of one run.
+#[derive(Clone, Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    pipeline: String,
+    run: String,
+}
+
+impl RunDirectory {
+    /// Makes the directory of a new run and points `latest` to it.
+    pub fn create(staging: &Path, pipeline: &str, run: &str) -> Result<Self, StagingError> {
+        let parent = staging.join(folder_name(pipeline));
+        let path = parent.join(run);
+        fs::create_dir_all(&path).map_err(io("create", &path))?;
+        let link = parent.join(LATEST);
+        let temporary = parent.join(format!(".{LATEST}-{run}"));
+        let _ = fs::remove_file(&temporary);
+        std::os::unix::fs::symlink(run, &temporary).map_err(io("create", &temporary))?;
+        fs::rename(&temporary, &link).map_err(io("replace", &link))?;
+        Ok(Self { path, pipeline: pipeline.to_owned(), run: run.to_owned() })
+    }
+
+    /// Finds a run by its id, or the newest one by `latest`.
+    pub fn open(staging: &Path, pipeline: &str, run: &str) -> Result<Self, StagingError> {
+        let missing = || StagingError::NoSuchRun {
+            staging: staging.to_owned(),
+            pipeline: pipeline.to_owned(),
+            run: run.to_owned(),
+        };
+        if run.contains('/') || run.starts_with('.') {
+            return Err(missing());
+        }
+        let named = staging.join(folder_name(pipeline)).join(run);
+        let path = fs::canonicalize(&named).map_err(|_| missing())?;
+        if !path.join("run.json").is_file() {
+            return Err(missing());
+        }
+        let run = path.file_name().and_then(|name| name.to_str()).ok_or_else(missing)?.to_owned();
+        Ok(Self { path, pipeline: pipeline.to_owned(), run })
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Name of the pipeline.
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// Run id.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// The file that a manifest's relative path names.
+    pub fn resolve(&self, relative: &str) -> PathBuf {
+        self.path.join(relative)
+    }
+
+    /// `export`, `transform`: the directory of a stage's parts.
+    pub fn stage_directory(&self, stage: Stage) -> PathBuf {
+        self.path.join(stage.to_string())
+    }
+
+    /// Path of a part relative to the run.
+    pub fn part_path(stage: Stage, name: &str, index: usize) -> String {
+        format!("{stage}/{}/{}", folder_name(name), part_name(index))
+    }
+}
+
+/// For `map_err`: an operating system error with its file.
+pub(crate) fn io<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> StagingError + 'a {
+    move |source| StagingError::Io { action, path: path.to_owned(), source }
+}

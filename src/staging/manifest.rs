@@ -1,0 +1,269 @@
+//! The manifests: what a stage wrote, with the hash of every file and the counts that must agree.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::checksum::write_sums;
+use super::json_file::{read_json, write_json};
+use super::layout::RunDirectory;
+use super::part::PartFile;
+use super::table::TableDefinition;
+use super::{FORMAT_VERSION, StagingError};
+use crate::progress::Stage;
+
+/// File name of a stage's manifest.
+pub const MANIFEST: &str = "manifest.json";
+
+/// `export/manifest.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportManifest {
+    /// Format version.
+    pub format_version: u32,
+    /// Version of docferry that wrote it.
+    pub tool_version: String,
+    /// Pipeline name.
+    pub pipeline: String,
+    /// Run id.
+    pub run: String,
+    /// Where the documents came from.
+    pub source: SourceDescription,
+    /// Whether all collections were read at one moment.
+    pub snapshot: Snapshot,
+    /// What was exported, sorted by name.
+    pub collections: Vec<CollectionManifest>,
+    /// What was not, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A source, without credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceDescription {
+    /// `mongodb`, `mongodump`, `archive`, …
+    pub kind: String,
+    /// URI without credentials, or path.
+    pub address: String,
+    /// Database name.
+    pub database: String,
+    /// Server version, where a server told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_version: Option<String>,
+}
+
+/// Whether an export is consistent across collections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Snapshot {
+    /// All collections were read at this cluster time.
+    ClusterTime {
+        /// Seconds since the Unix epoch.
+        seconds: u32,
+        /// Counter within the second.
+        increment: u32,
+    },
+    /// There is no common moment.
+    None {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// An exported collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CollectionManifest {
+    /// Collection name.
+    pub name: String,
+    /// `collection` or `timeseries`.
+    pub kind: String,
+    /// Documents staged.
+    pub documents: u64,
+    /// Their BSON bytes.
+    pub document_bytes: u64,
+    /// Records that are not BSON documents; each is a line in `rejects/export.jsonl`.
+    pub rejects: u64,
+    /// Parts, in `_id` order.
+    pub parts: Vec<ExportPart>,
+    /// Options as the source gave them (relaxed Extended JSON).
+    #[serde(default)]
+    pub options: Value,
+    /// Indexes as the source gave them (relaxed Extended JSON).
+    #[serde(default)]
+    pub indexes: Vec<Value>,
+}
+
+/// One exported part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportPart {
+    /// The file.
+    #[serde(flatten)]
+    pub file: PartFile,
+    /// BSON bytes of its documents.
+    pub document_bytes: u64,
+    /// First `_id`, as in the `_id` column.
+    pub first_id: String,
+    /// Last `_id`.
+    pub last_id: String,
+}
+
+/// Something in the source that was not exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// A view's definition (relaxed Extended JSON).
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub options: Value,
+}
+
+/// `transform/manifest.json`. Holds no times, so that equal input gives an equal file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransformManifest {
+    /// Format version.
+    pub format_version: u32,
+    /// Version of docferry that wrote it.
+    pub tool_version: String,
+    /// Pipeline name.
+    pub pipeline: String,
+    /// Target schema.
+    pub schema: String,
+    /// SHA-256 of the pipeline file that was used.
+    pub pipeline_sha256: String,
+    /// SHA-256 of the export manifest that was read.
+    pub export_sha256: String,
+    /// Tables and junction tables, in the order of the pipeline file.
+    pub tables: Vec<TableManifest>,
+    /// Exported collections that the pipeline file leaves out on purpose, with their documents.
+    pub ignored: BTreeMap<String, u64>,
+    /// SQL files to run before the load.
+    #[serde(default)]
+    pub before_load: Vec<String>,
+    /// SQL files to run after the load.
+    #[serde(default)]
+    pub after_load: Vec<String>,
+}
+
+/// A staged table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableManifest {
+    /// Its definition, as every part carries it too.
+    pub definition: TableDefinition,
+    /// Documents (or array elements) read for it: `rows + rejects + dropped`.
+    pub records: u64,
+    /// Rows staged.
+    pub rows: u64,
+    /// Records refused.
+    pub rejects: u64,
+    /// Records left out under a rule of the pipeline file.
+    pub dropped: u64,
+    /// Parts, in order.
+    pub parts: Vec<PartFile>,
+    /// Refused records by rule.
+    pub rejects_by_rule: BTreeMap<String, u64>,
+    /// What was changed or noticed under a rule of the pipeline file, by rule: dangling
+    /// references set to NULL, NULs stripped, dropped fields.
+    pub findings: BTreeMap<String, u64>,
+    /// What each column's field held.
+    pub columns: Vec<ColumnCounts>,
+    /// Counts of a junction table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub junction: Option<JunctionCounts>,
+}
+
+/// What the field of a column held, over all documents that became rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnCounts {
+    /// Column name.
+    pub name: String,
+    /// A value was there.
+    pub present: u64,
+    /// The field was null.
+    pub null: u64,
+    /// There was no such field.
+    pub missing: u64,
+}
+
+/// Where the elements of a junction's arrays went:
+/// `elements = rows + both_sides + repeats + nulls + dangling + refused`, summed over both sides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JunctionCounts {
+    /// Array elements read, per source path.
+    pub elements: BTreeMap<String, u64>,
+    /// Links found on both sides, which are one row.
+    pub both_sides: u64,
+    /// Links that only the first side holds.
+    pub only_first: u64,
+    /// Links that only the second side holds.
+    pub only_second: u64,
+    /// Repeats inside one array.
+    pub repeats: u64,
+    /// Null elements.
+    pub nulls: u64,
+    /// Elements whose target is not among the accepted rows.
+    pub dangling: u64,
+    /// Elements that are no id.
+    pub refused: u64,
+}
+
+impl ExportManifest {
+    /// Path inside a run.
+    pub const PATH: &'static str = "export/manifest.json";
+
+    /// Writes the manifest and its `SHA256SUMS`.
+    pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
+        let files = self.collections.iter().flat_map(|collection| &collection.parts);
+        write_sums(&run.stage_directory(Stage::Export), "export", files.map(|part| &part.file))?;
+        write_json(&run.resolve(Self::PATH), "export manifest", self)
+    }
+
+    /// Reads it; an error that names the stage when it is not there.
+    pub fn read(run: &RunDirectory) -> Result<Self, StagingError> {
+        read_stage(run, Self::PATH, "export", "export manifest")
+    }
+
+    /// A manifest with nothing in it yet.
+    pub fn new(run: &RunDirectory, source: SourceDescription, snapshot: Snapshot) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pipeline: run.pipeline().to_owned(),
+            run: run.run().to_owned(),
+            source,
+            snapshot,
+            collections: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
+}
+
+impl TransformManifest {
+    /// Path inside a run.
+    pub const PATH: &'static str = "transform/manifest.json";
+
+    /// Writes the manifest and its `SHA256SUMS`.
+    pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
+        let files = self.tables.iter().flat_map(|table| &table.parts);
+        write_sums(&run.stage_directory(Stage::Transform), "transform", files)?;
+        write_json(&run.resolve(Self::PATH), "transform manifest", self)
+    }
+
+    /// Reads it; an error that names the stage when it is not there.
+    pub fn read(run: &RunDirectory) -> Result<Self, StagingError> {
+        read_stage(run, Self::PATH, "transform", "transform manifest")
+    }
+}
+
+fn read_stage<T: serde::de::DeserializeOwned>(
+    run: &RunDirectory,
+    path: &str,
+    stage: &'static str,
+    what: &'static str,
+) -> Result<T, StagingError> {
+    let path = run.resolve(path);
+    if !path.exists() {
+        return Err(StagingError::NotFinished { run: run.run().to_owned(), stage });
+    }
+    read_json(&path, what)
+}

@@ -1,0 +1,20 @@
+//! The on-disk format: one file per file kind. Knows nothing of commands or stages.
+//!
+//! The format is specified in `docs/staging-format.md`; whatever is written here is said there.
+
+pub mod checksum;
+mod error;
+mod json_file;
+pub mod layout;
+pub mod lock;
+pub mod manifest;
+pub mod part;
+pub mod rejects;
+pub mod run;
+pub mod schema;
+pub mod table;
+
+pub use error::StagingError;
+
+/// Version of the staging format. A reader refuses every other one.
+pub const FORMAT_VERSION: u32 = 1;

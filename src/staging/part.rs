@@ -1,0 +1,124 @@
+//! Parts: Parquet files that are written once, hashed on the way, and read only after their hash
+//! agreed.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
+
+use super::StagingError;
+use super::checksum::{HashingWriter, sha256_hex};
+use super::json_file::sync_directory;
+use super::layout::{RunDirectory, io};
+
+/// Rows of a batch when a part is read. Bounded by the part itself, which is bounded in bytes.
+pub const READ_BATCH_ROWS: usize = 8192;
+
+/// A part as a manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartFile {
+    /// Path relative to the run's directory.
+    pub path: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+}
+
+/// Writes one part.
+pub struct PartWriter {
+    relative: String,
+    path: PathBuf,
+    temporary: PathBuf,
+    rows: u64,
+    writer: ArrowWriter<HashingWriter<BufWriter<File>>>,
+}
+
+impl PartWriter {
+    /// Begins a part under a temporary name.
+    pub fn create(
+        run: &RunDirectory,
+        relative: &str,
+        schema: SchemaRef,
+        properties: WriterProperties,
+    ) -> Result<Self, StagingError> {
+        let path = run.resolve(relative);
+        let directory = path.parent().unwrap_or(run.path());
+        fs::create_dir_all(directory).map_err(io("create", directory))?;
+        let temporary = path.with_extension("parquet.writing");
+        let file = File::create(&temporary).map_err(io("create", &temporary))?;
+        let output = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
+        let writer = ArrowWriter::try_new(output, schema, Some(properties))
+            .map_err(|source| parquet_error("begin", &path, source))?;
+        Ok(Self { relative: relative.to_owned(), path, temporary, rows: 0, writer })
+    }
+
+    /// Adds rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StagingError> {
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(batch).map_err(|source| parquet_error("write", &self.path, source))
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Writes the footer, makes the file durable and gives it its name.
+    pub fn finish(self) -> Result<PartFile, StagingError> {
+        let Self { relative, path, temporary, rows, writer } = self;
+        let output =
+            writer.into_inner().map_err(|source| parquet_error("finish", &path, source))?;
+        let (buffered, sha256, bytes) = output.finish();
+        let file = buffered.into_inner().map_err(|error| StagingError::Io {
+            action: "write",
+            path: path.clone(),
+            source: error.into_error(),
+        })?;
+        file.sync_all().map_err(io("sync", &path))?;
+        fs::rename(&temporary, &path).map_err(io("rename to", &path))?;
+        sync_directory(path.parent().unwrap_or(&path))?;
+        Ok(PartFile { path: relative, rows, bytes, sha256 })
+    }
+}
+
+/// Reads a part after its size and hash agreed with the manifest.
+///
+/// The file is held in memory, compressed, while it is read: its size is bounded by the writer.
+pub fn open(run: &RunDirectory, part: &PartFile) -> Result<ParquetRecordBatchReader, StagingError> {
+    let path = run.resolve(&part.path);
+    let bytes = read_verified(&path, part)?;
+    ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
+        .and_then(|builder| builder.with_batch_size(READ_BATCH_ROWS).build())
+        .map_err(|source| parquet_error("open", &path, source))
+}
+
+fn read_verified(path: &Path, part: &PartFile) -> Result<Vec<u8>, StagingError> {
+    let bytes = fs::read(path).map_err(io("read", path))?;
+    let differs = |detail: String| StagingError::Checksum { path: path.to_owned(), detail };
+    if bytes.len() as u64 != part.bytes {
+        return Err(differs(format!("{} bytes instead of {}", bytes.len(), part.bytes)));
+    }
+    let sha256 = sha256_hex(&bytes);
+    if sha256 != part.sha256 {
+        return Err(differs(format!("SHA-256 {sha256} instead of {}", part.sha256)));
+    }
+    Ok(bytes)
+}
+
+fn parquet_error(
+    action: &'static str,
+    path: &Path,
+    source: parquet::errors::ParquetError,
+) -> StagingError {
+    StagingError::Parquet { action, path: path.to_owned(), source }
+}

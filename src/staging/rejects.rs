@@ -1,0 +1,122 @@
+//! `rejects/<stage>.jsonl` and `findings/<stage>.jsonl`: one line per refused record, and one per
+//! value that a rule of the pipeline file changed or made notable.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::StagingError;
+use super::json_file::sync_directory;
+use super::layout::{RunDirectory, io};
+use crate::progress::Stage;
+
+/// A refused record, or a finding (which has no document).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reject {
+    /// Source collection.
+    pub collection: String,
+    /// The document's `_id`, as in the `_id` column of its exported part.
+    pub id: String,
+    /// Target table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Target column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Field path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The rule that was broken: `type`, `required`, `unmapped`, `dangling`, `unique`, …
+    pub rule: String,
+    /// The offending value, canonical Extended JSON.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub value: Value,
+    /// What is wrong and what to do, in a sentence.
+    pub detail: String,
+    /// The whole document, canonical Extended JSON. For bytes that are not BSON: base64.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub document: Value,
+}
+
+/// The two kinds of list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// Records that did not become rows.
+    Rejects,
+    /// Values that were changed or noted under a rule.
+    Findings,
+}
+
+impl List {
+    /// Its file, relative to the run.
+    pub fn path(self, stage: Stage) -> String {
+        let folder = match self {
+            Self::Rejects => "rejects",
+            Self::Findings => "findings",
+        };
+        format!("{folder}/{stage}.jsonl")
+    }
+}
+
+/// Writes a list; the file appears under its name when it is finished.
+pub struct RejectWriter {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl RejectWriter {
+    /// Begins a list anew.
+    pub fn create(run: &RunDirectory, list: List, stage: Stage) -> Result<Self, StagingError> {
+        let path = run.resolve(&list.path(stage));
+        let directory = path.parent().unwrap_or(run.path());
+        fs::create_dir_all(directory).map_err(io("create", directory))?;
+        let temporary = path.with_extension("jsonl.writing");
+        let file = File::create(&temporary).map_err(io("create", &temporary))?;
+        Ok(Self { path, temporary, file: BufWriter::new(file) })
+    }
+
+    /// Adds a line.
+    pub fn write(&mut self, reject: &Reject) -> Result<(), StagingError> {
+        serde_json::to_writer(&mut self.file, reject)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(io("write", &self.path))
+    }
+
+    /// Adds lines that are already written as JSON, newline included.
+    pub fn write_lines(&mut self, lines: &[u8]) -> Result<(), StagingError> {
+        self.file.write_all(lines).map_err(io("write", &self.path))
+    }
+
+    /// Makes the list durable and gives it its name.
+    pub fn finish(mut self) -> Result<(), StagingError> {
+        self.file.flush().map_err(io("write", &self.path))?;
+        self.file.get_ref().sync_all().map_err(io("sync", &self.path))?;
+        fs::rename(&self.temporary, &self.path).map_err(io("rename to", &self.path))?;
+        sync_directory(self.path.parent().unwrap_or(&self.path))
+    }
+}
+
+/// Reads a list; empty when there is none.
+pub fn read(run: &RunDirectory, list: List, stage: Stage) -> Result<Vec<Reject>, StagingError> {
+    let path = run.resolve(&list.path(stage));
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let reader = BufReader::new(File::open(&path).map_err(io("open", &path))?);
+    reader
+        .lines()
+        .map(|line| {
+            let line = line.map_err(io("read", &path))?;
+            serde_json::from_str(&line).map_err(|source| StagingError::Json {
+                what: "list of rejects",
+                path: path.clone(),
+                source,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,109 @@
+//! `run.json`: what a run is and how far it came.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::json_file::{read_json, write_json};
+use super::layout::RunDirectory;
+use super::{FORMAT_VERSION, StagingError};
+use crate::progress::Stage;
+
+/// State of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageState {
+    /// Started, not ended.
+    Running,
+    /// Ended well.
+    Done,
+    /// Ended with an error.
+    Failed,
+}
+
+/// When a stage ran and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// State.
+    pub state: StageState,
+    /// Start of the last attempt, UTC, RFC 3339.
+    pub started_at: String,
+    /// Its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+}
+
+/// `run.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Format version.
+    pub format_version: u32,
+    /// Version of docferry that began the run.
+    pub tool_version: String,
+    /// Pipeline name.
+    pub pipeline: String,
+    /// Run id.
+    pub run: String,
+    /// Source, without credentials.
+    pub source: String,
+    /// Stages that were started.
+    pub stages: BTreeMap<Stage, StageRecord>,
+}
+
+/// A run id: the moment it starts, in UTC, as `20261121T081504Z`.
+pub fn run_id(start: Timestamp) -> String {
+    start.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+impl RunRecord {
+    const PATH: &'static str = "run.json";
+
+    /// The record of a new run.
+    pub fn new(run: &RunDirectory, source: &str) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pipeline: run.pipeline().to_owned(),
+            run: run.run().to_owned(),
+            source: source.to_owned(),
+            stages: BTreeMap::new(),
+        }
+    }
+
+    /// Writes it.
+    pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
+        write_json(&run.resolve(Self::PATH), "run record", self)
+    }
+
+    /// Reads it.
+    pub fn read(run: &RunDirectory) -> Result<Self, StagingError> {
+        read_json(&run.resolve(Self::PATH), "run record")
+    }
+
+    /// Records the start of a stage.
+    pub fn start(&mut self, run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
+        let record =
+            StageRecord { state: StageState::Running, started_at: now(), finished_at: None };
+        self.stages.insert(stage, record);
+        self.write(run)
+    }
+
+    /// Records the end of a stage.
+    pub fn end(
+        &mut self,
+        run: &RunDirectory,
+        stage: Stage,
+        state: StageState,
+    ) -> Result<(), StagingError> {
+        if let Some(record) = self.stages.get_mut(&stage) {
+            record.state = state;
+            record.finished_at = Some(now());
+        }
+        self.write(run)
+    }
+}
