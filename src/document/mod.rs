@@ -1,3 +1,9 @@
-//! BSON values as PostgreSQL sees them.
+//! BSON values as PostgreSQL sees them: reading, identity, JSON, decimals, dates.
 
+pub mod datetime;
+pub mod decimal;
+pub mod extended_json;
+pub mod id;
+pub mod jsonb;
+pub mod order;
 pub mod raw;

@@ -87,3 +87,304 @@ pub struct Malformed {
     /// What is wrong.
     pub reason: &'static str,
 }
+
+/// Nesting that [`validate`] accepts; MongoDB itself stops at 180.
+pub const MAX_DEPTH: usize = 1000;
+
+impl<'a> Doc<'a> {
+    /// A document out of its bytes. Looks at the length and the terminator only; everything else
+    /// is checked where it is read.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let length = read_i32(bytes, 0)?;
+        if usize::try_from(length).ok() != Some(bytes.len()) {
+            return Err(Malformed {
+                offset: 0,
+                reason: "the document's length is not that of its bytes",
+            });
+        }
+        if bytes.len() < 5 || bytes.last() != Some(&0) {
+            return Err(Malformed {
+                offset: bytes.len(),
+                reason: "the document has no terminator",
+            });
+        }
+        Ok(Self(bytes))
+    }
+
+    /// All of its bytes.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether it has no fields.
+    pub fn is_empty(self) -> bool {
+        self.0.len() <= 5
+    }
+
+    /// Its fields in order. After an error the iterator ends.
+    pub fn elements(self) -> Elements<'a> {
+        Elements { bytes: self.0, at: 4 }
+    }
+
+    /// The first field of this name.
+    pub fn get(self, name: &str) -> Result<Option<Value<'a>>, Malformed> {
+        for element in self.elements() {
+            let (found, value) = element?;
+            if found == name {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The value at a path of field names through subdocuments.
+    pub fn at(self, path: &[String]) -> Result<Option<Value<'a>>, Malformed> {
+        let Some((first, rest)) = path.split_first() else {
+            return Ok(Some(Value::Document(self)));
+        };
+        match self.get(first)? {
+            Some(Value::Document(inner)) if !rest.is_empty() => inner.at(rest),
+            Some(_) if !rest.is_empty() => Ok(None),
+            other => Ok(other),
+        }
+    }
+}
+
+/// The fields of a document.
+#[derive(Clone, Debug)]
+pub struct Elements<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Result<(&'a str, Value<'a>), Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = self.bytes.len() - 1;
+        if self.at >= end {
+            return None;
+        }
+        let kind = self.bytes[self.at];
+        if kind == 0 {
+            let error =
+                Malformed { offset: self.at, reason: "the document ends before its length says" };
+            self.at = end;
+            return Some(Err(error));
+        }
+        let result = self.read(kind, end);
+        if result.is_err() {
+            self.at = end;
+        }
+        Some(result)
+    }
+}
+
+impl<'a> Elements<'a> {
+    #[inline]
+    fn read(&mut self, kind: u8, end: usize) -> Result<(&'a str, Value<'a>), Malformed> {
+        // The document's own terminator is no part of any element.
+        let bytes = &self.bytes[..end];
+        let (name, mut at) = cstring(bytes, self.at + 1)?;
+        let value = match kind {
+            0x01 => Value::Double(f64::from_le_bytes(take(bytes, &mut at)?)),
+            0x02 => Value::String(string(bytes, &mut at)?),
+            0x03 => Value::Document(document(bytes, &mut at)?),
+            0x04 => Value::Array(document(bytes, &mut at)?),
+            0x05 => binary(bytes, &mut at)?,
+            0x06 => Value::Undefined,
+            0x07 => Value::ObjectId(take(bytes, &mut at)?),
+            0x08 => match take::<1>(bytes, &mut at)? {
+                [0] => Value::Boolean(false),
+                [1] => Value::Boolean(true),
+                _ => {
+                    return Err(Malformed {
+                        offset: at - 1,
+                        reason: "a boolean is neither 0 nor 1",
+                    });
+                }
+            },
+            0x09 => Value::DateTime(i64::from_le_bytes(take(bytes, &mut at)?)),
+            0x0A => Value::Null,
+            0x0B => {
+                let (pattern, after) = cstring(bytes, at)?;
+                let (options, after) = cstring(bytes, after)?;
+                at = after;
+                Value::Regex { pattern, options }
+            }
+            0x0C => {
+                let namespace = string(bytes, &mut at)?;
+                Value::DbPointer { namespace, id: take(bytes, &mut at)? }
+            }
+            0x0D => Value::JavaScript(string(bytes, &mut at)?),
+            0x0E => Value::Symbol(string(bytes, &mut at)?),
+            0x0F => {
+                let start = at;
+                let length = i32::from_le_bytes(take(bytes, &mut at)?);
+                let code = string(bytes, &mut at)?;
+                let scope = document(bytes, &mut at)?;
+                if usize::try_from(length).ok() != Some(at - start) {
+                    return Err(Malformed {
+                        offset: start,
+                        reason: "the length of code with scope is not that of its parts",
+                    });
+                }
+                Value::JavaScriptWithScope { code, scope }
+            }
+            0x10 => Value::Int32(i32::from_le_bytes(take(bytes, &mut at)?)),
+            0x11 => {
+                let increment = u32::from_le_bytes(take(bytes, &mut at)?);
+                Value::Timestamp { time: u32::from_le_bytes(take(bytes, &mut at)?), increment }
+            }
+            0x12 => Value::Int64(i64::from_le_bytes(take(bytes, &mut at)?)),
+            0x13 => Value::Decimal128(take(bytes, &mut at)?),
+            0xFF => Value::MinKey,
+            0x7F => Value::MaxKey,
+            _ => return Err(Malformed { offset: self.at, reason: "there is no such BSON type" }),
+        };
+        self.at = at;
+        Ok((name, value))
+    }
+}
+
+#[inline]
+fn take<const N: usize>(bytes: &[u8], at: &mut usize) -> Result<[u8; N], Malformed> {
+    let chunk = bytes.get(*at..).and_then(|rest| rest.first_chunk::<N>());
+    let chunk = chunk.ok_or(Malformed { offset: *at, reason: "the value is cut off" })?;
+    *at += N;
+    Ok(*chunk)
+}
+
+fn read_i32(bytes: &[u8], at: usize) -> Result<i32, Malformed> {
+    let mut at = at;
+    Ok(i32::from_le_bytes(take(bytes, &mut at)?))
+}
+
+#[inline]
+fn cstring(bytes: &[u8], at: usize) -> Result<(&str, usize), Malformed> {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let length = rest
+        .iter()
+        .position(|byte| *byte == 0)
+        .ok_or(Malformed { offset: at, reason: "a name or pattern has no end" })?;
+    let text = str::from_utf8(&rest[..length])
+        .map_err(|_| Malformed { offset: at, reason: "a name or pattern is not UTF-8" })?;
+    Ok((text, at + length + 1))
+}
+
+#[inline]
+fn string<'a>(bytes: &'a [u8], at: &mut usize) -> Result<&'a str, Malformed> {
+    let start = *at;
+    let length = i32::from_le_bytes(take(bytes, at)?);
+    let content = usize::try_from(length)
+        .ok()
+        .filter(|length| *length >= 1)
+        .and_then(|length| bytes.get(*at..*at + length))
+        .ok_or(Malformed {
+            offset: start,
+            reason: "a string's length does not fit its document",
+        })?;
+    *at += content.len();
+    match content.split_last() {
+        Some((0, text)) => str::from_utf8(text)
+            .map_err(|_| Malformed { offset: start + 4, reason: "a string is not UTF-8" }),
+        _ => Err(Malformed { offset: *at, reason: "a string has no terminator" }),
+    }
+}
+
+#[inline]
+fn document<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Doc<'a>, Malformed> {
+    let start = *at;
+    let length = read_i32(bytes, start)?;
+    let content =
+        usize::try_from(length).ok().and_then(|length| bytes.get(start..start + length)).ok_or(
+            Malformed { offset: start, reason: "a subdocument's length does not fit its document" },
+        )?;
+    *at += content.len();
+    Doc::new(content)
+        .map_err(|error| Malformed { offset: start + error.offset, reason: error.reason })
+}
+
+fn binary<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Value<'a>, Malformed> {
+    let start = *at;
+    let misfit = Malformed { offset: start, reason: "a binary's length does not fit its document" };
+    let length =
+        usize::try_from(i32::from_le_bytes(take(bytes, at)?)).map_err(|_| misfit.clone())?;
+    let [subtype] = take(bytes, at)?;
+    let content = bytes.get(*at..*at + length).ok_or(misfit)?;
+    *at += length;
+    if subtype != 2 {
+        return Ok(Value::Binary { subtype, bytes: content });
+    }
+    // The deprecated subtype 2 repeats its length inside.
+    let inner = content.split_first_chunk::<4>().filter(|(inner, rest)| {
+        usize::try_from(i32::from_le_bytes(**inner)).ok() == Some(rest.len())
+    });
+    match inner {
+        Some((_, rest)) => Ok(Value::Binary { subtype, bytes: rest }),
+        None => Err(Malformed {
+            offset: start,
+            reason: "the inner length of a binary of subtype 2 is not that of its bytes",
+        }),
+    }
+}
+
+/// Reads everything in a document once.
+pub fn validate(bytes: &[u8]) -> Result<(), Malformed> {
+    let base = bytes.as_ptr() as usize;
+    let mut open = vec![Doc::new(bytes)?.elements()];
+    while let Some(elements) = open.last_mut() {
+        let offset = elements.bytes.as_ptr() as usize - base;
+        match elements.next() {
+            None => {
+                open.pop();
+            }
+            Some(Err(error)) => {
+                return Err(Malformed { offset: offset + error.offset, reason: error.reason });
+            }
+            Some(Ok((
+                _,
+                Value::Document(inner)
+                | Value::Array(inner)
+                | Value::JavaScriptWithScope { scope: inner, .. },
+            ))) => {
+                if open.len() >= MAX_DEPTH {
+                    return Err(Malformed { offset, reason: "the document is nested too deeply" });
+                }
+                open.push(inner.elements());
+            }
+            Some(Ok(_)) => {}
+        }
+    }
+    Ok(())
+}
+
+impl Value<'_> {
+    /// The type's alias in MongoDB's query language.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Double(_) => "double",
+            Self::String(_) => "string",
+            Self::Document(_) => "object",
+            Self::Array(_) => "array",
+            Self::Binary { .. } => "binData",
+            Self::Undefined => "undefined",
+            Self::ObjectId(_) => "objectId",
+            Self::Boolean(_) => "bool",
+            Self::DateTime(_) => "date",
+            Self::Null => "null",
+            Self::Regex { .. } => "regex",
+            Self::DbPointer { .. } => "dbPointer",
+            Self::JavaScript(_) => "javascript",
+            Self::Symbol(_) => "symbol",
+            Self::JavaScriptWithScope { .. } => "javascriptWithScope",
+            Self::Int32(_) => "int",
+            Self::Timestamp { .. } => "timestamp",
+            Self::Int64(_) => "long",
+            Self::Decimal128(_) => "decimal",
+            Self::MinKey => "minKey",
+            Self::MaxKey => "maxKey",
+        }
+    }
+}

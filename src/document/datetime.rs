@@ -1,0 +1,130 @@
+//! Dates: BSON's milliseconds, and the texts that hold dates.
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::Offset;
+
+const DAY_MILLIS: i64 = 86_400_000;
+
+/// ISO 8601 in UTC with milliseconds; years outside 0 to 9999 in the extended form, with a sign
+/// and at least six digits.
+pub fn iso8601_millis(millis: i64) -> String {
+    let (year, month, day) = civil(millis.div_euclid(DAY_MILLIS));
+    let time = millis.rem_euclid(DAY_MILLIS);
+    let (hour, minute) = (time / 3_600_000, time / 60_000 % 60);
+    let (second, milli) = (time / 1000 % 60, time % 1000);
+    let year =
+        if (0..=9999).contains(&year) { format!("{year:04}") } else { format!("{year:+07}") };
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+/// Counts in 400-year cycles from 1 March, so that the leap day comes last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Microseconds since 1970 of an ISO 8601 date or date-time. Without an offset it is UTC. Text
+/// finer than a microsecond is refused.
+pub fn parse_timestamp(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (body, offset) = split_offset(text)?;
+    let body = body.trim_end();
+    if fraction_digits(body) > 6 {
+        return None;
+    }
+    let civil = if body.len() <= 10 {
+        body.parse::<Date>().ok()?.to_datetime(jiff::civil::Time::midnight())
+    } else {
+        body.parse::<DateTime>().ok()?
+    };
+    Offset::from_seconds(offset).ok()?.to_timestamp(civil).ok().map(jiff::Timestamp::as_microsecond)
+}
+
+/// Days since 1970 of `YYYY-MM-DD`.
+pub fn parse_date(text: &str) -> Option<i32> {
+    let text = text.trim();
+    if text.len() != 10 {
+        return None;
+    }
+    let date = text.parse::<Date>().ok()?;
+    let epoch = jiff::civil::date(1970, 1, 1);
+    epoch.until(date).ok().map(|span| span.get_days())
+}
+
+/// Microseconds since 1970 of a text in a `strptime` format; UTC unless the format has an offset.
+pub fn parse_with_format(text: &str, format: &str) -> Option<i64> {
+    let broken_down = jiff::fmt::strtime::parse(format, text).ok()?;
+    if let Ok(timestamp) = broken_down.to_timestamp() {
+        return Some(timestamp.as_microsecond());
+    }
+    let civil = broken_down.to_datetime().ok().or_else(|| {
+        broken_down.to_date().ok().map(|date| date.to_datetime(jiff::civil::Time::midnight()))
+    })?;
+    Offset::UTC.to_timestamp(civil).ok().map(jiff::Timestamp::as_microsecond)
+}
+
+/// Takes `Z`, `±hh`, `±hhmm` or `±hh:mm` off a date-time.
+fn split_offset(text: &str) -> Option<(&str, i32)> {
+    if let Some(body) = text.strip_suffix(['Z', 'z']) {
+        return Some((body, 0));
+    }
+    // A sign before this is part of the date.
+    let Some(at) = text.get(11..).and_then(|time| time.rfind(['+', '-'])) else {
+        return Some((text, 0));
+    };
+    let (body, offset) = text.split_at(at + 11);
+    let digits: String = offset[1..].chars().filter(|character| *character != ':').collect();
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (hours, minutes) = match digits.len() {
+        2 => (digits.parse::<i32>().ok()?, 0),
+        4 => (digits[..2].parse().ok()?, digits[2..].parse::<i32>().ok()?),
+        _ => return None,
+    };
+    let seconds = hours * 3600 + minutes * 60;
+    Some((body, if offset.starts_with('-') { -seconds } else { seconds }))
+}
+
+fn fraction_digits(text: &str) -> usize {
+    text.rsplit_once(['.', ',']).map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_print_as_iso_8601() {
+        assert_eq!(iso8601_millis(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso8601_millis(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(iso8601_millis(253_402_300_800_000), "+010000-01-01T00:00:00.000Z");
+        assert_eq!(iso8601_millis(-62_198_755_200_000), "-000001-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn texts_of_one_moment_agree() {
+        for text in [
+            "2024-01-31T12:00:00Z",
+            "2024-01-31 12:00:00",
+            "2024-01-31T12:00:00.000000000Z",
+            "2024-01-31T13:00:00+01:00",
+            "2024-01-31T07:00:00-0500",
+        ] {
+            assert_eq!(parse_timestamp(text), Some(1_706_702_400_000_000), "{text}");
+        }
+        assert_eq!(parse_timestamp("2024-01-31T12:00:00.0000001Z"), None);
+        assert_eq!(parse_timestamp("yesterday"), None);
+        assert_eq!(parse_date("1970-01-02"), Some(1));
+        assert_eq!(parse_with_format("31.01.2024", "%d.%m.%Y"), Some(1_706_659_200_000_000));
+    }
+}

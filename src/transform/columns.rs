@@ -1,0 +1,201 @@
+//! Cells into Arrow columns.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow::buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, SchemaRef, i256};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use super::cell::Cell;
+use crate::pgcopy::PgType;
+use crate::pgcopy::arrow_type::{arrow_type, element_field};
+
+/// Gathers the rows of a batch.
+pub(super) struct BatchBuilder {
+    schema: SchemaRef,
+    columns: Vec<ColumnBuilder>,
+    rows: usize,
+}
+
+enum ColumnBuilder {
+    Boolean(BooleanBuilder),
+    SmallInt(Int16Builder),
+    Integer(Int32Builder),
+    BigInt(Int64Builder),
+    Real(Float32Builder),
+    Double(Float64Builder),
+    Decimal(Decimal128Builder),
+    WideDecimal(Decimal256Builder),
+    Text(StringBuilder),
+    Bytes(BinaryBuilder),
+    Uuid(FixedSizeBinaryBuilder),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    List { element: PgType, values: Box<ColumnBuilder>, ends: Vec<i32>, nulls: NullBufferBuilder, length: i32 },
+}
+
+impl BatchBuilder {
+    pub(super) fn new(schema: SchemaRef, types: impl Iterator<Item = PgType>) -> Self {
+        Self { schema, columns: types.map(|pg_type| ColumnBuilder::new(&pg_type)).collect(), rows: 0 }
+    }
+
+    /// Adds a row; `cells` are in the order of the schema and of its types.
+    pub(super) fn append(&mut self, cells: &[Cell<'_>]) -> Result<(), ArrowError> {
+        for (column, cell) in self.columns.iter_mut().zip(cells) {
+            column.append(cell)?;
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The rows so far, and an empty builder again.
+    pub(super) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.rows = 0;
+        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+    }
+}
+
+impl ColumnBuilder {
+    fn new(pg_type: &PgType) -> Self {
+        let arrow = arrow_type(pg_type);
+        match (pg_type, &arrow) {
+            (PgType::Boolean, _) => Self::Boolean(BooleanBuilder::new()),
+            (PgType::SmallInt, _) => Self::SmallInt(Int16Builder::new()),
+            (PgType::Integer, _) => Self::Integer(Int32Builder::new()),
+            (PgType::BigInt, _) => Self::BigInt(Int64Builder::new()),
+            (PgType::Real, _) => Self::Real(Float32Builder::new()),
+            (PgType::Double, _) => Self::Double(Float64Builder::new()),
+            (PgType::Bytea, _) => Self::Bytes(BinaryBuilder::new()),
+            (PgType::Uuid, _) => Self::Uuid(FixedSizeBinaryBuilder::new(16)),
+            (PgType::Date, _) => Self::Date(Date32Builder::new()),
+            (PgType::Time(_), _) => Self::Time(Time64MicrosecondBuilder::new()),
+            (PgType::Timestamp(_) | PgType::Timestamptz(_), _) => {
+                Self::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(arrow))
+            }
+            (_, DataType::Decimal128(..)) => {
+                Self::Decimal(Decimal128Builder::new().with_data_type(arrow))
+            }
+            (_, DataType::Decimal256(..)) => {
+                Self::WideDecimal(Decimal256Builder::new().with_data_type(arrow))
+            }
+            (PgType::Array(element), _) => Self::List {
+                element: (**element).clone(),
+                values: Box::new(Self::new(element)),
+                ends: Vec::new(),
+                nulls: NullBufferBuilder::new(1024),
+                length: 0,
+            },
+            _ => Self::Text(StringBuilder::new()),
+        }
+    }
+
+    fn append(&mut self, cell: &Cell<'_>) -> Result<(), ArrowError> {
+        let out_of_range =
+            || ArrowError::InvalidArgumentError("a cell does not fit its column".to_owned());
+        match (self, cell) {
+            (Self::Boolean(builder), Cell::Boolean(value)) => builder.append_value(*value),
+            (Self::SmallInt(builder), Cell::Integer(value)) => {
+                builder.append_value(i16::try_from(*value).map_err(|_| out_of_range())?);
+            }
+            (Self::Integer(builder), Cell::Integer(value)) => {
+                builder.append_value(i32::try_from(*value).map_err(|_| out_of_range())?);
+            }
+            (Self::BigInt(builder), Cell::Integer(value)) => builder.append_value(*value),
+            (Self::Real(builder), Cell::Real(value)) => builder.append_value(*value),
+            (Self::Double(builder), Cell::Double(value)) => builder.append_value(*value),
+            (Self::Decimal(builder), Cell::Text(text)) => {
+                builder.append_value(text.replace('.', "").parse().map_err(|_| out_of_range())?);
+            }
+            (Self::WideDecimal(builder), Cell::Text(text)) => {
+                builder.append_value(i256::from_string(&text.replace('.', "")).ok_or_else(out_of_range)?);
+            }
+            (Self::Text(builder), Cell::Text(text)) => builder.append_value(text),
+            (Self::Bytes(builder), Cell::Bytes(bytes)) => builder.append_value(bytes),
+            (Self::Uuid(builder), Cell::Uuid(bytes)) => builder.append_value(bytes)?,
+            (Self::Date(builder), Cell::Date(days)) => builder.append_value(*days),
+            (Self::Time(builder), Cell::Micros(micros)) => builder.append_value(*micros),
+            (Self::Timestamp(builder), Cell::Micros(micros)) => builder.append_value(*micros),
+            (Self::List { values, ends, nulls, length, .. }, Cell::List(cells)) => {
+                for cell in cells {
+                    values.append(cell)?;
+                }
+                *length = i32::try_from(cells.len())
+                    .ok()
+                    .and_then(|added| length.checked_add(added))
+                    .ok_or_else(out_of_range)?;
+                ends.push(*length);
+                nulls.append_non_null();
+            }
+            (builder, Cell::Null) => builder.append_null(),
+            _ => return Err(out_of_range()),
+        }
+        Ok(())
+    }
+
+    fn append_null(&mut self) {
+        match self {
+            Self::Boolean(builder) => builder.append_null(),
+            Self::SmallInt(builder) => builder.append_null(),
+            Self::Integer(builder) => builder.append_null(),
+            Self::BigInt(builder) => builder.append_null(),
+            Self::Real(builder) => builder.append_null(),
+            Self::Double(builder) => builder.append_null(),
+            Self::Decimal(builder) => builder.append_null(),
+            Self::WideDecimal(builder) => builder.append_null(),
+            Self::Text(builder) => builder.append_null(),
+            Self::Bytes(builder) => builder.append_null(),
+            Self::Uuid(builder) => builder.append_null(),
+            Self::Date(builder) => builder.append_null(),
+            Self::Time(builder) => builder.append_null(),
+            Self::Timestamp(builder) => builder.append_null(),
+            Self::List { ends, nulls, length, .. } => {
+                ends.push(*length);
+                nulls.append_null();
+            }
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Boolean(builder) => Arc::new(builder.finish()),
+            Self::SmallInt(builder) => Arc::new(builder.finish()),
+            Self::Integer(builder) => Arc::new(builder.finish()),
+            Self::BigInt(builder) => Arc::new(builder.finish()),
+            Self::Real(builder) => Arc::new(builder.finish()),
+            Self::Double(builder) => Arc::new(builder.finish()),
+            Self::Decimal(builder) => Arc::new(builder.finish()),
+            Self::WideDecimal(builder) => Arc::new(builder.finish()),
+            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::Bytes(builder) => Arc::new(builder.finish()),
+            Self::Uuid(builder) => Arc::new(builder.finish()),
+            Self::Date(builder) => Arc::new(builder.finish()),
+            Self::Time(builder) => Arc::new(builder.finish()),
+            Self::Timestamp(builder) => Arc::new(builder.finish()),
+            Self::List { element, values, ends, nulls, length } => {
+                let mut offsets = Vec::with_capacity(ends.len() + 1);
+                offsets.push(0);
+                offsets.append(ends);
+                *length = 0;
+                Arc::new(ListArray::new(
+                    element_field(element),
+                    OffsetBuffer::new(ScalarBuffer::from(offsets)),
+                    values.finish(),
+                    nulls.finish(),
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! BSON values to column values: exact, or refused with the rule that was broken.
+
+use std::borrow::Cow;
+
+use super::cell::Cell;
+use super::plan::ColumnPlan;
+use crate::document::datetime;
+use crate::document::decimal::{Decimal, decimal128_parts, numeric_text};
+use crate::document::extended_json;
+use crate::document::id::{parse_object_id_hex, uuid_from_object_id, uuid_from_value};
+use crate::document::jsonb::{NulRule, write_jsonb};
+use crate::document::raw::{Doc, Value};
+use crate::pgcopy::PgType;
+use crate::pipeline::model::{Nul, UuidOrder};
+
+/// Why a value is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) rule: &'static str,
+    pub(super) detail: String,
+}
+
+impl Refusal {
+    pub(super) fn new(rule: &'static str, detail: impl Into<String>) -> Self {
+        Self { rule, detail: detail.into() }
+    }
+}
+
+/// The first microsecond of 4713 BC (Julian day 0), which is where PostgreSQL's dates begin.
+const FIRST_MICRO: i64 = -210_866_803_200_000_000;
+/// Greatest magnitude up to which every whole number is exact as a double.
+const EXACT_DOUBLE: i64 = 1 << 53;
+
+/// Converts a value that is neither null nor missing. `nuls` counts U+0000 that were taken out.
+pub(super) fn convert<'a>(
+    column: &ColumnPlan,
+    pg_type: &PgType,
+    value: &Value<'a>,
+    nuls: &mut u64,
+) -> Result<Cell<'a>, Refusal> {
+    if !column.values.is_empty()
+        && let Some(text) = plain_text(value)
+        && let Some(stored) = column.values.get(text.as_ref())
+    {
+        return convert_text(column, pg_type, Cow::Owned(stored.clone()), value, nuls);
+    }
+    match pg_type {
+        PgType::Boolean => boolean(column, value).map(Cell::Boolean),
+        PgType::SmallInt => integer(column, value, i16::MIN.into(), i16::MAX.into(), pg_type),
+        PgType::Integer => integer(column, value, i32::MIN.into(), i32::MAX.into(), pg_type),
+        PgType::BigInt => integer(column, value, i64::MIN, i64::MAX, pg_type),
+        PgType::Real => real(value, pg_type),
+        PgType::Double => double(column, value, pg_type).map(Cell::Double),
+        PgType::Numeric(scale) => numeric(column, value, *scale, pg_type),
+        PgType::Text | PgType::Varchar(_) | PgType::Enum(_) => {
+            let text = as_text(column, value).ok_or_else(|| unfit(value, pg_type))?;
+            convert_text(column, pg_type, text, value, nuls)
+        }
+        PgType::Bytea => match value {
+            Value::Binary { bytes, .. } => Ok(Cell::Bytes(bytes)),
+            _ => Err(unfit(value, pg_type)),
+        },
+        PgType::Uuid => uuid(column, value).map(Cell::Uuid),
+        PgType::Jsonb => {
+            let mut text = String::new();
+            let rule = match column.nul {
+                Nul::Reject => NulRule::Reject,
+                Nul::Strip => NulRule::Strip,
+            };
+            *nuls += write_jsonb(&mut text, value, rule)
+                .map_err(|error| Refusal::new(error.rule(), error.to_string()))?;
+            Ok(Cell::Text(Cow::Owned(text)))
+        }
+        PgType::Date => date(column, value, pg_type),
+        PgType::Time(_) => Err(unfit(value, pg_type)),
+        PgType::Timestamp(precision) | PgType::Timestamptz(precision) => {
+            timestamp(column, value, *precision, pg_type)
+        }
+        PgType::Array(element) => array(column, element, value, nuls),
+    }
+}
+
+fn unfit(value: &Value<'_>, pg_type: &PgType) -> Refusal {
+    Refusal::new("type", format!("a value of BSON type {} does not fit {pg_type}", value.type_name()))
+}
+
+fn beyond(pg_type: &PgType) -> Refusal {
+    Refusal::new("range", format!("the value is outside the range of {pg_type}"))
+}
+
+/// The text of scalars that the pipeline file's `values` can name.
+fn plain_text<'a>(value: &Value<'a>) -> Option<Cow<'a, str>> {
+    match value {
+        Value::String(text) | Value::Symbol(text) => Some(Cow::Borrowed(text)),
+        Value::Int32(number) => Some(Cow::Owned(number.to_string())),
+        Value::Int64(number) => Some(Cow::Owned(number.to_string())),
+        Value::Boolean(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
+        _ => None,
+    }
+}
+
+fn as_text<'a>(column: &ColumnPlan, value: &Value<'a>) -> Option<Cow<'a, str>> {
+    match value {
+        Value::String(text) | Value::Symbol(text) | Value::JavaScript(text) => {
+            Some(Cow::Borrowed(text))
+        }
+        Value::ObjectId(id) => Some(Cow::Owned(crate::staging::checksum::to_hex(id))),
+        Value::Binary { subtype: 4, bytes } => {
+            uuid::Uuid::from_slice(bytes).ok().map(|id| Cow::Owned(id.to_string()))
+        }
+        Value::Regex { .. }
+        | Value::Timestamp { .. }
+        | Value::MinKey
+        | Value::MaxKey
+        | Value::DbPointer { .. }
+        | Value::JavaScriptWithScope { .. } => extended_json::canonical(value).ok().map(Cow::Owned),
+        Value::DateTime(millis) if column.coerce => Some(Cow::Owned(datetime::iso8601_millis(*millis))),
+        Value::Decimal128(bytes) if column.coerce => Some(Cow::Owned(numeric_text(*bytes))),
+        Value::Double(number) if column.coerce => Some(Cow::Owned(number.to_string())),
+        _ if column.coerce => plain_text(value),
+        _ => None,
+    }
+}
+
+/// Text that is known, for whatever type the column has.
+fn convert_text<'a>(
+    column: &ColumnPlan,
+    pg_type: &PgType,
+    text: Cow<'a, str>,
+    value: &Value<'a>,
+    nuls: &mut u64,
+) -> Result<Cell<'a>, Refusal> {
+    match pg_type {
+        PgType::Enum(name) => match column.labels.iter().any(|label| *label == text) {
+            true => Ok(Cell::Text(text)),
+            false => Err(Refusal::new("enum", format!("the value is not a label of {name}"))),
+        },
+        PgType::Text | PgType::Varchar(_) => {
+            let text = without_nuls(column, text, nuls)?;
+            if let PgType::Varchar(limit) = pg_type
+                && text.len() > *limit as usize
+                && text.chars().count() > *limit as usize
+            {
+                return Err(Refusal::new("length", format!("more than {limit} characters")));
+            }
+            Ok(Cell::Text(text))
+        }
+        // `values` of another type: convert what stands there as if the source had held it.
+        _ => {
+            let stored = text.into_owned();
+            let parsed = stored.parse::<i64>().map(Value::Int64);
+            let parsed = parsed.or_else(|_| stored.parse::<bool>().map(Value::Boolean));
+            match (pg_type, parsed) {
+                (PgType::Boolean, Ok(parsed)) => boolean(column, &parsed).map(Cell::Boolean),
+                (PgType::SmallInt | PgType::Integer | PgType::BigInt, Ok(parsed)) => {
+                    integer(column, &parsed, i64::MIN, i64::MAX, pg_type)
+                }
+                _ => Err(unfit(value, pg_type)),
+            }
+        }
+    }
+}
+
+fn without_nuls<'a>(
+    column: &ColumnPlan,
+    text: Cow<'a, str>,
+    nuls: &mut u64,
+) -> Result<Cow<'a, str>, Refusal> {
+    if !text.as_bytes().contains(&0) {
+        return Ok(text);
+    }
+    match column.nul {
+        Nul::Reject => Err(Refusal::new("nul", "the text holds U+0000, which PostgreSQL cannot store")),
+        Nul::Strip => {
+            *nuls += text.bytes().filter(|byte| *byte == 0).count() as u64;
+            Ok(Cow::Owned(text.replace('\0', "")))
+        }
+    }
+}
+
+fn boolean(column: &ColumnPlan, value: &Value<'_>) -> Result<bool, Refusal> {
+    match value {
+        Value::Boolean(flag) => Ok(*flag),
+        Value::Int32(0) | Value::Int64(0) if column.coerce => Ok(false),
+        Value::Int32(1) | Value::Int64(1) if column.coerce => Ok(true),
+        Value::String("true") if column.coerce => Ok(true),
+        Value::String("false") if column.coerce => Ok(false),
+        _ => Err(unfit(value, &PgType::Boolean)),
+    }
+}
+
+/// A whole number inside any numeric value, or why there is none.
+fn whole(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64, Refusal> {
+    match value {
+        Value::Int32(number) => Ok(i64::from(*number)),
+        Value::Int64(number) => Ok(*number),
+        Value::Double(number) if number.is_finite() => {
+            if number.fract() != 0.0 {
+                return Err(Refusal::new("type", format!("a number with a fraction does not fit {pg_type}")));
+            }
+            // Both bounds are exact as doubles; the upper one is the first number that is too large.
+            if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(number) {
+                #[expect(clippy::cast_possible_truncation, reason = "whole, and in range as just checked")]
+                Ok(*number as i64)
+            } else {
+                Err(beyond(pg_type))
+            }
+        }
+        Value::Decimal128(bytes) => match decimal128_parts(*bytes) {
+            Decimal::Finite { negative, digits, exponent } => {
+                decimal_whole(negative, digits, exponent).ok_or_else(|| {
+                    Refusal::new("type", format!("the decimal is not a whole number that fits {pg_type}"))
+                })
+            }
+            _ => Err(unfit(value, pg_type)),
+        },
+        Value::String(text) if column.coerce => text.trim().parse().map_err(|_| unfit(value, pg_type)),
+        Value::Boolean(flag) if column.coerce => Ok(i64::from(*flag)),
+        _ => Err(unfit(value, pg_type)),
+    }
+}
+
+fn decimal_whole(negative: bool, mut digits: u128, mut exponent: i32) -> Option<i64> {
+    while digits != 0 && exponent < 0 {
+        if digits % 10 != 0 {
+            return None;
+        }
+        digits /= 10;
+        exponent += 1;
+    }
+    while digits != 0 && exponent > 0 {
+        digits = digits.checked_mul(10)?;
+        exponent -= 1;
+    }
+    let magnitude = i128::try_from(digits).ok()?;
+    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+}
+
+fn integer<'a>(
+    column: &ColumnPlan,
+    value: &Value<'_>,
+    least: i64,
+    greatest: i64,
+    pg_type: &PgType,
+) -> Result<Cell<'a>, Refusal> {
+    let number = whole(column, value, pg_type)?;
+    if (least..=greatest).contains(&number) { Ok(Cell::Integer(number)) } else { Err(beyond(pg_type)) }
+}
+
+fn real<'a>(value: &Value<'_>, pg_type: &PgType) -> Result<Cell<'a>, Refusal> {
+    let inexact = || Refusal::new("range", format!("the number is not exact as {pg_type}"));
+    match value {
+        Value::Double(number) => {
+            #[expect(clippy::cast_possible_truncation, reason = "compared with the original below")]
+            let narrow = *number as f32;
+            if number.is_nan() || f64::from(narrow).to_bits() == number.to_bits() {
+                Ok(Cell::Real(narrow))
+            } else {
+                Err(inexact())
+            }
+        }
+        Value::Int32(number) if number.unsigned_abs() <= 1 << 24 => {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 2^24")]
+            Ok(Cell::Real(*number as f32))
+        }
+        Value::Int32(_) | Value::Int64(_) | Value::Decimal128(_) => Err(inexact()),
+        _ => Err(unfit(value, pg_type)),
+    }
+}
+
+fn double(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<f64, Refusal> {
+    match value {
+        Value::Double(number) => Ok(*number),
+        Value::Int32(number) => Ok(f64::from(*number)),
+        Value::Int64(number) if number.unsigned_abs() <= EXACT_DOUBLE.cast_unsigned() => Ok(*number as f64),
+        Value::Int64(_) => {
+            Err(Refusal::new("range", format!("the number is not exact as {pg_type}")))
+        }
+        Value::Decimal128(bytes) => match decimal128_parts(*bytes) {
+            Decimal::NaN => Ok(f64::NAN),
+            Decimal::Infinity { negative } => {
+                Ok(if negative { f64::NEG_INFINITY } else { f64::INFINITY })
+            }
+            Decimal::Finite { negative, digits, exponent } => {
+                match decimal_whole(negative, digits, exponent) {
+                    Some(number) if number.unsigned_abs() <= EXACT_DOUBLE.cast_unsigned() => {
+                        Ok(number as f64)
+                    }
+                    _ => Err(Refusal::new("range", format!("the decimal is not exact as {pg_type}"))),
+                }
+            }
+        },
+        Value::String(text) if column.coerce => text.trim().parse().map_err(|_| unfit(value, pg_type)),
+        _ => Err(unfit(value, pg_type)),
+    }
+}
+
+fn numeric<'a>(
+    column: &ColumnPlan,
+    value: &Value<'_>,
+    scale: Option<(u16, i16)>,
+    pg_type: &PgType,
+) -> Result<Cell<'a>, Refusal> {
+    let text = match value {
+        Value::Int32(number) => number.to_string(),
+        Value::Int64(number) => number.to_string(),
+        Value::Double(number) if number.is_nan() => "NaN".to_owned(),
+        Value::Double(number) if number.is_infinite() => {
+            if *number > 0.0 { "Infinity".to_owned() } else { "-Infinity".to_owned() }
+        }
+        // The shortest digits that name this double and no other; numeric has no negative zero.
+        Value::Double(number) if *number == 0.0 => "0".to_owned(),
+        Value::Double(number) => format!("{number}"),
+        Value::Decimal128(bytes) => numeric_text(*bytes),
+        Value::String(text) if column.coerce && is_decimal(text.trim()) => text.trim().to_owned(),
+        _ => return Err(unfit(value, pg_type)),
+    };
+    match scale {
+        None => Ok(Cell::Text(Cow::Owned(text))),
+        Some((precision, scale)) => rescale(&text, precision, scale)
+            .map(|text| Cell::Text(Cow::Owned(text)))
+            .ok_or_else(|| beyond(pg_type)),
+    }
+}
+
+fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits(whole) && all_digits(fraction)
+}
+
+/// Decimal text with exactly `scale` digits after the point, when that is exact and fits.
+fn rescale(text: &str, precision: u16, scale: i16) -> Option<String> {
+    let scale = usize::try_from(scale).ok()?;
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text),
+    };
+    if !is_decimal(digits) {
+        return None;
+    }
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let whole = whole.trim_start_matches('0');
+    if fraction.len() > scale || whole.len() + scale > usize::from(precision) {
+        return None;
+    }
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let zero = whole == "0" && fraction.is_empty();
+    let sign = if zero { "" } else { sign };
+    Some(if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction:0<scale$}") })
+}
+
+/// A UUID from whatever identifies a document.
+pub(super) fn key_uuid(value: &Value<'_>) -> Result<[u8; 16], Refusal> {
+    match value {
+        Value::Binary { subtype: 4, bytes } if bytes.len() == 16 => {
+            Ok(<[u8; 16]>::try_from(*bytes).unwrap_or_default())
+        }
+        Value::String(text) if let Some(id) = canonical_uuid(text) => Ok(id),
+        _ => uuid_from_value(value).map_err(|error| Refusal::new("malformed", error.to_string())),
+    }
+}
+
+/// A UUID in its usual form of 36 characters, nothing else.
+fn canonical_uuid(text: &str) -> Option<[u8; 16]> {
+    if text.len() != 36 {
+        return None;
+    }
+    uuid::Uuid::try_parse(text).ok().map(uuid::Uuid::into_bytes)
+}
+
+fn uuid(column: &ColumnPlan, value: &Value<'_>) -> Result<[u8; 16], Refusal> {
+    if column.is_key {
+        return key_uuid(value);
+    }
+    match value {
+        Value::ObjectId(id) => Ok(uuid_from_object_id(*id)),
+        Value::String(text) => canonical_uuid(text)
+            .or_else(|| parse_object_id_hex(text).map(uuid_from_object_id))
+            .ok_or_else(|| Refusal::new("type", "the text is neither a UUID nor an ObjectId")),
+        Value::Binary { subtype: 4, bytes } => {
+            <[u8; 16]>::try_from(*bytes).map_err(|_| unfit(value, &PgType::Uuid))
+        }
+        Value::Binary { subtype: 3, bytes } => {
+            let bytes = <[u8; 16]>::try_from(*bytes).map_err(|_| unfit(value, &PgType::Uuid))?;
+            match column.uuid_order {
+                Some(order) => Ok(legacy_uuid(bytes, order)),
+                None => Err(Refusal::new(
+                    "type",
+                    "a legacy UUID (binary subtype 3) needs `uuid_order` in the pipeline file",
+                )),
+            }
+        }
+        Value::Document(target) => match dbref_id(*target) {
+            Some(id) => key_uuid(&id),
+            None => Err(unfit(value, &PgType::Uuid)),
+        },
+        Value::DbPointer { id, .. } => Ok(uuid_from_object_id(*id)),
+        _ => Err(unfit(value, &PgType::Uuid)),
+    }
+}
+
+fn legacy_uuid(bytes: [u8; 16], order: UuidOrder) -> [u8; 16] {
+    let mut result = bytes;
+    match order {
+        UuidOrder::Standard => {}
+        UuidOrder::CSharp => {
+            result[0..4].reverse();
+            result[4..6].reverse();
+            result[6..8].reverse();
+        }
+        UuidOrder::Java => {
+            result[0..8].reverse();
+            result[8..16].reverse();
+        }
+    }
+    result
+}
+
+/// The `$id` of a DBRef.
+pub(super) fn dbref_id(document: Doc<'_>) -> Option<Value<'_>> {
+    match (document.get("$ref"), document.get("$id")) {
+        (Ok(Some(_)), Ok(id)) => id,
+        _ => None,
+    }
+}
+
+/// The key values that a reference may mean, most likely first.
+pub(super) fn reference_candidates<'a>(
+    column: &ColumnPlan,
+    target_type: &PgType,
+    value: &Value<'a>,
+    nuls: &mut u64,
+) -> Result<[Option<Cell<'a>>; 2], Refusal> {
+    let value = match value {
+        Value::Document(document) => dbref_id(*document).unwrap_or(*value),
+        other => *other,
+    };
+    if *target_type != PgType::Uuid {
+        return Ok([Some(convert(column, target_type, &value, nuls)?), None]);
+    }
+    match value {
+        Value::ObjectId(id) => Ok([Some(Cell::Uuid(uuid_from_object_id(id))), None]),
+        Value::DbPointer { id, .. } => Ok([Some(Cell::Uuid(uuid_from_object_id(id))), None]),
+        Value::String(text) => {
+            let as_id = parse_object_id_hex(text).map(|id| Cell::Uuid(uuid_from_object_id(id)));
+            let as_text = Cell::Uuid(key_uuid(&value)?);
+            Ok(match as_id {
+                Some(id) => [Some(id), Some(as_text)],
+                None => [Some(as_text), None],
+            })
+        }
+        Value::Array(_) | Value::Null | Value::Undefined => Err(unfit(&value, target_type)),
+        _ => Ok([Some(Cell::Uuid(key_uuid(&value)?)), None]),
+    }
+}
+
+fn date<'a>(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<Cell<'a>, Refusal> {
+    const DAY: i64 = 86_400_000_000;
+    let micros = match value {
+        Value::String(text) if column.format.is_none() => {
+            if let Some(days) = datetime::parse_date(text) {
+                return Ok(Cell::Date(days));
+            }
+            micros_of(column, value, pg_type)?
+        }
+        _ => micros_of(column, value, pg_type)?,
+    };
+    if micros.rem_euclid(DAY) != 0 {
+        return Err(Refusal::new("type", format!("a time of day does not fit {pg_type}")));
+    }
+    i32::try_from(micros.div_euclid(DAY)).map(Cell::Date).map_err(|_| beyond(pg_type))
+}
+
+fn timestamp<'a>(
+    column: &ColumnPlan,
+    value: &Value<'_>,
+    precision: u8,
+    pg_type: &PgType,
+) -> Result<Cell<'a>, Refusal> {
+    let micros = micros_of(column, value, pg_type)?;
+    let unit = 10_i64.pow(6 - u32::from(precision.min(6)));
+    if micros % unit != 0 {
+        return Err(Refusal::new("type", format!("the time is finer than {pg_type}")));
+    }
+    Ok(Cell::Micros(micros))
+}
+
+fn micros_of(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64, Refusal> {
+    let micros = match value {
+        Value::DateTime(millis) => millis.checked_mul(1000).ok_or_else(|| beyond(pg_type))?,
+        Value::String(text) => match &column.format {
+            Some(format) => datetime::parse_with_format(text, format),
+            None => datetime::parse_timestamp(text),
+        }
+        .ok_or_else(|| Refusal::new("type", "the text is not a date in the expected form"))?,
+        _ => return Err(unfit(value, pg_type)),
+    };
+    if micros < FIRST_MICRO { Err(beyond(pg_type)) } else { Ok(micros) }
+}
+
+fn array<'a>(
+    column: &ColumnPlan,
+    element: &PgType,
+    value: &Value<'a>,
+    nuls: &mut u64,
+) -> Result<Cell<'a>, Refusal> {
+    let Value::Array(items) = value else {
+        if column.coerce {
+            return convert(column, element, value, nuls).map(|cell| Cell::List(vec![cell]));
+        }
+        return Err(Refusal::new(
+            "type",
+            format!("a single value of BSON type {} stands where {element}[] is expected", value.type_name()),
+        ));
+    };
+    let mut cells = Vec::new();
+    for item in items.elements() {
+        let (_, item) = item.map_err(|error| Refusal::new("malformed", error.to_string()))?;
+        cells.push(match item {
+            Value::Null => Cell::Null,
+            item => convert(column, element, &item, nuls)?,
+        });
+    }
+    Ok(Cell::List(cells))
+}

@@ -1,0 +1,103 @@
+//! Why a transform cannot go on. Records that break a rule are not errors: they are rejects.
+
+use crate::failure::{Exit, Explain};
+use crate::staging::StagingError;
+
+/// A transform that ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TransformError {
+    /// The staging directory.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// A file of working storage.
+    #[error("could not use working file {path}")]
+    Work {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The pipeline file maps collections that the export does not have.
+    #[error("the export has no collection {}", .names.join(", "))]
+    MissingCollections {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// The export has collections that the pipeline file does not mention.
+    #[error("the pipeline file does not say what becomes of collection {}", .names.join(", "))]
+    UnmappedCollections {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Paths that occur in no document although rows need them.
+    #[error("{}", .paths.join("; "))]
+    NeverPresent {
+        /// One sentence each.
+        paths: Vec<String>,
+    },
+    /// The pipeline file asks for something this version cannot do.
+    #[error("{0}")]
+    Unsupported(String),
+    /// An exported part does not have the columns it should have.
+    #[error("{path} is not an exported part: {detail}")]
+    NotAPart {
+        /// Path inside the run.
+        path: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A batch could not be built.
+    #[error("could not build a batch of table {table}")]
+    Batch {
+        /// Table name.
+        table: String,
+        /// Why not.
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    /// The counts do not agree: a defect of docferry.
+    #[error("table {table}: {records} records are not {rows} rows + {rejects} rejects + {dropped} dropped")]
+    Unbalanced {
+        /// Table name.
+        table: String,
+        /// Records read.
+        records: u64,
+        /// Rows written.
+        rows: u64,
+        /// Records refused.
+        rejects: u64,
+        /// Records dropped under a rule.
+        dropped: u64,
+    },
+}
+
+impl Explain for TransformError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Staging(error) => error.exit(),
+            Self::MissingCollections { .. }
+            | Self::UnmappedCollections { .. }
+            | Self::Unsupported(_) => Exit::Usage,
+            Self::NotAPart { .. } => Exit::Damaged,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Staging(error) => error.hint(),
+            Self::MissingCollections { .. } => Some(
+                "Correct `source`, or write `optional = true` on the table if the collection may be absent.".into(),
+            ),
+            Self::UnmappedCollections { .. } => Some(
+                "Map it to a table, or name it in the pipeline file's top-level `ignore` list.".into(),
+            ),
+            Self::NeverPresent { .. } => Some(
+                "Correct the path, or write `optional = true` beside it if the field may be absent everywhere.".into(),
+            ),
+            Self::Unbalanced { .. } => Some("This is a defect: please report it with the run's manifests.".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! In which order tables are shaped: the targets of references before the rows that point to them.
+
+use std::collections::HashMap;
+
+use crate::pipeline::model::Pipeline;
+
+/// Tables that must be settled together: one table, or several whose references form a cycle.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Indexes into `Pipeline::tables`.
+    pub(super) tables: Vec<usize>,
+    /// The members reference themselves or one another.
+    pub(super) cyclic: bool,
+}
+
+/// Groups in an order in which every reference points into the same group or an earlier one
+/// (Tarjan's algorithm, without recursion).
+pub(super) fn groups(pipeline: &Pipeline) -> Vec<Group> {
+    let index: HashMap<&str, usize> =
+        pipeline.tables.iter().enumerate().map(|(at, table)| (table.name.as_str(), at)).collect();
+    let targets: Vec<Vec<usize>> = pipeline
+        .tables
+        .iter()
+        .map(|table| {
+            let references = table.columns.iter().filter_map(|column| column.references.as_ref());
+            references.filter_map(|reference| index.get(reference.table.as_str()).copied()).collect()
+        })
+        .collect();
+
+    let count = targets.len();
+    let mut number = vec![usize::MAX; count];
+    let mut low = vec![0; count];
+    let mut on_stack = vec![false; count];
+    let mut stack = Vec::new();
+    let mut next_number = 0;
+    let mut result = Vec::new();
+    for root in 0..count {
+        if number[root] != usize::MAX {
+            continue;
+        }
+        let mut work = vec![(root, 0)];
+        while let Some((table, edge)) = work.pop() {
+            if edge == 0 {
+                number[table] = next_number;
+                low[table] = next_number;
+                next_number += 1;
+                stack.push(table);
+                on_stack[table] = true;
+            }
+            if let Some(&target) = targets[table].get(edge) {
+                work.push((table, edge + 1));
+                if number[target] == usize::MAX {
+                    work.push((target, 0));
+                } else if on_stack[target] {
+                    low[table] = low[table].min(number[target]);
+                }
+                continue;
+            }
+            if let Some(&(parent, _)) = work.last() {
+                low[parent] = low[parent].min(low[table]);
+            }
+            if low[table] == number[table] {
+                let mut tables = Vec::new();
+                while let Some(member) = stack.pop() {
+                    on_stack[member] = false;
+                    tables.push(member);
+                    if member == table {
+                        break;
+                    }
+                }
+                tables.sort_unstable();
+                let cyclic = tables.len() > 1 || targets[table].contains(&table);
+                result.push(Group { tables, cyclic });
+            }
+        }
+    }
+    result
+}

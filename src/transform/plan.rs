@@ -1,0 +1,382 @@
+//! The pipeline file compiled for shaping: slots for field paths, indexes instead of names.
+
+use std::collections::{BTreeSet, HashMap};
+
+use regex::Regex;
+use rustc_hash::FxHashMap;
+
+use super::TransformError;
+use crate::pgcopy::PgType;
+use crate::pipeline::definitions::table_definitions;
+use crate::pipeline::model::{
+    Dangling, FieldPath, Key, Literal, Nul, OnFail, Origin, Otherwise, Pipeline, Unmapped, UuidOrder,
+};
+use crate::staging::table::TableDefinition;
+
+/// Everything the workers share.
+pub(super) struct Plan {
+    pub(super) tables: Vec<TablePlan>,
+    pub(super) junctions: Vec<JunctionPlan>,
+    /// Referenced columns, whose accepted values are gathered: (table, column).
+    pub(super) sets: Vec<(usize, usize)>,
+}
+
+/// One table.
+pub(super) struct TablePlan {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) optional: bool,
+    pub(super) each: Option<FieldPath>,
+    pub(super) filter: Vec<(FieldPath, Literal)>,
+    pub(super) otherwise: Otherwise,
+    pub(super) unmapped: Unmapped,
+    pub(super) columns: Vec<ColumnPlan>,
+    pub(super) tree: Node,
+    pub(super) slots: usize,
+    /// Path of the parent's key in the whole document, for `parent = true`.
+    pub(super) parent: Option<FieldPath>,
+    pub(super) arrays: Vec<ArrayPlan>,
+    pub(super) key: Vec<usize>,
+    pub(super) key_is_id: bool,
+    pub(super) unique: Vec<Vec<usize>>,
+    /// Sets this table feeds: (set, column).
+    pub(super) feeds: Vec<(usize, usize)>,
+    pub(super) definition: TableDefinition,
+}
+
+/// One column.
+pub(super) struct ColumnPlan {
+    pub(super) name: String,
+    pub(super) pg_type: PgType,
+    pub(super) nullable: bool,
+    pub(super) optional: bool,
+    pub(super) is_key: bool,
+    pub(super) input: Input,
+    /// The field, as errors name it.
+    pub(super) field: String,
+    pub(super) values: HashMap<String, String>,
+    pub(super) labels: Vec<String>,
+    pub(super) reference: Option<ReferencePlan>,
+    pub(super) pattern: Option<Regex>,
+    pub(super) min: Option<f64>,
+    pub(super) max: Option<f64>,
+    pub(super) length: Option<u32>,
+    pub(super) email: bool,
+    pub(super) on_fail: OnFail,
+    pub(super) nul: Nul,
+    pub(super) coerce: bool,
+    pub(super) format: Option<String>,
+    pub(super) uuid_order: Option<UuidOrder>,
+}
+
+/// Where a column's value is found.
+pub(super) enum Input {
+    /// In the first of these slots that holds a value.
+    Slots(Vec<usize>),
+    Rest,
+    Parent,
+    Ordinal,
+}
+
+/// A reference.
+pub(super) struct ReferencePlan {
+    pub(super) table: String,
+    pub(super) set: usize,
+    pub(super) key_type: PgType,
+    pub(super) dangling: Dangling,
+}
+
+/// An array of ids that feeds a junction.
+pub(super) struct ArrayPlan {
+    pub(super) junction: usize,
+    pub(super) side: usize,
+    pub(super) slot: usize,
+    pub(super) path: String,
+    pub(super) optional: bool,
+}
+
+/// A junction table.
+pub(super) struct JunctionPlan {
+    /// Sets of the two sides.
+    pub(super) sets: [usize; 2],
+    /// Key types of the two sides.
+    pub(super) types: [PgType; 2],
+    /// Both sides hold arrays, so a link on one side only is worth listing.
+    pub(super) two_sided: bool,
+    pub(super) paths: Vec<String>,
+    pub(super) definition: TableDefinition,
+}
+
+/// What is done with a field, and with those inside it.
+#[derive(Default)]
+pub(super) struct Node {
+    pub(super) slot: Option<usize>,
+    /// Taken as a whole by something that is no column of this table.
+    pub(super) taken: bool,
+    pub(super) children: Vec<Node>,
+    names: FxHashMap<String, usize>,
+    order: Vec<String>,
+}
+
+impl Node {
+    /// The child of this name. `expected` is where it was in the document before: documents of a
+    /// collection mostly have their fields in one order.
+    pub(super) fn child(&self, name: &str, expected: usize) -> Option<usize> {
+        if self.order.get(expected).is_some_and(|there| there == name) {
+            return Some(expected);
+        }
+        self.names.get(name).copied()
+    }
+
+    fn insert(&mut self, path: &[String]) -> &mut Self {
+        let Some((first, rest)) = path.split_first() else { return self };
+        let at = match self.names.get(first) {
+            Some(at) => *at,
+            None => {
+                self.children.push(Self::default());
+                self.order.push(first.clone());
+                self.names.insert(first.clone(), self.children.len() - 1);
+                self.children.len() - 1
+            }
+        };
+        self.children[at].insert(rest)
+    }
+}
+
+struct Slots<'t> {
+    tree: &'t mut Node,
+    count: &'t mut usize,
+}
+
+impl Slots<'_> {
+    fn of(&mut self, path: &FieldPath) -> usize {
+        let node = self.tree.insert(&path.0);
+        *node.slot.get_or_insert_with(|| {
+            *self.count += 1;
+            *self.count - 1
+        })
+    }
+}
+
+impl Plan {
+    /// Compiles a pipeline.
+    pub(super) fn new(pipeline: &Pipeline) -> Result<Self, TransformError> {
+        let mut definitions: HashMap<String, TableDefinition> = table_definitions(pipeline)
+            .into_iter()
+            .map(|definition| (definition.name.clone(), definition))
+            .collect();
+        let mut definition_of = |name: &str| {
+            definitions.remove(name).ok_or_else(|| {
+                TransformError::Unsupported(format!("table {name} has no definition"))
+            })
+        };
+        let position = |table: &str, column: &str| -> Result<(usize, usize), TransformError> {
+            let at = pipeline.tables.iter().position(|candidate| candidate.name == table);
+            let found = at.and_then(|at| {
+                let columns = &pipeline.tables[at].columns;
+                columns.iter().position(|candidate| candidate.name == column).map(|c| (at, c))
+            });
+            found.ok_or_else(|| {
+                TransformError::Unsupported(format!("{table}.{column} does not exist"))
+            })
+        };
+        let key_column = |table: &str| -> Result<(usize, usize), TransformError> {
+            let unkeyed =
+                || TransformError::Unsupported(format!("table {table} has no key of one column"));
+            let found = pipeline.tables.iter().find(|candidate| candidate.name == table);
+            let mut keys = found
+                .ok_or_else(unkeyed)?
+                .columns
+                .iter()
+                .filter(|column| column.key.is_some())
+                .map(|column| column.name.as_str());
+            match (keys.next(), keys.next()) {
+                (Some(name), None) => position(table, name),
+                _ => Err(unkeyed()),
+            }
+        };
+
+        let mut sets: Vec<(usize, usize)> = Vec::new();
+        let mut set_of = |target: (usize, usize)| match sets.iter().position(|set| *set == target) {
+            Some(at) => at,
+            None => {
+                sets.push(target);
+                sets.len() - 1
+            }
+        };
+
+        let mut tables = Vec::new();
+        for table in &pipeline.tables {
+            let mut tree = Node::default();
+            let mut slots = 0;
+            let mut paths = Slots { tree: &mut tree, count: &mut slots };
+            let mut columns = Vec::new();
+            let mut parent = None;
+            for column in &table.columns {
+                if column.key == Some(Key::Serial) {
+                    return Err(TransformError::Unsupported(format!(
+                        "column {}.{}: serial keys are not supported yet",
+                        table.name, column.name
+                    )));
+                }
+                let reference = match &column.references {
+                    None => None,
+                    Some(reference) => {
+                        let target = position(&reference.table, &reference.column)?;
+                        if column.origin == Origin::Parent {
+                            parent = Some(path_of(pipeline, target));
+                        }
+                        Some(ReferencePlan {
+                            table: reference.table.clone(),
+                            set: set_of(target),
+                            key_type: pipeline.tables[target.0].columns[target.1].pg_type.clone(),
+                            dangling: column.dangling,
+                        })
+                    }
+                };
+                let (input, field) = match &column.origin {
+                    Origin::Paths(origins) => {
+                        let field =
+                            origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+                        (Input::Slots(origins.iter().map(|path| paths.of(path)).collect()), field)
+                    }
+                    Origin::Rest => (Input::Rest, "*".to_owned()),
+                    Origin::Parent => (Input::Parent, "(parent)".to_owned()),
+                    Origin::Ordinal => (Input::Ordinal, "(ordinal)".to_owned()),
+                };
+                let labels = match column.pg_type.element() {
+                    PgType::Enum(name) => pipeline
+                        .enums
+                        .iter()
+                        .find(|candidate| candidate.name == *name)
+                        .map(|found| found.labels.clone())
+                        .unwrap_or_default(),
+                    _ => Vec::new(),
+                };
+                let pattern = match &column.pattern {
+                    None => None,
+                    Some(pattern) => Some(Regex::new(pattern).map_err(|error| {
+                        TransformError::Unsupported(format!(
+                            "pattern of {}.{}: {error}",
+                            table.name, column.name
+                        ))
+                    })?),
+                };
+                columns.push(ColumnPlan {
+                    name: column.name.clone(),
+                    pg_type: column.pg_type.clone(),
+                    nullable: !column.required && column.key.is_none(),
+                    optional: column.optional,
+                    is_key: column.key.is_some(),
+                    input,
+                    field,
+                    values: column.values.iter().cloned().collect(),
+                    labels,
+                    reference,
+                    pattern,
+                    min: column.min,
+                    max: column.max,
+                    length: column.length,
+                    email: column.email,
+                    on_fail: column.on_fail,
+                    nul: column.nul,
+                    coerce: column.coerce,
+                    format: column.format.clone(),
+                    uuid_order: column.uuid_order,
+                });
+            }
+            let mut arrays = Vec::new();
+            for (at, junction) in pipeline.junctions.iter().enumerate() {
+                for source in junction.from.iter().filter(|source| source.table == table.name) {
+                    arrays.push(ArrayPlan {
+                        junction: at,
+                        side: source.side,
+                        slot: paths.of(&source.path),
+                        path: format!("{}.{}", table.name, source.path),
+                        optional: source.optional,
+                    });
+                }
+            }
+            for path in &table.ignore {
+                tree.insert(&path.0).taken = true;
+            }
+            for (path, _) in &table.filter {
+                // A discriminator is known from the table itself.
+                tree.insert(&path.0).taken = true;
+            }
+            if table.each.is_none() {
+                let siblings = pipeline.tables.iter().filter(|other| other.source == table.source);
+                for each in siblings.filter_map(|other| other.each.as_ref()) {
+                    tree.insert(&each.0).taken = true;
+                }
+            }
+            let key: Vec<usize> =
+                (0..columns.len()).filter(|at| columns[*at].is_key).collect();
+            let key_is_id = table.each.is_none()
+                && key.len() == 1
+                && table.columns[key[0]].origin == Origin::Paths(vec![FieldPath(vec!["_id".into()])]);
+            let column_at = |name: &String| position(&table.name, name).map(|(_, column)| column);
+            let mut unique = Vec::new();
+            for names in &table.unique {
+                unique.push(names.iter().map(column_at).collect::<Result<Vec<_>, _>>()?);
+            }
+            tables.push(TablePlan {
+                name: table.name.clone(),
+                source: table.source.clone(),
+                optional: table.optional,
+                each: table.each.clone(),
+                filter: table.filter.clone(),
+                otherwise: table.otherwise,
+                unmapped: table.unmapped.clone(),
+                columns,
+                tree,
+                slots,
+                parent,
+                arrays,
+                key,
+                key_is_id,
+                unique,
+                feeds: Vec::new(),
+                definition: definition_of(&table.name)?,
+            });
+        }
+
+        let mut junctions = Vec::new();
+        for junction in &pipeline.junctions {
+            let sides = [key_column(&junction.columns[0].table)?, key_column(&junction.columns[1].table)?];
+            let types = sides.map(|(table, column)| pipeline.tables[table].columns[column].pg_type.clone());
+            for key_type in &types {
+                if !matches!(key_type, PgType::Uuid | PgType::SmallInt | PgType::Integer | PgType::BigInt) {
+                    return Err(TransformError::Unsupported(format!(
+                        "junction {}: keys of type {key_type} are not supported yet",
+                        junction.name
+                    )));
+                }
+            }
+            let holders: BTreeSet<usize> = junction.from.iter().map(|source| source.side).collect();
+            junctions.push(JunctionPlan {
+                sets: sides.map(&mut set_of),
+                types,
+                two_sided: holders.len() == 2,
+                paths: junction
+                    .from
+                    .iter()
+                    .map(|source| format!("{}.{}", source.table, source.path))
+                    .collect(),
+                definition: definition_of(&junction.name)?,
+            });
+        }
+        for (set, (table, column)) in sets.iter().enumerate() {
+            tables[*table].feeds.push((set, *column));
+        }
+        Ok(Self { tables, junctions, sets })
+    }
+}
+
+/// Where a column's value stands in its document.
+fn path_of(pipeline: &Pipeline, (table, column): (usize, usize)) -> FieldPath {
+    match &pipeline.tables[table].columns[column].origin {
+        Origin::Paths(paths) if !paths.is_empty() => paths[0].clone(),
+        _ => FieldPath(vec!["_id".to_owned()]),
+    }
+}

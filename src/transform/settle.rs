@@ -1,0 +1,248 @@
+//! Which rows stay when keys must be unique and references form cycles: decided before any file
+//! of the tables is written, so that no constraint can fail at the load.
+
+use rayon::prelude::*;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::cell::Cell;
+use super::keys::{KeySet, digest_identity};
+use super::plan::{Plan, TablePlan};
+use super::records::{Item, Router, documents};
+use super::shape::{Row, Shaper};
+use super::{PartTask, TransformError};
+use crate::document::id::object_id_from_uuid;
+use crate::pipeline::model::Dangling;
+use crate::staging::checksum::to_hex;
+use crate::staging::layout::RunDirectory;
+
+/// Why a record that is well in itself is refused all the same.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub(super) rule: &'static str,
+    pub(super) column: Option<usize>,
+    pub(super) detail: String,
+}
+
+/// Refused records of a part, by their number in it.
+pub(super) type Verdicts = FxHashMap<u32, Verdict>;
+
+/// What the decision needs to know of a record.
+struct Candidate {
+    number: u32,
+    key: Option<u128>,
+    unique: Vec<Option<u128>>,
+    feeds: Vec<(usize, u128)>,
+    hard: Vec<(usize, usize, [Option<u128>; 2])>,
+}
+
+/// The identity of the values of several columns together; none when one of them is NULL.
+pub(super) fn identity_of(cells: &[Cell<'_>], columns: &[usize]) -> Option<u128> {
+    if let [column] = columns {
+        return cells[*column].identity();
+    }
+    let mut bytes = Vec::with_capacity(columns.len() * 16);
+    for column in columns {
+        bytes.extend(cells[*column].identity()?.to_be_bytes());
+    }
+    Some(digest_identity(&bytes))
+}
+
+/// Settles a group of tables: the verdicts of every part, and the accepted values of the columns
+/// that the group's members refer to. `parts[i]` are the parts of `members[i]`.
+pub(super) fn settle(
+    run: &RunDirectory,
+    plan: &Plan,
+    members: &[usize],
+    parts: &[Vec<PartTask<'_>>],
+    sets: &[Option<KeySet>],
+) -> Result<(Vec<Vec<Verdicts>>, Vec<(usize, KeySet)>), TransformError> {
+    let mut candidates: Vec<Vec<Vec<Candidate>>> = Vec::new();
+    for (member, tasks) in members.iter().zip(parts) {
+        let table = &plan.tables[*member];
+        let read: Result<Vec<_>, _> =
+            tasks.par_iter().map(|task| read_part(run, plan, table, task, sets)).collect();
+        candidates.push(read?);
+    }
+    let mut verdicts: Vec<Vec<Verdicts>> =
+        parts.iter().map(|tasks| vec![Verdicts::default(); tasks.len()]).collect();
+    for (at, member) in members.iter().enumerate() {
+        first_stays(&plan.tables[*member], &candidates[at], &mut verdicts[at]);
+    }
+
+    // References into the group: refusing a row can leave others without their target, so this
+    // repeats until nothing changes. Sets only shrink, so it ends.
+    let inside: FxHashSet<usize> = candidates
+        .iter()
+        .flatten()
+        .flatten()
+        .flat_map(|candidate| candidate.hard.iter().map(|(_, set, _)| *set))
+        .collect();
+    loop {
+        let accepted: FxHashMap<usize, KeySet> =
+            inside.iter().map(|set| (*set, gather(&candidates, &verdicts, *set))).collect();
+        let mut changed = false;
+        for (at, member) in members.iter().enumerate() {
+            for (part, records) in candidates[at].iter().enumerate() {
+                for record in records {
+                    if verdicts[at][part].contains_key(&record.number) {
+                        continue;
+                    }
+                    let missing = record.hard.iter().find(|(_, set, wanted)| {
+                        !wanted.iter().flatten().any(|key| accepted[set].contains(*key))
+                    });
+                    if let Some((column, _, _)) = missing {
+                        let reference = plan.tables[*member].columns[*column].reference.as_ref();
+                        let target = reference.map_or("", |reference| reference.table.as_str());
+                        verdicts[at][part].insert(
+                            record.number,
+                            Verdict {
+                                rule: "dangling",
+                                column: Some(*column),
+                                detail: format!("no accepted row of {target} has this key"),
+                            },
+                        );
+                        changed = true;
+                    }
+                }
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    let mut own_sets: Vec<usize> = members
+        .iter()
+        .flat_map(|member| plan.tables[*member].feeds.iter().map(|(set, _)| *set))
+        .collect();
+    own_sets.sort_unstable();
+    let settled =
+        own_sets.into_iter().map(|set| (set, gather(&candidates, &verdicts, set))).collect();
+    Ok((verdicts, settled))
+}
+
+fn gather(candidates: &[Vec<Vec<Candidate>>], verdicts: &[Vec<Verdicts>], set: usize) -> KeySet {
+    let mut keys = Vec::new();
+    for (tables, verdicts) in candidates.iter().zip(verdicts) {
+        for (records, verdicts) in tables.iter().zip(verdicts) {
+            for record in records {
+                if !verdicts.contains_key(&record.number) {
+                    let fed = record.feeds.iter().filter(|(fed, _)| *fed == set);
+                    keys.extend(fed.map(|(_, key)| *key));
+                }
+            }
+        }
+    }
+    KeySet::new(keys)
+}
+
+fn read_part(
+    run: &RunDirectory,
+    plan: &Plan,
+    table: &TablePlan,
+    task: &PartTask<'_>,
+    sets: &[Option<KeySet>],
+) -> Result<Vec<Candidate>, TransformError> {
+    let router = Router::new(table, &plan.tables);
+    let mut shaper = Shaper::new(table, sets);
+    let mut result = Vec::new();
+    let mut number = 0;
+    let mut previous = task.previous_id.map(str::to_owned);
+    for batch in documents(run, task.part)? {
+        let batch = batch?;
+        let mut row = Row::default();
+        let mut items = Vec::new();
+        for at in 0..batch.len() {
+            items.clear();
+            let repeats = previous.as_deref() == Some(batch.id(at));
+            router.expand(batch.bytes(at), repeats, &mut items);
+            previous = Some(batch.id(at).to_owned());
+            for item in items.drain(..) {
+                let this = number;
+                number += 1;
+                let Item::Record(record) = item else { continue };
+                if shaper.shape(record, &mut row).is_err() {
+                    continue;
+                }
+                let hard = row.pending.iter().filter(|pending| {
+                    let column = &table.columns[pending.column];
+                    let rule = column.reference.as_ref().map(|reference| reference.dangling);
+                    rule == Some(Dangling::Reject) || (rule == Some(Dangling::Null) && !column.nullable)
+                });
+                let hard =
+                    hard.map(|pending| (pending.column, pending.set, pending.candidates)).collect();
+                result.push(Candidate {
+                    number: this,
+                    key: identity_of(&row.cells, &table.key),
+                    unique: table
+                        .unique
+                        .iter()
+                        .map(|columns| identity_of(&row.cells, columns))
+                        .collect(),
+                    feeds: table
+                        .feeds
+                        .iter()
+                        .filter_map(|(set, column)| Some((*set, row.cells[*column].identity()?)))
+                        .collect(),
+                    hard,
+                });
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// Refuses every record whose key or unique values an earlier record has.
+fn first_stays(table: &TablePlan, parts: &[Vec<Candidate>], verdicts: &mut [Verdicts]) {
+    let constraints = table.unique.len() + usize::from(!table.key.is_empty());
+    for constraint in 0..constraints {
+        let columns = table.unique.get(constraint).unwrap_or(&table.key);
+        let value = |record: &Candidate| match record.unique.get(constraint) {
+            Some(value) => *value,
+            None => record.key,
+        };
+        let mut order: Vec<(u128, u32, u32)> = Vec::new();
+        for (part, records) in parts.iter().enumerate() {
+            for (at, record) in records.iter().enumerate() {
+                if !verdicts[part].contains_key(&record.number)
+                    && let Some(value) = value(record)
+                {
+                    let part = u32::try_from(part).unwrap_or(u32::MAX);
+                    order.push((value, part, u32::try_from(at).unwrap_or(u32::MAX)));
+                }
+            }
+        }
+        order.sort_unstable();
+        let names: Vec<&str> =
+            columns.iter().map(|column| table.columns[*column].name.as_str()).collect();
+        for group in order.chunk_by(|left, right| left.0 == right.0) {
+            let (_, part, at) = group[0];
+            let winner = &parts[part as usize][at as usize];
+            for (_, part, at) in &group[1..] {
+                let record = &parts[*part as usize][*at as usize];
+                verdicts[*part as usize].insert(
+                    record.number,
+                    Verdict {
+                        rule: "unique",
+                        column: columns.first().copied(),
+                        detail: format!(
+                            "an earlier row, {}, has the same {}",
+                            describe_key(winner.key),
+                            names.join(", ")
+                        ),
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// A key as a person can look it up in the source.
+pub(super) fn describe_key(key: Option<u128>) -> String {
+    match key {
+        None => "without a key".to_owned(),
+        Some(key) => match object_id_from_uuid(key.to_be_bytes()) {
+            Some(id) => to_hex(&id),
+            None => uuid::Uuid::from_u128(key).to_string(),
+        },
+    }
+}

@@ -1,0 +1,449 @@
+//! One document to one row: every field is taken by a column, named as a reason for a reject, or
+//! left out under a rule. Nothing is passed over.
+
+use super::cell::Cell;
+use super::convert::{Refusal, convert, reference_candidates};
+use super::keys::KeySet;
+use super::plan::{ColumnPlan, Input, Node, ReferencePlan, TablePlan};
+use crate::document::jsonb::{NulRule, write_jsonb_fields};
+use crate::document::raw::{Doc, Value};
+use crate::pgcopy::PgType;
+use crate::pipeline::model::{Dangling, Nul, OnFail, Unmapped};
+
+/// What the field of a column held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Present,
+    Null,
+    Missing,
+}
+
+/// Why a document is refused.
+#[derive(Debug)]
+pub(super) struct Broken<'a> {
+    pub(super) rule: &'static str,
+    pub(super) column: Option<usize>,
+    pub(super) field: Option<String>,
+    pub(super) value: Option<Value<'a>>,
+    pub(super) detail: String,
+}
+
+/// Something a rule of the pipeline file changed or made notable.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    pub(super) rule: &'static str,
+    pub(super) column: Option<usize>,
+    pub(super) field: Option<String>,
+    pub(super) value: Option<Value<'a>>,
+    pub(super) detail: String,
+}
+
+/// A reference into a set that is not settled yet, on which the row's acceptance depends.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) column: usize,
+    pub(super) set: usize,
+    pub(super) candidates: [Option<u128>; 2],
+}
+
+/// A row in the making; reused from document to document.
+#[derive(Default)]
+pub(super) struct Row<'a> {
+    pub(super) slots: Vec<Option<Value<'a>>>,
+    pub(super) cells: Vec<Cell<'a>>,
+    pub(super) states: Vec<State>,
+    pub(super) findings: Vec<Found<'a>>,
+    pub(super) pending: Vec<Pending>,
+    rest: Vec<(String, Value<'a>)>,
+}
+
+/// What a row is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    /// The document, or the array element.
+    pub(super) document: Doc<'a>,
+    /// The whole document.
+    pub(super) root: Doc<'a>,
+    /// Position of the element in its array.
+    pub(super) ordinal: i64,
+}
+
+/// Shapes the documents of one table.
+pub(super) struct Shaper<'p> {
+    pub(super) plan: &'p TablePlan,
+    pub(super) sets: &'p [Option<KeySet>],
+    /// Slots that held anything in any document.
+    pub(super) seen: Vec<bool>,
+}
+
+impl<'p> Shaper<'p> {
+    pub(super) fn new(plan: &'p TablePlan, sets: &'p [Option<KeySet>]) -> Self {
+        Self { plan, sets, seen: vec![false; plan.slots] }
+    }
+
+    /// Fills `row`, or says why the record is refused.
+    pub(super) fn shape<'a>(
+        &mut self,
+        record: Record<'a>,
+        row: &mut Row<'a>,
+    ) -> Result<(), Broken<'a>> {
+        row.slots.clear();
+        row.slots.resize(self.plan.slots, None);
+        row.cells.clear();
+        row.states.clear();
+        row.findings.clear();
+        row.pending.clear();
+        row.rest.clear();
+        self.fill(&self.plan.tree, record.document, &mut Vec::new(), row)?;
+        for (seen, slot) in self.seen.iter_mut().zip(&row.slots) {
+            *seen |= slot.is_some();
+        }
+        let has_rest = self.plan.columns.iter().any(|column| matches!(column.input, Input::Rest));
+        if !has_rest && !row.rest.is_empty() {
+            if self.plan.unmapped == Unmapped::Drop {
+                for (field, value) in row.rest.drain(..) {
+                    row.findings.push(Found {
+                        rule: "dropped_field",
+                        column: None,
+                        field: Some(field),
+                        value: Some(value),
+                        detail: "no column takes the field".to_owned(),
+                    });
+                }
+            } else {
+                let (field, value) = row.rest.swap_remove(0);
+                return Err(Broken {
+                    rule: "unmapped",
+                    column: None,
+                    detail: format!(
+                        "no column takes field {field}: map it, name it in `ignore`, or set `unmapped`"
+                    ),
+                    field: Some(field),
+                    value: Some(value),
+                });
+            }
+        }
+        for (at, column) in self.plan.columns.iter().enumerate() {
+            self.column(at, column, record, row)?;
+        }
+        Ok(())
+    }
+
+    /// Sorts the fields of a document into slots, and gathers those that nothing takes.
+    fn fill<'a>(
+        &self,
+        node: &Node,
+        document: Doc<'a>,
+        prefix: &mut Vec<&'a str>,
+        row: &mut Row<'a>,
+    ) -> Result<(), Broken<'a>> {
+        let mut expected = 0;
+        for element in document.elements() {
+            let (name, value) = element.map_err(|error| Broken {
+                rule: "malformed",
+                column: None,
+                field: None,
+                value: None,
+                detail: error.to_string(),
+            })?;
+            let Some(at) = node.child(name, expected) else {
+                row.rest.push((dotted(prefix, name), value));
+                continue;
+            };
+            expected = at + 1;
+            let child = &node.children[at];
+            if let Some(slot) = child.slot {
+                if row.slots[slot].is_some() {
+                    return Err(Broken {
+                        rule: "malformed",
+                        column: None,
+                        field: Some(dotted(prefix, name)),
+                        value: Some(value),
+                        detail: "the field occurs twice in one document".to_owned(),
+                    });
+                }
+                row.slots[slot] = Some(value);
+            }
+            if child.children.is_empty() {
+                continue;
+            }
+            match value {
+                Value::Document(inner) => {
+                    prefix.push(name);
+                    let depth = row.rest.len();
+                    self.fill(child, inner, prefix, row)?;
+                    prefix.pop();
+                    if child.slot.is_some() || child.taken {
+                        // The whole subdocument is taken: what is inside has a place.
+                        row.rest.truncate(depth);
+                    }
+                }
+                Value::Null | Value::Undefined => {}
+                _ if child.slot.is_some() || child.taken => {}
+                other => {
+                    return Err(Broken {
+                        rule: "type",
+                        column: None,
+                        field: Some(dotted(prefix, name)),
+                        value: Some(other),
+                        detail: format!(
+                            "columns take fields inside it, but it is of BSON type {}",
+                            other.type_name()
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn column<'a>(
+        &self,
+        at: usize,
+        column: &ColumnPlan,
+        record: Record<'a>,
+        row: &mut Row<'a>,
+    ) -> Result<(), Broken<'a>> {
+        let (value, state) = match &column.input {
+            Input::Slots(slots) => pick(slots.iter().map(|slot| row.slots[*slot])),
+            Input::Ordinal => {
+                row.cells.push(Cell::Integer(record.ordinal));
+                row.states.push(State::Present);
+                return Ok(());
+            }
+            Input::Parent => {
+                let path = self.plan.parent.as_ref();
+                let found = path.and_then(|path| record.root.at(&path.0).ok().flatten());
+                pick(std::iter::once(found))
+            }
+            Input::Rest => {
+                row.states.push(State::Present);
+                let cell = rest(column, row).map_err(|refusal| Broken {
+                    rule: refusal.rule,
+                    column: Some(at),
+                    field: Some("*".to_owned()),
+                    value: None,
+                    detail: refusal.detail,
+                })?;
+                row.cells.push(cell);
+                return Ok(());
+            }
+        };
+        row.states.push(state);
+        let Some(value) = value else {
+            if !column.nullable {
+                let what = if state == State::Null { "null" } else { "missing" };
+                return Err(Broken {
+                    rule: "required",
+                    column: Some(at),
+                    field: Some(column.field.clone()),
+                    value: None,
+                    detail: format!("the field is {what}, the column is required"),
+                });
+            }
+            row.cells.push(Cell::Null);
+            return Ok(());
+        };
+        let mut nuls = 0;
+        let result = match &column.reference {
+            Some(reference) if !matches!(column.pg_type, PgType::Array(_)) => {
+                self.reference(at, column, reference, value, row, &mut nuls)
+            }
+            _ => convert(column, &column.pg_type, &value, &mut nuls),
+        };
+        let result = result.and_then(|cell| match check(column, &cell) {
+            Ok(()) => Ok(cell),
+            Err(refusal) if column.on_fail == OnFail::Report => {
+                row.findings.push(found(at, column, "on_fail_report", value, &refusal));
+                Ok(cell)
+            }
+            Err(refusal) => Err(refusal),
+        });
+        match result {
+            Ok(cell) => row.cells.push(cell),
+            Err(refusal) if column.on_fail == OnFail::Null && column.nullable => {
+                row.findings.push(found(at, column, "on_fail_null", value, &refusal));
+                row.cells.push(Cell::Null);
+            }
+            Err(refusal) => {
+                return Err(Broken {
+                    rule: refusal.rule,
+                    column: Some(at),
+                    field: Some(column.field.clone()),
+                    value: Some(value),
+                    detail: refusal.detail,
+                });
+            }
+        }
+        if nuls > 0 {
+            let refusal = Refusal::new("nul", format!("{nuls} U+0000 taken out"));
+            row.findings.push(found(at, column, "nul_stripped", value, &refusal));
+        }
+        Ok(())
+    }
+
+    /// Resolves a reference against the accepted rows of its target.
+    fn reference<'a>(
+        &self,
+        at: usize,
+        column: &ColumnPlan,
+        reference: &ReferencePlan,
+        first: Value<'a>,
+        row: &mut Row<'a>,
+        nuls: &mut u64,
+    ) -> Result<Cell<'a>, Refusal> {
+        let slots: Vec<Value<'a>> = match &column.input {
+            Input::Slots(slots) if slots.len() > 1 => {
+                slots.iter().filter_map(|slot| row.slots[*slot]).filter(|value| !is_null(value)).collect()
+            }
+            _ => vec![first],
+        };
+        let mut kept = None;
+        for value in slots {
+            let candidates = reference_candidates(column, &reference.key_type, &value, nuls)?;
+            let identities = candidates.each_ref().map(|cell| cell.as_ref().and_then(Cell::identity));
+            let Some(set) = &self.sets[reference.set] else {
+                row.pending.push(Pending { column: at, set: reference.set, candidates: identities });
+                return Ok(candidates.into_iter().flatten().next().unwrap_or(Cell::Null));
+            };
+            for (cell, identity) in candidates.into_iter().zip(identities) {
+                let Some(cell) = cell else { continue };
+                if identity.is_some_and(|identity| set.contains(identity)) {
+                    return Ok(cell);
+                }
+                kept.get_or_insert(cell);
+            }
+        }
+        let detail = format!("no accepted row of {} has this key", reference.table);
+        match (reference.dangling, kept) {
+            (Dangling::Keep, Some(cell)) => Ok(cell),
+            (Dangling::Null, _) if column.nullable => {
+                let refusal = Refusal::new("dangling", detail);
+                row.findings.push(found(at, column, "dangling", first, &refusal));
+                Ok(Cell::Null)
+            }
+            _ => Err(Refusal::new("dangling", detail)),
+        }
+    }
+}
+
+fn dotted(prefix: &[&str], name: &str) -> String {
+    let mut path = String::new();
+    for part in prefix {
+        path.push_str(part);
+        path.push('.');
+    }
+    path.push_str(name);
+    path
+}
+
+fn is_null(value: &Value<'_>) -> bool {
+    matches!(value, Value::Null | Value::Undefined)
+}
+
+/// The first value that is there, or what stands in its place.
+fn pick<'a>(values: impl Iterator<Item = Option<Value<'a>>>) -> (Option<Value<'a>>, State) {
+    let mut state = State::Missing;
+    for value in values.flatten() {
+        if !is_null(&value) {
+            return (Some(value), State::Present);
+        }
+        state = State::Null;
+    }
+    (None, state)
+}
+
+fn found<'a>(
+    at: usize,
+    column: &ColumnPlan,
+    rule: &'static str,
+    value: Value<'a>,
+    refusal: &Refusal,
+) -> Found<'a> {
+    Found {
+        rule,
+        column: Some(at),
+        field: Some(column.field.clone()),
+        value: Some(value),
+        detail: refusal.detail.clone(),
+    }
+}
+
+fn rest<'a>(column: &ColumnPlan, row: &mut Row<'a>) -> Result<Cell<'a>, Refusal> {
+    let rule = match column.nul {
+        Nul::Reject => NulRule::Reject,
+        Nul::Strip => NulRule::Strip,
+    };
+    let mut text = String::new();
+    let fields = row.rest.iter().map(|(name, value)| (name.as_str(), *value));
+    let nuls = write_jsonb_fields(&mut text, fields, rule)
+        .map_err(|error| Refusal::new(error.rule(), error.to_string()))?;
+    if nuls > 0 {
+        row.findings.push(Found {
+            rule: "nul_stripped",
+            column: None,
+            field: Some("*".to_owned()),
+            value: None,
+            detail: format!("{nuls} U+0000 taken out"),
+        });
+    }
+    Ok(Cell::Text(text.into()))
+}
+
+/// The rules that the pipeline file states beyond the type.
+fn check(column: &ColumnPlan, cell: &Cell<'_>) -> Result<(), Refusal> {
+    match cell {
+        Cell::Text(text) => {
+            if let Some(pattern) = &column.pattern
+                && !pattern.is_match(text)
+            {
+                return Err(Refusal::new("pattern", format!("the text does not match {pattern}")));
+            }
+            if let Some(limit) = column.length
+                && text.chars().count() > limit as usize
+            {
+                return Err(Refusal::new("length", format!("more than {limit} characters")));
+            }
+            if column.email && !looks_like_email(text) {
+                return Err(Refusal::new("email", "the text does not have the form of an e-mail address"));
+            }
+        }
+        Cell::List(items) => {
+            if let Some(limit) = column.length
+                && items.len() > limit as usize
+            {
+                return Err(Refusal::new("length", format!("more than {limit} elements")));
+            }
+        }
+        Cell::Integer(number) => bounds(column, *number as f64)?,
+        Cell::Double(number) => bounds(column, *number)?,
+        Cell::Real(number) => bounds(column, f64::from(*number))?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn bounds(column: &ColumnPlan, number: f64) -> Result<(), Refusal> {
+    if let Some(least) = column.min
+        && (number < least || number.is_nan())
+    {
+        return Err(Refusal::new("min", format!("less than {least}")));
+    }
+    if let Some(greatest) = column.max
+        && (number > greatest || number.is_nan())
+    {
+        return Err(Refusal::new("max", format!("more than {greatest}")));
+    }
+    Ok(())
+}
+
+/// One `@`, something before it, a domain with a dot after it, no white space.
+fn looks_like_email(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let labels_filled = domain.split('.').all(|label| !label.is_empty());
+    !local.is_empty()
+        && domain.contains('.')
+        && labels_filled
+        && !domain.contains('@')
+        && !text.contains(char::is_whitespace)
+}

@@ -1,0 +1,408 @@
+//! One exported part to one typed part: a pure function of the pipeline file, the part, and the
+//! sets and verdicts that were settled before.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::columns::BatchBuilder;
+use super::convert::reference_candidates;
+use super::junction::{Link, write_run};
+use super::keys::KeySet;
+use super::plan::{Plan, TablePlan};
+use super::records::{Item, Router, documents};
+use super::settle::{Verdicts, identity_of};
+use super::shape::{Broken, Found, Row, Shaper, State};
+use super::{PartTask, TransformError};
+use crate::document::extended_json;
+use crate::document::raw::{Doc, Value};
+use crate::progress::{Progress, Stage};
+use crate::staging::layout::RunDirectory;
+use crate::staging::manifest::JunctionCounts;
+use crate::staging::part::{PartFile, PartWriter};
+use crate::staging::rejects::Reject;
+use crate::staging::schema::{table_properties, table_schema};
+
+/// Lines listed per part and rule; beyond it findings are only counted.
+const LISTED_FINDINGS: u64 = 1000;
+
+/// What became of a part.
+#[derive(Default)]
+pub(super) struct PartResult {
+    pub(super) file: Option<PartFile>,
+    pub(super) records: u64,
+    pub(super) rows: u64,
+    pub(super) rejects: u64,
+    pub(super) dropped: u64,
+    pub(super) rejects_by_rule: BTreeMap<String, u64>,
+    pub(super) findings: BTreeMap<String, u64>,
+    /// Present, null, missing per column.
+    pub(super) states: Vec<[u64; 3]>,
+    pub(super) seen: Vec<bool>,
+    pub(super) each_seen: bool,
+    /// Accepted values: (set, values).
+    pub(super) feeds: Vec<(usize, Vec<u128>)>,
+    /// Sorted links: (junction, file).
+    pub(super) runs: Vec<(usize, PathBuf)>,
+    pub(super) junctions: BTreeMap<usize, JunctionCounts>,
+    pub(super) reject_lines: Option<PathBuf>,
+    pub(super) finding_lines: Option<PathBuf>,
+}
+
+/// A list that exists only once something is written to it.
+struct Lines {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl Lines {
+    fn new(path: PathBuf) -> Self {
+        Self { path, file: None }
+    }
+
+    fn write(&mut self, line: &Reject) -> Result<(), TransformError> {
+        let work = |source| TransformError::Work { path: self.path.clone(), source };
+        if self.file.is_none() {
+            self.file = Some(BufWriter::new(File::create(&self.path).map_err(work)?));
+        }
+        if let Some(file) = &mut self.file {
+            serde_json::to_writer(&mut *file, line)
+                .map_err(std::io::Error::from)
+                .and_then(|()| file.write_all(b"\n"))
+                .map_err(work)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Option<PathBuf>, TransformError> {
+        match self.file {
+            None => Ok(None),
+            Some(mut file) => {
+                file.flush()
+                    .map_err(|source| TransformError::Work { path: self.path.clone(), source })?;
+                Ok(Some(self.path))
+            }
+        }
+    }
+}
+
+/// What the workers share.
+pub(super) struct Context<'p> {
+    pub(super) run: &'p RunDirectory,
+    pub(super) plan: &'p Plan,
+    pub(super) sets: &'p [Option<KeySet>],
+    pub(super) work: &'p Path,
+    pub(super) progress: &'p dyn Progress,
+}
+
+/// Shapes a part of `table` and writes what it becomes.
+pub(super) fn write_part(
+    context: &Context<'_>,
+    table: &TablePlan,
+    task: &PartTask<'_>,
+    verdicts: Option<&Verdicts>,
+) -> Result<PartResult, TransformError> {
+    let mut part = PartInProgress::new(context, table, task);
+    let router = Router::new(table, &context.plan.tables);
+    let mut shaper = Shaper::new(table, context.sets);
+    let mut number = 0;
+    let mut previous = task.previous_id.map(str::to_owned);
+    for batch in documents(context.run, task.part)? {
+        let batch = batch?;
+        let mut row = Row::default();
+        let mut items = Vec::new();
+        let mut batch_bytes = 0;
+        for at in 0..batch.len() {
+            items.clear();
+            let (id, bytes) = (batch.id(at), batch.bytes(at));
+            batch_bytes += bytes.len() as u64;
+            let repeats = previous.as_deref() == Some(id);
+            part.result.each_seen |= router.expand(bytes, repeats, &mut items);
+            previous = Some(id.to_owned());
+            for item in items.drain(..) {
+                let verdict = verdicts.and_then(|verdicts| verdicts.get(&number));
+                number += 1;
+                part.result.records += 1;
+                match item {
+                    Item::Dropped => part.result.dropped += 1,
+                    Item::Broken(broken) => part.reject(id, bytes, broken)?,
+                    Item::Record(record) => match (shaper.shape(record, &mut row), verdict) {
+                        (Err(broken), _) => part.reject(id, bytes, broken)?,
+                        (Ok(()), Some(verdict)) => {
+                            let broken = Broken {
+                                rule: verdict.rule,
+                                column: verdict.column,
+                                field: verdict.column.map(|at| table.columns[at].field.clone()),
+                                value: None,
+                                detail: verdict.detail.clone(),
+                            };
+                            part.reject(id, bytes, broken)?;
+                        }
+                        (Ok(()), None) => part.accept(id, &row)?,
+                    },
+                }
+            }
+        }
+        part.flush()?;
+        context.progress.advance(Stage::Transform, &table.name, batch.len() as u64, batch_bytes);
+    }
+    part.result.seen = shaper.seen;
+    part.finish()
+}
+
+struct PartInProgress<'p> {
+    context: &'p Context<'p>,
+    table: &'p TablePlan,
+    index: usize,
+    builder: BatchBuilder,
+    writer: Option<PartWriter>,
+    links: BTreeMap<usize, Vec<Link>>,
+    rejects: Lines,
+    findings: Lines,
+    result: PartResult,
+}
+
+impl<'p> PartInProgress<'p> {
+    fn new(context: &'p Context<'p>, table: &'p TablePlan, task: &PartTask<'_>) -> Self {
+        let schema = table_schema(&table.definition);
+        let types = table.columns.iter().map(|column| column.pg_type.clone());
+        let file = |kind: &str| {
+            context.work.join(format!("{}-{:05}.{kind}", task.table_number, task.index))
+        };
+        Self {
+            context,
+            table,
+            index: task.index,
+            builder: BatchBuilder::new(schema, types),
+            writer: None,
+            links: BTreeMap::new(),
+            rejects: Lines::new(file("rejects")),
+            findings: Lines::new(file("findings")),
+            result: PartResult {
+                states: vec![[0; 3]; table.columns.len()],
+                feeds: table.feeds.iter().map(|(set, _)| (*set, Vec::new())).collect(),
+                ..PartResult::default()
+            },
+        }
+    }
+
+    fn reject(
+        &mut self,
+        id: &str,
+        bytes: &[u8],
+        broken: Broken<'_>,
+    ) -> Result<(), TransformError> {
+        self.result.rejects += 1;
+        *self.result.rejects_by_rule.entry(broken.rule.to_owned()).or_default() += 1;
+        let document = match Doc::new(bytes) {
+            Ok(document) => json(&Value::Document(document)),
+            Err(_) => serde_json::Value::Null,
+        };
+        self.rejects.write(&Reject {
+            collection: self.table.source.clone(),
+            id: id.to_owned(),
+            table: Some(self.table.name.clone()),
+            column: broken.column.map(|at| self.table.columns[at].name.clone()),
+            field: broken.field,
+            rule: broken.rule.to_owned(),
+            value: broken.value.as_ref().map_or(serde_json::Value::Null, json),
+            detail: broken.detail,
+            document,
+        })
+    }
+
+    fn find(&mut self, id: &str, found: &Found<'_>) -> Result<(), TransformError> {
+        let count = self.result.findings.entry(found.rule.to_owned()).or_default();
+        *count += 1;
+        if *count > LISTED_FINDINGS {
+            return Ok(());
+        }
+        self.findings.write(&Reject {
+            collection: self.table.source.clone(),
+            id: id.to_owned(),
+            table: Some(self.table.name.clone()),
+            column: found.column.map(|at| self.table.columns[at].name.clone()),
+            field: found.field.clone(),
+            rule: found.rule.to_owned(),
+            value: found.value.as_ref().map_or(serde_json::Value::Null, json),
+            detail: found.detail.clone(),
+            document: serde_json::Value::Null,
+        })
+    }
+
+    fn accept(&mut self, id: &str, row: &Row<'_>) -> Result<(), TransformError> {
+        self.builder.append(&row.cells).map_err(|source| self.batch_error(source))?;
+        self.result.rows += 1;
+        for (counts, state) in self.result.states.iter_mut().zip(&row.states) {
+            match state {
+                State::Present => counts[0] += 1,
+                State::Null => counts[1] += 1,
+                State::Missing => counts[2] += 1,
+            }
+        }
+        for found in &row.findings {
+            self.find(id, found)?;
+        }
+        for ((_, column), (_, keys)) in self.table.feeds.iter().zip(&mut self.result.feeds) {
+            keys.extend(row.cells[*column].identity());
+        }
+        if !self.table.arrays.is_empty()
+            && let Some(own) = identity_of(&row.cells, &self.table.key)
+        {
+            self.link(id, own, row)?;
+        }
+        Ok(())
+    }
+
+    /// Gathers the links that the row's arrays hold.
+    fn link(&mut self, id: &str, own: u128, row: &Row<'_>) -> Result<(), TransformError> {
+        let table = self.table;
+        for array in &table.arrays {
+            let items = match row.slots[array.slot] {
+                None | Some(Value::Null | Value::Undefined) => continue,
+                Some(Value::Array(items)) => items,
+                // One id where an array is expected means one link.
+                Some(single) => {
+                    self.element(id, own, array.junction, array.side, &array.path, &single, 0)?;
+                    continue;
+                }
+            };
+            let first = self.links.entry(array.junction).or_default().len();
+            for (_, item) in items.elements().flatten() {
+                self.element(id, own, array.junction, array.side, &array.path, &item, first)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One element; `first` is where the links of this array begin, to find repeats.
+    #[expect(clippy::too_many_arguments, reason = "the element and all that it belongs to")]
+    fn element(
+        &mut self,
+        id: &str,
+        own: u128,
+        junction: usize,
+        side: usize,
+        path: &str,
+        value: &Value<'_>,
+        first: usize,
+    ) -> Result<(), TransformError> {
+        let plan = &self.context.plan.junctions[junction];
+        let counts = self.result.junctions.entry(junction).or_default();
+        *counts.elements.entry(path.to_owned()).or_default() += 1;
+        let other = 1 - side;
+        let (set_table, set_column) = self.context.plan.sets[plan.sets[other]];
+        let column = &self.context.plan.tables[set_table].columns[set_column];
+        let mut finding = |rule: &'static str, detail: &str| Found {
+            rule,
+            column: None,
+            field: Some(path.to_owned()),
+            value: Some(*value),
+            detail: detail.to_owned(),
+        };
+        if matches!(value, Value::Null | Value::Undefined) {
+            counts.nulls += 1;
+            let found = finding("null_element", "a null element makes no link");
+            return self.find_link(id, &plan.definition.name, &found);
+        }
+        let mut nuls = 0;
+        let candidates = reference_candidates(column, &plan.types[other], value, &mut nuls);
+        let target = candidates.ok().and_then(|[first, _]| first).and_then(|cell| cell.identity());
+        let Some(target) = target else {
+            counts.refused += 1;
+            let found = finding("refused_element", "the element is no id");
+            return self.find_link(id, &plan.definition.name, &found);
+        };
+        let link = if side == 0 {
+            Link { first: own, second: target, sides: 1 }
+        } else {
+            Link { first: target, second: own, sides: 2 }
+        };
+        let links = self.links.entry(junction).or_default();
+        if links.get(first..).is_some_and(|own_links| own_links.contains(&link)) {
+            counts.repeats += 1;
+            let found = finding("repeat", "the id occurs earlier in the same array");
+            return self.find_link(id, &plan.definition.name, &found);
+        }
+        links.push(link);
+        Ok(())
+    }
+
+    /// A finding that belongs to a junction; counted with the junction, not with this table.
+    fn find_link(
+        &mut self,
+        id: &str,
+        junction: &str,
+        found: &Found<'_>,
+    ) -> Result<(), TransformError> {
+        let count = self.result.findings.entry(format!("{junction}\0{}", found.rule)).or_default();
+        *count += 1;
+        if *count > LISTED_FINDINGS {
+            return Ok(());
+        }
+        self.findings.write(&Reject {
+            collection: self.table.source.clone(),
+            id: id.to_owned(),
+            table: Some(junction.to_owned()),
+            column: None,
+            field: found.field.clone(),
+            rule: found.rule.to_owned(),
+            value: found.value.as_ref().map_or(serde_json::Value::Null, json),
+            detail: found.detail.clone(),
+            document: serde_json::Value::Null,
+        })
+    }
+
+    /// Writes the rows gathered so far.
+    fn flush(&mut self) -> Result<(), TransformError> {
+        if self.builder.rows() == 0 {
+            return Ok(());
+        }
+        let batch = self.builder.finish().map_err(|source| self.batch_error(source))?;
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => begin_part(self.context.run, self.table, self.index)?,
+        };
+        writer.write(&batch)?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<PartResult, TransformError> {
+        self.flush()?;
+        if let Some(writer) = self.writer {
+            self.result.file = Some(writer.finish()?);
+        }
+        for (junction, links) in self.links {
+            if !links.is_empty() {
+                let name = format!("{}-{:05}-{junction}.links", self.table.name, self.index);
+                let path = self.context.work.join(crate::staging::layout::folder_name(&name));
+                write_run(&path, links)?;
+                self.result.runs.push((junction, path));
+            }
+        }
+        self.result.reject_lines = self.rejects.finish()?;
+        self.result.finding_lines = self.findings.finish()?;
+        Ok(self.result)
+    }
+
+    fn batch_error(&self, source: arrow::error::ArrowError) -> TransformError {
+        TransformError::Batch { table: self.table.name.clone(), source }
+    }
+}
+
+/// Begins the part of this number.
+pub(super) fn begin_part(
+    run: &RunDirectory,
+    table: &TablePlan,
+    index: usize,
+) -> Result<PartWriter, TransformError> {
+    let path = RunDirectory::part_path(Stage::Transform, &table.name, index);
+    let schema = table_schema(&table.definition);
+    Ok(PartWriter::create(run, &path, schema, table_properties(&table.definition))?)
+}
+
+fn json(value: &Value<'_>) -> serde_json::Value {
+    extended_json::to_json(value).unwrap_or(serde_json::Value::Null)
+}
