@@ -5,10 +5,16 @@
 //! (`export`, `transform`, `load`, `verify`), and stages use `pipeline`, `source`, `staging`,
 //! `document`, `pgcopy` and `postgres`. Stages never import one another.
 
+pub mod cli;
+pub mod commands;
 pub mod document;
+pub mod export;
 pub mod failure;
 pub mod pgcopy;
 pub mod pipeline;
 pub mod postgres;
 pub mod progress;
+pub mod report;
+pub mod source;
 pub mod staging;
+pub mod transform;

@@ -1,3 +1,10 @@
 //! The pipeline file: which collections become which tables, and by what rules.
 
+pub mod definitions;
+mod error;
+mod fields;
 pub mod model;
+mod parse;
+
+pub use error::{Mistake, PipelineError};
+pub use parse::{load, parse};

@@ -84,10 +84,10 @@ pub struct CollectionManifest {
     pub rejects: u64,
     /// Parts, in `_id` order.
     pub parts: Vec<ExportPart>,
-    /// Options as the source gave them (relaxed Extended JSON).
+    /// Options as the source gave them (Extended JSON).
     #[serde(default)]
     pub options: Value,
-    /// Indexes as the source gave them (relaxed Extended JSON).
+    /// Indexes as the source gave them (Extended JSON).
     #[serde(default)]
     pub indexes: Vec<Value>,
 }
@@ -113,7 +113,7 @@ pub struct Skipped {
     pub name: String,
     /// Why.
     pub reason: String,
-    /// A view's definition (relaxed Extended JSON).
+    /// A view's definition (Extended JSON).
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub options: Value,
 }

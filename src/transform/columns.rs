@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
     FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
-    Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder,
+    Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, SchemaRef, i256};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -39,12 +39,22 @@ enum ColumnBuilder {
     Date(Date32Builder),
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
-    List { element: PgType, values: Box<ColumnBuilder>, ends: Vec<i32>, nulls: NullBufferBuilder, length: i32 },
+    List {
+        element: PgType,
+        values: Box<ColumnBuilder>,
+        ends: Vec<i32>,
+        nulls: NullBufferBuilder,
+        length: i32,
+    },
 }
 
 impl BatchBuilder {
     pub(super) fn new(schema: SchemaRef, types: impl Iterator<Item = PgType>) -> Self {
-        Self { schema, columns: types.map(|pg_type| ColumnBuilder::new(&pg_type)).collect(), rows: 0 }
+        Self {
+            schema,
+            columns: types.map(|pg_type| ColumnBuilder::new(&pg_type)).collect(),
+            rows: 0,
+        }
     }
 
     /// Adds a row; `cells` are in the order of the schema and of its types.
@@ -120,7 +130,9 @@ impl ColumnBuilder {
                 builder.append_value(text.replace('.', "").parse().map_err(|_| out_of_range())?);
             }
             (Self::WideDecimal(builder), Cell::Text(text)) => {
-                builder.append_value(i256::from_string(&text.replace('.', "")).ok_or_else(out_of_range)?);
+                builder.append_value(
+                    i256::from_string(&text.replace('.', "")).ok_or_else(out_of_range)?,
+                );
             }
             (Self::Text(builder), Cell::Text(text)) => builder.append_value(text),
             (Self::Bytes(builder), Cell::Bytes(bytes)) => builder.append_value(bytes),

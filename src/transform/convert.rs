@@ -81,7 +81,10 @@ pub(super) fn convert<'a>(
 }
 
 fn unfit(value: &Value<'_>, pg_type: &PgType) -> Refusal {
-    Refusal::new("type", format!("a value of BSON type {} does not fit {pg_type}", value.type_name()))
+    Refusal::new(
+        "type",
+        format!("a value of BSON type {} does not fit {pg_type}", value.type_name()),
+    )
 }
 
 fn beyond(pg_type: &PgType) -> Refusal {
@@ -114,7 +117,9 @@ fn as_text<'a>(column: &ColumnPlan, value: &Value<'a>) -> Option<Cow<'a, str>> {
         | Value::MaxKey
         | Value::DbPointer { .. }
         | Value::JavaScriptWithScope { .. } => extended_json::canonical(value).ok().map(Cow::Owned),
-        Value::DateTime(millis) if column.coerce => Some(Cow::Owned(datetime::iso8601_millis(*millis))),
+        Value::DateTime(millis) if column.coerce => {
+            Some(Cow::Owned(datetime::iso8601_millis(*millis)))
+        }
         Value::Decimal128(bytes) if column.coerce => Some(Cow::Owned(numeric_text(*bytes))),
         Value::Double(number) if column.coerce => Some(Cow::Owned(number.to_string())),
         _ if column.coerce => plain_text(value),
@@ -170,7 +175,9 @@ fn without_nuls<'a>(
         return Ok(text);
     }
     match column.nul {
-        Nul::Reject => Err(Refusal::new("nul", "the text holds U+0000, which PostgreSQL cannot store")),
+        Nul::Reject => {
+            Err(Refusal::new("nul", "the text holds U+0000, which PostgreSQL cannot store"))
+        }
         Nul::Strip => {
             *nuls += text.bytes().filter(|byte| *byte == 0).count() as u64;
             Ok(Cow::Owned(text.replace('\0', "")))
@@ -196,11 +203,17 @@ fn whole(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64
         Value::Int64(number) => Ok(*number),
         Value::Double(number) if number.is_finite() => {
             if number.fract() != 0.0 {
-                return Err(Refusal::new("type", format!("a number with a fraction does not fit {pg_type}")));
+                return Err(Refusal::new(
+                    "type",
+                    format!("a number with a fraction does not fit {pg_type}"),
+                ));
             }
             // Both bounds are exact as doubles; the upper one is the first number that is too large.
             if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(number) {
-                #[expect(clippy::cast_possible_truncation, reason = "whole, and in range as just checked")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "whole, and in range as just checked"
+                )]
                 Ok(*number as i64)
             } else {
                 Err(beyond(pg_type))
@@ -209,12 +222,17 @@ fn whole(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64
         Value::Decimal128(bytes) => match decimal128_parts(*bytes) {
             Decimal::Finite { negative, digits, exponent } => {
                 decimal_whole(negative, digits, exponent).ok_or_else(|| {
-                    Refusal::new("type", format!("the decimal is not a whole number that fits {pg_type}"))
+                    Refusal::new(
+                        "type",
+                        format!("the decimal is not a whole number that fits {pg_type}"),
+                    )
                 })
             }
             _ => Err(unfit(value, pg_type)),
         },
-        Value::String(text) if column.coerce => text.trim().parse().map_err(|_| unfit(value, pg_type)),
+        Value::String(text) if column.coerce => {
+            text.trim().parse().map_err(|_| unfit(value, pg_type))
+        }
         Value::Boolean(flag) if column.coerce => Ok(i64::from(*flag)),
         _ => Err(unfit(value, pg_type)),
     }
@@ -244,7 +262,11 @@ fn integer<'a>(
     pg_type: &PgType,
 ) -> Result<Cell<'a>, Refusal> {
     let number = whole(column, value, pg_type)?;
-    if (least..=greatest).contains(&number) { Ok(Cell::Integer(number)) } else { Err(beyond(pg_type)) }
+    if (least..=greatest).contains(&number) {
+        Ok(Cell::Integer(number))
+    } else {
+        Err(beyond(pg_type))
+    }
 }
 
 fn real<'a>(value: &Value<'_>, pg_type: &PgType) -> Result<Cell<'a>, Refusal> {
@@ -259,7 +281,8 @@ fn real<'a>(value: &Value<'_>, pg_type: &PgType) -> Result<Cell<'a>, Refusal> {
                 Err(inexact())
             }
         }
-        Value::Int32(number) if number.unsigned_abs() <= 1 << 24 => {
+        Value::Int32(number) if number.unsigned_abs() <= 1 << 24 =>
+        {
             #[expect(clippy::cast_precision_loss, reason = "exact up to 2^24")]
             Ok(Cell::Real(*number as f32))
         }
@@ -272,7 +295,9 @@ fn double(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<f6
     match value {
         Value::Double(number) => Ok(*number),
         Value::Int32(number) => Ok(f64::from(*number)),
-        Value::Int64(number) if number.unsigned_abs() <= EXACT_DOUBLE.cast_unsigned() => Ok(*number as f64),
+        Value::Int64(number) if number.unsigned_abs() <= EXACT_DOUBLE.cast_unsigned() => {
+            Ok(*number as f64)
+        }
         Value::Int64(_) => {
             Err(Refusal::new("range", format!("the number is not exact as {pg_type}")))
         }
@@ -286,11 +311,15 @@ fn double(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<f6
                     Some(number) if number.unsigned_abs() <= EXACT_DOUBLE.cast_unsigned() => {
                         Ok(number as f64)
                     }
-                    _ => Err(Refusal::new("range", format!("the decimal is not exact as {pg_type}"))),
+                    _ => {
+                        Err(Refusal::new("range", format!("the decimal is not exact as {pg_type}")))
+                    }
                 }
             }
         },
-        Value::String(text) if column.coerce => text.trim().parse().map_err(|_| unfit(value, pg_type)),
+        Value::String(text) if column.coerce => {
+            text.trim().parse().map_err(|_| unfit(value, pg_type))
+        }
         _ => Err(unfit(value, pg_type)),
     }
 }
@@ -306,7 +335,11 @@ fn numeric<'a>(
         Value::Int64(number) => number.to_string(),
         Value::Double(number) if number.is_nan() => "NaN".to_owned(),
         Value::Double(number) if number.is_infinite() => {
-            if *number > 0.0 { "Infinity".to_owned() } else { "-Infinity".to_owned() }
+            if *number > 0.0 {
+                "Infinity".to_owned()
+            } else {
+                "-Infinity".to_owned()
+            }
         }
         // The shortest digits that name this double and no other; numeric has no negative zero.
         Value::Double(number) if *number == 0.0 => "0".to_owned(),
@@ -326,7 +359,8 @@ fn numeric<'a>(
 fn is_decimal(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let all_digits =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     all_digits(whole) && all_digits(fraction)
 }
 
@@ -349,7 +383,11 @@ fn rescale(text: &str, precision: u16, scale: i16) -> Option<String> {
     let whole = if whole.is_empty() { "0" } else { whole };
     let zero = whole == "0" && fraction.is_empty();
     let sign = if zero { "" } else { sign };
-    Some(if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction:0<scale$}") })
+    Some(if scale == 0 {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{fraction:0<scale$}")
+    })
 }
 
 /// A UUID from whatever identifies a document.
@@ -513,7 +551,10 @@ fn array<'a>(
         }
         return Err(Refusal::new(
             "type",
-            format!("a single value of BSON type {} stands where {element}[] is expected", value.type_name()),
+            format!(
+                "a single value of BSON type {} stands where {element}[] is expected",
+                value.type_name()
+            ),
         ));
     };
     let mut cells = Vec::new();

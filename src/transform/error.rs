@@ -57,7 +57,9 @@ pub enum TransformError {
         source: arrow::error::ArrowError,
     },
     /// The counts do not agree: a defect of docferry.
-    #[error("table {table}: {records} records are not {rows} rows + {rejects} rejects + {dropped} dropped")]
+    #[error(
+        "table {table}: {records} records are not {rows} rows + {rejects} rejects + {dropped} dropped"
+    )]
     Unbalanced {
         /// Table name.
         table: String,

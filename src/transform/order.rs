@@ -1,13 +1,11 @@
 //! In which order tables are shaped: the targets of references before the rows that point to them.
 
-use std::collections::HashMap;
-
-use crate::pipeline::model::Pipeline;
+use super::plan::Plan;
 
 /// Tables that must be settled together: one table, or several whose references form a cycle.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Group {
-    /// Indexes into `Pipeline::tables`.
+    /// Indexes into the plan's tables.
     pub(super) tables: Vec<usize>,
     /// The members reference themselves or one another.
     pub(super) cyclic: bool,
@@ -15,18 +13,19 @@ pub(super) struct Group {
 
 /// Groups in an order in which every reference points into the same group or an earlier one
 /// (Tarjan's algorithm, without recursion).
-pub(super) fn groups(pipeline: &Pipeline) -> Vec<Group> {
-    let index: HashMap<&str, usize> =
-        pipeline.tables.iter().enumerate().map(|(at, table)| (table.name.as_str(), at)).collect();
-    let targets: Vec<Vec<usize>> = pipeline
+pub(super) fn groups_of(plan: &Plan) -> Vec<Group> {
+    let targets: Vec<Vec<usize>> = plan
         .tables
         .iter()
         .map(|table| {
-            let references = table.columns.iter().filter_map(|column| column.references.as_ref());
-            references.filter_map(|reference| index.get(reference.table.as_str()).copied()).collect()
+            let references = table.columns.iter().filter_map(|column| column.reference.as_ref());
+            references.map(|reference| plan.sets[reference.set].0).collect()
         })
         .collect();
+    groups(&targets)
+}
 
+fn groups(targets: &[Vec<usize>]) -> Vec<Group> {
     let count = targets.len();
     let mut number = vec![usize::MAX; count];
     let mut low = vec![0; count];
@@ -75,4 +74,25 @@ pub(super) fn groups(pipeline: &Pipeline) -> Vec<Group> {
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_come_before_the_tables_that_point_to_them() {
+        // 0 → 1 → 2, 3 ⇄ 4 → 0, 5 → 5
+        let targets = vec![vec![1], vec![2], vec![], vec![4], vec![3, 0], vec![5]];
+        let found: Vec<(Vec<usize>, bool)> =
+            groups(&targets).into_iter().map(|group| (group.tables, group.cyclic)).collect();
+        let expected = vec![
+            (vec![2], false),
+            (vec![1], false),
+            (vec![0], false),
+            (vec![3, 4], true),
+            (vec![5], true),
+        ];
+        assert_eq!(found, expected);
+    }
 }

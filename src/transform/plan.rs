@@ -9,7 +9,8 @@ use super::TransformError;
 use crate::pgcopy::PgType;
 use crate::pipeline::definitions::table_definitions;
 use crate::pipeline::model::{
-    Dangling, FieldPath, Key, Literal, Nul, OnFail, Origin, Otherwise, Pipeline, Unmapped, UuidOrder,
+    Dangling, FieldPath, Key, Literal, Nul, OnFail, Origin, Otherwise, Pipeline, Unmapped,
+    UuidOrder,
 };
 use crate::staging::table::TableDefinition;
 
@@ -236,8 +237,11 @@ impl Plan {
                 };
                 let (input, field) = match &column.origin {
                     Origin::Paths(origins) => {
-                        let field =
-                            origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+                        let field = origins
+                            .iter()
+                            .map(ToString::to_string)
+                            .collect::<Vec<_>>()
+                            .join(" or ");
                         (Input::Slots(origins.iter().map(|path| paths.of(path)).collect()), field)
                     }
                     Origin::Rest => (Input::Rest, "*".to_owned()),
@@ -310,11 +314,11 @@ impl Plan {
                     tree.insert(&each.0).taken = true;
                 }
             }
-            let key: Vec<usize> =
-                (0..columns.len()).filter(|at| columns[*at].is_key).collect();
+            let key: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].is_key).collect();
             let key_is_id = table.each.is_none()
                 && key.len() == 1
-                && table.columns[key[0]].origin == Origin::Paths(vec![FieldPath(vec!["_id".into()])]);
+                && table.columns[key[0]].origin
+                    == Origin::Paths(vec![FieldPath(vec!["_id".into()])]);
             let column_at = |name: &String| position(&table.name, name).map(|(_, column)| column);
             let mut unique = Vec::new();
             for names in &table.unique {
@@ -343,10 +347,15 @@ impl Plan {
 
         let mut junctions = Vec::new();
         for junction in &pipeline.junctions {
-            let sides = [key_column(&junction.columns[0].table)?, key_column(&junction.columns[1].table)?];
-            let types = sides.map(|(table, column)| pipeline.tables[table].columns[column].pg_type.clone());
+            let sides =
+                [key_column(&junction.columns[0].table)?, key_column(&junction.columns[1].table)?];
+            let types =
+                sides.map(|(table, column)| pipeline.tables[table].columns[column].pg_type.clone());
             for key_type in &types {
-                if !matches!(key_type, PgType::Uuid | PgType::SmallInt | PgType::Integer | PgType::BigInt) {
+                if !matches!(
+                    key_type,
+                    PgType::Uuid | PgType::SmallInt | PgType::Integer | PgType::BigInt
+                ) {
                     return Err(TransformError::Unsupported(format!(
                         "junction {}: keys of type {key_type} are not supported yet",
                         junction.name

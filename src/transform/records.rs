@@ -32,8 +32,10 @@ impl Documents {
     }
 
     fn from_batch(path: &str, batch: &RecordBatch) -> Result<Self, TransformError> {
-        let foreign =
-            |detail: &str| TransformError::NotAPart { path: path.to_owned(), detail: detail.to_owned() };
+        let foreign = |detail: &str| TransformError::NotAPart {
+            path: path.to_owned(),
+            detail: detail.to_owned(),
+        };
         let column = |name: &str| {
             batch.column_by_name(name).ok_or_else(|| foreign(&format!("no column {name}")))
         };
@@ -88,7 +90,8 @@ impl<'p> Router<'p> {
             .filter(|other| other.source == table.source && other.each.is_none())
             .collect();
         let answers_for_unrouted =
-            siblings.first().is_some_and(|first| std::ptr::eq(*first, table)) && !table.filter.is_empty();
+            siblings.first().is_some_and(|first| std::ptr::eq(*first, table))
+                && !table.filter.is_empty();
         Self { table, siblings, answers_for_unrouted }
     }
 
@@ -164,7 +167,10 @@ fn elements<'a>(root: Doc<'a>, at: Doc<'a>, path: &[String], items: &mut Vec<Ite
             column: None,
             field: Some(name.clone()),
             value: Some(value),
-            detail: format!("an array of subdocuments is expected, BSON type {} is there", value.type_name()),
+            detail: format!(
+                "an array of subdocuments is expected, BSON type {} is there",
+                value.type_name()
+            ),
         })
     };
     match value {

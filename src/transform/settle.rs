@@ -166,7 +166,8 @@ fn read_part(
                 let hard = row.pending.iter().filter(|pending| {
                     let column = &table.columns[pending.column];
                     let rule = column.reference.as_ref().map(|reference| reference.dangling);
-                    rule == Some(Dangling::Reject) || (rule == Some(Dangling::Null) && !column.nullable)
+                    rule == Some(Dangling::Reject)
+                        || (rule == Some(Dangling::Null) && !column.nullable)
                 });
                 let hard =
                     hard.map(|pending| (pending.column, pending.set, pending.candidates)).collect();

@@ -293,17 +293,24 @@ impl<'p> Shaper<'p> {
         nuls: &mut u64,
     ) -> Result<Cell<'a>, Refusal> {
         let slots: Vec<Value<'a>> = match &column.input {
-            Input::Slots(slots) if slots.len() > 1 => {
-                slots.iter().filter_map(|slot| row.slots[*slot]).filter(|value| !is_null(value)).collect()
-            }
+            Input::Slots(slots) if slots.len() > 1 => slots
+                .iter()
+                .filter_map(|slot| row.slots[*slot])
+                .filter(|value| !is_null(value))
+                .collect(),
             _ => vec![first],
         };
         let mut kept = None;
         for value in slots {
             let candidates = reference_candidates(column, &reference.key_type, &value, nuls)?;
-            let identities = candidates.each_ref().map(|cell| cell.as_ref().and_then(Cell::identity));
+            let identities =
+                candidates.each_ref().map(|cell| cell.as_ref().and_then(Cell::identity));
             let Some(set) = &self.sets[reference.set] else {
-                row.pending.push(Pending { column: at, set: reference.set, candidates: identities });
+                row.pending.push(Pending {
+                    column: at,
+                    set: reference.set,
+                    candidates: identities,
+                });
                 return Ok(candidates.into_iter().flatten().next().unwrap_or(Cell::Null));
             };
             for (cell, identity) in candidates.into_iter().zip(identities) {
@@ -405,7 +412,10 @@ fn check(column: &ColumnPlan, cell: &Cell<'_>) -> Result<(), Refusal> {
                 return Err(Refusal::new("length", format!("more than {limit} characters")));
             }
             if column.email && !looks_like_email(text) {
-                return Err(Refusal::new("email", "the text does not have the form of an e-mail address"));
+                return Err(Refusal::new(
+                    "email",
+                    "the text does not have the form of an e-mail address",
+                ));
             }
         }
         Cell::List(items) => {

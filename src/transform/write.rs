@@ -187,12 +187,7 @@ impl<'p> PartInProgress<'p> {
         }
     }
 
-    fn reject(
-        &mut self,
-        id: &str,
-        bytes: &[u8],
-        broken: Broken<'_>,
-    ) -> Result<(), TransformError> {
+    fn reject(&mut self, id: &str, bytes: &[u8], broken: Broken<'_>) -> Result<(), TransformError> {
         self.result.rejects += 1;
         *self.result.rejects_by_rule.entry(broken.rule.to_owned()).or_default() += 1;
         let document = match Doc::new(bytes) {
@@ -294,7 +289,7 @@ impl<'p> PartInProgress<'p> {
         let other = 1 - side;
         let (set_table, set_column) = self.context.plan.sets[plan.sets[other]];
         let column = &self.context.plan.tables[set_table].columns[set_column];
-        let mut finding = |rule: &'static str, detail: &str| Found {
+        let finding = |rule: &'static str, detail: &str| Found {
             rule,
             column: None,
             field: Some(path.to_owned()),

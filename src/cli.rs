@@ -1,0 +1,133 @@
+//! The command line: types only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Exit statuses, shown at the end of every `--help`.
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0    done
+  1    failed
+  2    wrong arguments or pipeline file
+  3    done, with rejects
+  4    verification found differences
+  10   no such run
+  11   locked by another process
+  12   a staged file does not agree with its checksum or format version
+  130  interrupted, can be resumed";
+
+/// Moves document databases to PostgreSQL through checksummed Parquet files.
+#[derive(Debug, Parser)]
+#[command(name = "docferry", version, after_help = EXIT_STATUSES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// What is said on standard error while a command works.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Say nothing on standard error but errors.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    /// Print the result, or the error, as one JSON document on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Form of what is said while a command works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Progress bars on a terminal, lines elsewhere.
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read a source into a new run of the staging directory.
+    #[command(after_help = format!("Example:\n  docferry export pipelines/nextcrm.toml --source mongodb://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    Export(ExportArguments),
+    /// Turn the exported documents of a run into typed rows.
+    #[command(after_help = format!("Example:\n  docferry transform pipelines/nextcrm.toml --run latest\n\n{EXIT_STATUSES}"))]
+    Transform(TransformArguments),
+    /// Check a pipeline file without reading any data.
+    #[command(after_help = format!("Example:\n  docferry check pipelines/nextcrm.toml\n\n{EXIT_STATUSES}"))]
+    Check(PipelineArgument),
+    /// Convert between ObjectIds and the UUIDs made from them.
+    #[command(after_help = format!("Example:\n  docferry id 507f1f77bcf86cd799439011\n\n{EXIT_STATUSES}"))]
+    Id(IdArguments),
+}
+
+/// A pipeline file.
+#[derive(Debug, Args)]
+pub struct PipelineArgument {
+    /// Pipeline file.
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+}
+
+/// Where runs are staged.
+#[derive(Debug, Args)]
+pub struct StagingArguments {
+    /// Staging directory.
+    #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
+    pub staging: PathBuf,
+
+    /// Threads; the number of processors when not given.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// Pipeline file.
+    #[command(flatten)]
+    pub pipeline: PipelineArgument,
+
+    /// Where the runs are.
+    #[command(flatten)]
+    pub staging: StagingArguments,
+
+    /// A MongoDB URI with its database, or a mongodump directory.
+    #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
+    pub source: String,
+
+    /// Do not read at one snapshot of a replica set.
+    #[arg(long)]
+    pub no_snapshot: bool,
+
+    /// BSON mebibytes of a part.
+    #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub part_mib: u16,
+}
+
+/// Arguments of `transform`.
+#[derive(Debug, Args)]
+pub struct TransformArguments {
+    /// Pipeline file.
+    #[command(flatten)]
+    pub pipeline: PipelineArgument,
+
+    /// Where the runs are.
+    #[command(flatten)]
+    pub staging: StagingArguments,
+
+    /// Run to work on: its id, or `latest`.
+    #[arg(long, default_value = "latest")]
+    pub run: String,
+}
+
+/// Arguments of `id`.
+#[derive(Debug, Args)]
+pub struct IdArguments {
+    /// ObjectIds (24 hexadecimal digits) or UUIDs.
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+}

@@ -1,0 +1,41 @@
+//! What can go wrong in a command itself.
+
+use std::path::PathBuf;
+
+use crate::failure::{Exit, Explain};
+
+/// A command that could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The asynchronous runtime.
+    #[error("could not start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// A file.
+    #[error("could not read or write {path}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An id that is none.
+    #[error("`{0}` is neither an ObjectId nor a UUID made from one")]
+    Id(String),
+}
+
+impl Explain for CommandError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Id(_) => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Id(_) => Some("An ObjectId has 24 hexadecimal digits.".into()),
+            _ => None,
+        }
+    }
+}

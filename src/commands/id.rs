@@ -1,0 +1,27 @@
+//! `docferry id`.
+
+use serde_json::json;
+
+use super::CommandError;
+use crate::cli::IdArguments;
+use crate::document::id::{object_id_from_uuid, parse_object_id_hex, uuid_from_object_id};
+use crate::failure::{Exit, Failure};
+use crate::report::Output;
+use crate::staging::checksum::to_hex;
+
+pub(super) fn run(arguments: &IdArguments, output: &Output) -> Result<Exit, Failure> {
+    let mut converted = Vec::new();
+    for id in &arguments.ids {
+        let other = match parse_object_id_hex(id) {
+            Some(object_id) => uuid::Uuid::from_bytes(uuid_from_object_id(object_id)).to_string(),
+            None => uuid::Uuid::try_parse(id)
+                .ok()
+                .and_then(|uuid| object_id_from_uuid(uuid.into_bytes()))
+                .map(|object_id| to_hex(&object_id))
+                .ok_or_else(|| CommandError::Id(id.clone()))?,
+        };
+        converted.push(other);
+    }
+    output.result(&converted.join("\n"), &json!(converted));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,38 @@
+//! One file a command: arguments to stage to report.
+
+mod check;
+mod error;
+mod export;
+mod id;
+mod transform;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use error::CommandError;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{Exit, Failure};
+use crate::pipeline::{self, model::Pipeline};
+use crate::progress::{Progress, Silent};
+use crate::report::{Console, Output};
+
+/// Carries out what the command line asks for.
+pub fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+    let progress: Arc<dyn Progress> =
+        if cli.quiet { Arc::new(Silent) } else { Arc::new(Console::new(cli.log_format)) };
+    match &cli.command {
+        Command::Export(arguments) => export::run(arguments, &progress, output),
+        Command::Transform(arguments) => transform::run(arguments, progress.as_ref(), output),
+        Command::Check(arguments) => check::run(arguments, output),
+        Command::Id(arguments) => id::run(arguments, output),
+    }
+}
+
+fn load_pipeline(path: &Path) -> Result<Pipeline, Failure> {
+    Ok(pipeline::load(path)?)
+}
+
+fn threads(wanted: Option<usize>) -> usize {
+    wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)).max(1)
+}

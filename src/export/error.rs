@@ -1,0 +1,57 @@
+//! Why an export ended early.
+
+use crate::failure::{Exit, Explain};
+use crate::source::SourceError;
+use crate::staging::StagingError;
+
+/// An export that ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The staging directory.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// A document's `_id` cannot be read.
+    #[error("a document of {collection} is not BSON: {detail}")]
+    Document {
+        /// Collection.
+        collection: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Documents could not be put into a batch.
+    #[error("could not build a batch of {collection}")]
+    Batch {
+        /// Collection.
+        collection: String,
+        /// Why not.
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    /// A worker ended without a result: a defect of docferry.
+    #[error("a worker of the export ended unexpectedly")]
+    Worker(#[source] tokio::task::JoinError),
+}
+
+impl Explain for ExportError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Source(error) => error.exit(),
+            Self::Staging(error) => error.exit(),
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Staging(error) => error.hint(),
+            Self::Document { .. } => {
+                Some("Take the dump again, or repair the collection with `validate`.".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Sorted parts into one order: by renaming where they do not overlap, else by merging.
+
+use std::cmp::Ordering;
+use std::fs;
+
+use arrow::array::{Array, BinaryArray, RecordBatch};
+
+use super::ExportError;
+use super::part::{RunWriter, SortedRun, by_id, id_of};
+use crate::progress::Stage;
+use crate::staging::StagingError;
+use crate::staging::layout::RunDirectory;
+use crate::staging::manifest::ExportPart;
+use crate::staging::part;
+use crate::staging::schema::DOCUMENT_COLUMN;
+
+/// Gives the parts of a collection their final order and names.
+pub(super) fn in_order(
+    run: &RunDirectory,
+    namespace: &str,
+    collection: &str,
+    mut runs: Vec<SortedRun>,
+    part_bytes: usize,
+) -> Result<Vec<ExportPart>, ExportError> {
+    let order = |left: &[u8], right: &[u8]| -> Result<Ordering, ExportError> {
+        let (left, right) = (id_of(collection, left)?, id_of(collection, right)?);
+        Ok(by_id(left.as_ref(), right.as_ref()))
+    };
+    let mut failure = None;
+    runs.sort_by(|left, right| {
+        order(&left.first, &right.first).unwrap_or_else(|error| {
+            failure = Some(error);
+            Ordering::Equal
+        })
+    });
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let mut overlap = false;
+    for pair in runs.windows(2) {
+        overlap |= order(&pair[0].last, &pair[1].first)?.is_gt();
+    }
+    if overlap {
+        return merge(run, namespace, collection, runs, part_bytes);
+    }
+    let mut parts = Vec::new();
+    for (index, sorted) in runs.into_iter().enumerate() {
+        let mut part = sorted.part;
+        let path = RunDirectory::part_path(Stage::Export, collection, index);
+        let (from, to) = (run.resolve(&part.file.path), run.resolve(&path));
+        fs::rename(&from, &to).map_err(|source| StagingError::Io {
+            action: "rename to",
+            path: to,
+            source,
+        })?;
+        part.file.path = path;
+        parts.push(part);
+    }
+    Ok(parts)
+}
+
+/// One run being read.
+struct Cursor {
+    batches: parquet::arrow::arrow_reader::ParquetRecordBatchReader,
+    documents: BinaryArray,
+    at: usize,
+    path: String,
+}
+
+impl Cursor {
+    fn open(run: &RunDirectory, sorted: &SortedRun) -> Result<Option<Self>, ExportError> {
+        let mut cursor = Self {
+            batches: part::open(run, &sorted.part.file)?,
+            documents: BinaryArray::from(Vec::<&[u8]>::new()),
+            at: 0,
+            path: sorted.part.file.path.clone(),
+        };
+        Ok(cursor.load()?.then_some(cursor))
+    }
+
+    fn load(&mut self) -> Result<bool, ExportError> {
+        self.at = 0;
+        let foreign = |path: &str| StagingError::Foreign {
+            path: path.into(),
+            detail: "it has no column of documents".to_owned(),
+        };
+        match self.batches.next() {
+            None => Ok(false),
+            Some(batch) => {
+                let batch: RecordBatch = batch.map_err(|source| StagingError::Arrow {
+                    path: self.path.clone().into(),
+                    source,
+                })?;
+                let column = batch.column_by_name(DOCUMENT_COLUMN);
+                let column =
+                    column.and_then(|column| column.as_any().downcast_ref::<BinaryArray>());
+                self.documents = column.ok_or_else(|| foreign(&self.path))?.clone();
+                Ok(!self.documents.is_empty())
+            }
+        }
+    }
+
+    fn document(&self) -> &[u8] {
+        self.documents.value(self.at)
+    }
+
+    fn advance(&mut self) -> Result<bool, ExportError> {
+        self.at += 1;
+        if self.at < self.documents.len() { Ok(true) } else { self.load() }
+    }
+}
+
+fn merge(
+    run: &RunDirectory,
+    namespace: &str,
+    collection: &str,
+    runs: Vec<SortedRun>,
+    part_bytes: usize,
+) -> Result<Vec<ExportPart>, ExportError> {
+    let mut cursors = Vec::new();
+    for sorted in &runs {
+        cursors.extend(Cursor::open(run, sorted)?);
+    }
+    let mut parts: Vec<ExportPart> = Vec::new();
+    let mut writer: Option<RunWriter> = None;
+    while !cursors.is_empty() {
+        let mut least = 0;
+        for at in 1..cursors.len() {
+            let candidate = id_of(collection, cursors[at].document())?;
+            let best = id_of(collection, cursors[least].document())?;
+            if by_id(candidate.as_ref(), best.as_ref()).is_lt() {
+                least = at;
+            }
+        }
+        let mut current = match writer.take() {
+            Some(writer) => writer,
+            None => {
+                let path = RunDirectory::part_path(Stage::Export, collection, parts.len());
+                RunWriter::create(run, namespace, &path)?
+            }
+        };
+        let document = cursors[least].document();
+        current.push(collection, document, id_of(collection, document)?.as_ref())?;
+        if current.bytes() >= part_bytes as u64 {
+            parts.push(current.finish(collection)?);
+        } else {
+            writer = Some(current);
+        }
+        if !cursors[least].advance()? {
+            // The order of the others stays, so that equal ids come out as they went in.
+            cursors.remove(least);
+        }
+    }
+    if let Some(writer) = writer {
+        parts.push(writer.finish(collection)?);
+    }
+    for sorted in runs {
+        let path = run.resolve(&sorted.part.file.path);
+        fs::remove_file(&path).map_err(|source| StagingError::Io {
+            action: "remove",
+            path,
+            source,
+        })?;
+    }
+    Ok(parts)
+}

@@ -1,0 +1,205 @@
+//! The target tables of a pipeline: what load creates and `docferry ddl` prints.
+
+use std::collections::HashSet;
+
+use super::model::{Column, Dangling, DefaultValue, Junction, Literal, OnDelete, Pipeline, Table};
+use crate::pgcopy::PgType;
+use crate::staging::checksum::sha256_hex;
+use crate::staging::table::{
+    CheckDefinition, ColumnDefinition, EnumDefinition, ForeignKeyDefinition, IndexDefinition,
+    SearchDefinition, TableDefinition, TableKind, UniqueDefinition,
+};
+
+/// All tables, then all junction tables, in the order of the file.
+pub fn table_definitions(pipeline: &Pipeline) -> Vec<TableDefinition> {
+    let tables = pipeline.tables.iter().map(|table| table_definition(pipeline, table));
+    let junctions =
+        pipeline.junctions.iter().map(|junction| junction_definition(pipeline, junction));
+    tables.chain(junctions).collect()
+}
+
+/// A name of at most 63 bytes; a longer one is cut and ends in a digest of the whole.
+fn identifier(parts: &[&str]) -> String {
+    let name = parts.join("_");
+    if name.len() <= 63 {
+        return name;
+    }
+    let digest = sha256_hex(name.as_bytes());
+    let suffix = parts.last().copied().unwrap_or_default();
+    let room = 63 - suffix.len() - 10;
+    let cut = (0..=room).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}_{}_{suffix}", &name[..cut], &digest[..8])
+}
+
+fn literal(value: &Literal) -> String {
+    match value {
+        Literal::String(text) => format!("'{}'", text.replace('\'', "''")),
+        Literal::Integer(number) => number.to_string(),
+        Literal::Float(number) => number.to_string(),
+        Literal::Boolean(flag) => flag.to_string(),
+    }
+}
+
+fn column_definition(column: &Column) -> ColumnDefinition {
+    let default = column.default.as_ref().map(|default| match default {
+        DefaultValue::Now => "CURRENT_TIMESTAMP".to_owned(),
+        DefaultValue::Uuid => "gen_random_uuid()".to_owned(),
+        DefaultValue::Literal(value) => literal(value),
+    });
+    ColumnDefinition {
+        name: column.name.clone(),
+        pg_type: column.pg_type.clone(),
+        nullable: !column.required,
+        default,
+    }
+}
+
+fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
+    let name = table.name.as_str();
+    let mut foreign_keys = Vec::new();
+    for column in &table.columns {
+        let Some(reference) =
+            column.references.as_ref().filter(|_| column.dangling != Dangling::Keep)
+        else {
+            continue;
+        };
+        foreign_keys.push(ForeignKeyDefinition {
+            name: identifier(&[name, &column.name, "fkey"]),
+            columns: vec![column.name.clone()],
+            references_table: reference.table.clone(),
+            references_columns: vec![reference.column.clone()],
+            on_delete: reference.on_delete.map(|action| {
+                match action {
+                    OnDelete::Cascade => "CASCADE",
+                    OnDelete::SetNull => "SET NULL",
+                    OnDelete::Restrict => "RESTRICT",
+                }
+                .to_owned()
+            }),
+        });
+    }
+    let mut indexes: Vec<IndexDefinition> = Vec::new();
+    let mut indexed = HashSet::new();
+    for index in &table.indexes {
+        // A column may be indexed for its reference and be named again as a filter field.
+        let same =
+            (index.columns.clone(), index.unique, index.method.clone(), index.predicate.clone());
+        if !indexed.insert(same) {
+            continue;
+        }
+        let columns = index.columns.join("_");
+        let kind = if index.unique { "key" } else { "idx" };
+        indexes.push(IndexDefinition {
+            name: index.name.clone().unwrap_or_else(|| identifier(&[name, &columns, kind])),
+            columns: index.columns.clone(),
+            unique: index.unique,
+            method: index.method.clone(),
+            predicate: index.predicate.clone(),
+        });
+    }
+    let columns: Vec<ColumnDefinition> = table.columns.iter().map(column_definition).collect();
+    TableDefinition {
+        schema: pipeline.schema.clone(),
+        name: table.name.clone(),
+        kind: TableKind::Table,
+        source: Some(table.source.clone()),
+        primary_key: table
+            .columns
+            .iter()
+            .filter(|column| column.key.is_some())
+            .map(|column| column.name.clone())
+            .collect(),
+        unique: table
+            .unique
+            .iter()
+            .map(|columns| UniqueDefinition {
+                name: identifier(&[name, &columns.join("_"), "key"]),
+                columns: columns.clone(),
+            })
+            .collect(),
+        foreign_keys,
+        indexes,
+        search: table
+            .search
+            .iter()
+            .map(|search| SearchDefinition {
+                column: search.column.clone(),
+                index: identifier(&[name, &search.column, "idx"]),
+                sources: search.columns.clone(),
+                language: search.language.clone(),
+            })
+            .collect(),
+        checks: table
+            .checks
+            .iter()
+            .map(|check| CheckDefinition {
+                name: check.name.clone(),
+                expression: check.expression.clone(),
+            })
+            .collect(),
+        enums: enums(pipeline, &columns),
+        columns,
+    }
+}
+
+fn enums(pipeline: &Pipeline, columns: &[ColumnDefinition]) -> Vec<EnumDefinition> {
+    let used: HashSet<&str> = columns
+        .iter()
+        .filter_map(|column| match column.pg_type.element() {
+            PgType::Enum(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    pipeline
+        .enums
+        .iter()
+        .filter(|declared| used.contains(declared.name.as_str()))
+        .map(|declared| EnumDefinition {
+            name: declared.name.clone(),
+            labels: declared.labels.clone(),
+        })
+        .collect()
+}
+
+fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinition {
+    let key_of = |table: &str| {
+        let table = pipeline.tables.iter().find(|candidate| candidate.name == table);
+        table.and_then(|table| table.columns.iter().find(|column| column.key.is_some()))
+    };
+    let columns = junction.columns.iter().map(|column| ColumnDefinition {
+        name: column.name.clone(),
+        pg_type: key_of(&column.table).map_or(PgType::Uuid, |key| key.pg_type.clone()),
+        nullable: false,
+        default: None,
+    });
+    let foreign_keys = junction.columns.iter().map(|column| ForeignKeyDefinition {
+        name: identifier(&[&junction.name, &column.name, "fkey"]),
+        columns: vec![column.name.clone()],
+        references_table: column.table.clone(),
+        references_columns: vec![
+            key_of(&column.table).map_or("id".to_owned(), |key| key.name.clone()),
+        ],
+        on_delete: Some("CASCADE".to_owned()),
+    });
+    TableDefinition {
+        schema: pipeline.schema.clone(),
+        name: junction.name.clone(),
+        kind: TableKind::Junction,
+        source: None,
+        columns: columns.collect(),
+        primary_key: junction.columns.iter().map(|column| column.name.clone()).collect(),
+        unique: Vec::new(),
+        foreign_keys: foreign_keys.collect(),
+        // The primary key serves look-ups by the first column only.
+        indexes: vec![IndexDefinition {
+            name: identifier(&[&junction.name, &junction.columns[1].name, "idx"]),
+            columns: vec![junction.columns[1].name.clone()],
+            unique: false,
+            method: "btree".to_owned(),
+            predicate: None,
+        }],
+        search: Vec::new(),
+        checks: Vec::new(),
+        enums: Vec::new(),
+    }
+}

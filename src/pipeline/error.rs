@@ -1,0 +1,97 @@
+//! Mistakes in a pipeline file, shown where they stand.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::failure::{Exit, Explain};
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Bytes of the file it concerns.
+    pub span: Range<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What was probably meant.
+    pub help: Option<String>,
+}
+
+/// A pipeline file that cannot be used.
+#[derive(Debug)]
+pub enum PipelineError {
+    /// It cannot be read.
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It holds mistakes: all that were found.
+    Mistakes {
+        /// Which file.
+        path: PathBuf,
+        /// Its text.
+        text: String,
+        /// At least one.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+impl PipelineError {
+    /// The mistakes with the lines they stand in.
+    pub fn render(&self, color: bool) -> String {
+        match self {
+            Self::Read { .. } => format!("error: {self}"),
+            Self::Mistakes { path, text, mistakes } => {
+                let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+                let path = path.display().to_string();
+                let shown: Vec<String> = mistakes
+                    .iter()
+                    .map(|mistake| {
+                        let snippet = Snippet::source(text.as_str())
+                            .path(path.as_str())
+                            .annotation(AnnotationKind::Primary.span(mistake.span.clone()));
+                        let mut group: Group<'_> =
+                            Level::ERROR.primary_title(mistake.message.as_str()).element(snippet);
+                        if let Some(help) = &mistake.help {
+                            group = group.element(Level::HELP.message(help.as_str()));
+                        }
+                        renderer.render(&[group])
+                    })
+                    .collect();
+                shown.join("\n\n")
+            }
+        }
+    }
+}
+
+impl fmt::Display for PipelineError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, .. } => {
+                write!(formatter, "could not read pipeline file {}", path.display())
+            }
+            Self::Mistakes { .. } => {
+                formatter.write_str(self.render(false).trim_start_matches("error: "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for PipelineError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            Self::Mistakes { .. } => None,
+        }
+    }
+}
+
+impl Explain for PipelineError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}

@@ -1,0 +1,8 @@
+//! Everything a person sees: progress, tables, results, errors.
+
+mod output;
+mod progress;
+pub mod summary;
+
+pub use output::Output;
+pub use progress::Console;

@@ -1,0 +1,67 @@
+//! What `--source` names.
+
+use std::path::PathBuf;
+
+use super::SourceError;
+
+/// A source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceAddress {
+    /// A running MongoDB, with its URI as it was given.
+    MongoDb(String),
+    /// A mongodump directory.
+    Dump(PathBuf),
+}
+
+impl SourceAddress {
+    /// Reads an address.
+    pub fn parse(text: &str) -> Result<Self, SourceError> {
+        if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") {
+            return Ok(Self::MongoDb(text.to_owned()));
+        }
+        let path = PathBuf::from(text);
+        if path.is_dir() {
+            return Ok(Self::Dump(path));
+        }
+        let detail = if text.contains("://") {
+            "the scheme is not known"
+        } else {
+            "there is no such folder"
+        };
+        Err(SourceError::Address { address: without_credentials(text), detail: detail.to_owned() })
+    }
+
+    /// The address without user, password and options.
+    pub fn display(&self) -> String {
+        match self {
+            Self::MongoDb(uri) => without_credentials(uri),
+            Self::Dump(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// A URI without user, password and query: each can hold a secret.
+pub fn without_credentials(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
+    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    // A password may hold a slash although it should not: the last @ is what counts.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    format!("{scheme}://{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_never_shown() {
+        for uri in [
+            "mongodb://user:secret@host:1/db?authSource=admin",
+            "mongodb://user:se/cr@et@host:1/db",
+            "mongodb+srv://user:secret@host/db?tlsCertificateKeyFilePassword=secret",
+        ] {
+            let shown = SourceAddress::parse(uri).unwrap().display();
+            assert!(!shown.contains("se"), "{shown}");
+        }
+    }
+}

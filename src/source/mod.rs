@@ -1,0 +1,9 @@
+//! Where documents come from: one file per kind of source.
+
+mod address;
+pub mod dump;
+mod error;
+pub mod mongodb;
+
+pub use address::SourceAddress;
+pub use error::SourceError;

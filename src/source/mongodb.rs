@@ -1,0 +1,279 @@
+//! A running MongoDB. Documents are taken as the raw bytes of the server's replies.
+
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Cursor, Database};
+
+use super::SourceError;
+use super::address::without_credentials;
+
+/// How often a connection is tried.
+const TRIES: u32 = 2;
+/// How long the driver looks for a usable server in one try.
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Documents of one reply.
+const BATCH_DOCUMENTS: i32 = 5000;
+/// Error codes by which a server says that a snapshot is gone: SnapshotTooOld,
+/// SnapshotUnavailable.
+const SNAPSHOT_GONE: [i32; 2] = [239, 246];
+
+/// A connected server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    address: String,
+    database: Database,
+    /// Server version.
+    pub version: String,
+    /// The cluster time to read at; none on a standalone server.
+    pub cluster_time: Option<Timestamp>,
+}
+
+/// A collection as the server lists it.
+#[derive(Clone, Debug)]
+pub struct ListedCollection {
+    /// Name.
+    pub name: String,
+    /// `collection`, `view` or `timeseries`.
+    pub kind: String,
+    /// Options.
+    pub options: Document,
+}
+
+/// A range of an `_id` index: from `min`, included, to `max`, excluded.
+#[derive(Clone, Debug, Default)]
+pub struct IdRange {
+    /// First `_id`.
+    pub min: Option<Bson>,
+    /// First `_id` after the range.
+    pub max: Option<Bson>,
+}
+
+impl Server {
+    /// Connects, and asks the server what it is.
+    pub async fn connect(uri: &str) -> Result<Self, SourceError> {
+        let address = without_credentials(uri);
+        let fail = |action: &str, tries, source| SourceError::Server {
+            action: action.to_owned(),
+            address: address.clone(),
+            tries,
+            source,
+        };
+        let mut options =
+            ClientOptions::parse(uri).await.map_err(|source| fail("read the URI", 1, source))?;
+        options.app_name.get_or_insert_with(|| "docferry".to_owned());
+        options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
+        let client =
+            Client::with_options(options).map_err(|source| fail("use the URI", 1, source))?;
+        let Some(database) = client.default_database() else {
+            return Err(SourceError::Address {
+                address,
+                detail: "the URI names no database".to_owned(),
+            });
+        };
+        let mut tries = 1;
+        let hello = loop {
+            match database.run_command(doc! {"hello": 1}).await {
+                Ok(hello) => break hello,
+                Err(_) if tries < TRIES => tries += 1,
+                Err(source) => return Err(fail("connect", tries, source)),
+            }
+        };
+        let build = database
+            .run_command(doc! {"buildInfo": 1})
+            .await
+            .map_err(|source| fail("ask for the version", 1, source))?;
+        // Only members of a replica set, and routers, can read at a cluster time.
+        let clustered = hello.contains_key("setName")
+            || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
+        let cluster_time = if clustered { hello.get_timestamp("operationTime").ok() } else { None };
+        Ok(Self {
+            address,
+            database,
+            version: build.get_str("version").unwrap_or_default().to_owned(),
+            cluster_time,
+        })
+    }
+
+    /// Name of the database.
+    pub fn database(&self) -> &str {
+        self.database.name()
+    }
+
+    /// The address without credentials.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn failed(
+        &self,
+        action: impl Into<String>,
+    ) -> impl FnOnce(mongodb::error::Error) -> SourceError {
+        let address = self.address.clone();
+        let action = action.into();
+        move |source| SourceError::Server { action, address, tries: 1, source }
+    }
+
+    /// Everything that the database lists, by name.
+    pub async fn collections(&self) -> Result<Vec<ListedCollection>, SourceError> {
+        let fail = || self.failed("list the collections");
+        let mut cursor = self
+            .database
+            .run_cursor_command(doc! {"listCollections": 1, "nameOnly": false, "cursor": {}})
+            .await
+            .map_err(fail())?;
+        let mut listed = Vec::new();
+        while cursor.advance().await.map_err(fail())? {
+            let entry = cursor.deserialize_current().map_err(fail())?;
+            listed.push(ListedCollection {
+                name: entry.get_str("name").unwrap_or_default().to_owned(),
+                kind: entry.get_str("type").unwrap_or("collection").to_owned(),
+                options: entry.get_document("options").cloned().unwrap_or_default(),
+            });
+        }
+        listed.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(listed)
+    }
+
+    /// The indexes of a collection.
+    pub async fn indexes(&self, collection: &str) -> Result<Vec<Document>, SourceError> {
+        let fail = || self.failed(format!("list the indexes of {collection}"));
+        let mut cursor = self
+            .database
+            .run_cursor_command(doc! {"listIndexes": collection})
+            .await
+            .map_err(fail())?;
+        let mut indexes = Vec::new();
+        while cursor.advance().await.map_err(fail())? {
+            indexes.push(cursor.deserialize_current().map_err(fail())?);
+        }
+        Ok(indexes)
+    }
+
+    /// Documents and their bytes, as the server's own statistics estimate them.
+    pub async fn size(&self, collection: &str) -> Result<(u64, u64), SourceError> {
+        let stats = self
+            .database
+            .run_command(doc! {"collStats": collection})
+            .await
+            .map_err(self.failed(format!("measure {collection}")))?;
+        let number = |name: &str| match stats.get(name) {
+            Some(Bson::Int32(number)) => u64::try_from(*number).unwrap_or(0),
+            Some(Bson::Int64(number)) => u64::try_from(*number).unwrap_or(0),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "an estimate"
+            )]
+            Some(Bson::Double(number)) => *number as u64,
+            _ => 0,
+        };
+        Ok((number("count"), number("size")))
+    }
+
+    /// Splits a collection into about `count` ranges of similar size by a sample of its `_id`s.
+    pub async fn split(&self, collection: &str, count: usize) -> Result<Vec<IdRange>, SourceError> {
+        let fail = || self.failed(format!("sample {collection}"));
+        let mut cursor = self
+            .database
+            .run_cursor_command(doc! {
+                "aggregate": collection,
+                "pipeline": [
+                    {"$sample": {"size": i64::try_from(count * 20).unwrap_or(i64::MAX)}},
+                    {"$project": {"_id": 1}},
+                    {"$sort": {"_id": 1}},
+                ],
+                "cursor": {},
+            })
+            .await
+            .map_err(fail())?;
+        let mut sample = Vec::new();
+        while cursor.advance().await.map_err(fail())? {
+            sample.extend(cursor.deserialize_current().map_err(fail())?.remove("_id"));
+        }
+        sample.dedup();
+        let mut ranges = Vec::new();
+        let mut min = None;
+        for at in 1..count {
+            if let Some(max) = sample.get(at * sample.len() / count)
+                && min.as_ref() != Some(max)
+            {
+                ranges.push(IdRange { min, max: Some(max.clone()) });
+                min = Some(max.clone());
+            }
+        }
+        ranges.push(IdRange { min, max: None });
+        Ok(ranges)
+    }
+
+    /// Begins to read a range. With `by_index` in `_id` order; else in whatever order there is.
+    ///
+    /// Index bounds are used and not comparisons, because `$gte` sees only values of its own type.
+    pub async fn read(
+        &self,
+        collection: &str,
+        range: &IdRange,
+        by_index: bool,
+    ) -> Result<Reader, SourceError> {
+        let mut command = doc! {"find": collection, "batchSize": BATCH_DOCUMENTS};
+        if by_index {
+            command.insert("hint", doc! {"_id": 1});
+            command.insert("sort", doc! {"_id": 1});
+            if let Some(min) = &range.min {
+                command.insert("min", doc! {"_id": min.clone()});
+            }
+            if let Some(max) = &range.max {
+                command.insert("max", doc! {"_id": max.clone()});
+            }
+        }
+        command.insert("noCursorTimeout", true);
+        if let Some(time) = self.cluster_time {
+            command.insert("readConcern", doc! {"level": "snapshot", "atClusterTime": time});
+        }
+        let cursor = self
+            .database
+            .run_cursor_command(command)
+            .await
+            .map_err(|error| self.reading(collection, error))?;
+        Ok(Reader {
+            server: self.clone(),
+            collection: collection.to_owned(),
+            cursor: cursor.with_type(),
+        })
+    }
+
+    fn reading(&self, collection: &str, source: mongodb::error::Error) -> SourceError {
+        let gone = match source.kind.as_ref() {
+            mongodb::error::ErrorKind::Command(error) => SNAPSHOT_GONE.contains(&error.code),
+            _ => false,
+        };
+        if gone {
+            return SourceError::SnapshotEnded {
+                address: self.address.clone(),
+                collection: collection.to_owned(),
+                source,
+            };
+        }
+        self.failed(format!("read {collection}"))(source)
+    }
+}
+
+/// Documents of a range.
+pub struct Reader {
+    server: Server,
+    collection: String,
+    cursor: Cursor<RawDocumentBuf>,
+}
+
+impl Reader {
+    /// Appends the next document's bytes to `buffer`; false at the end.
+    pub async fn next(&mut self, buffer: &mut Vec<u8>) -> Result<bool, SourceError> {
+        let more = self.cursor.advance().await;
+        if !more.map_err(|error| self.server.reading(&self.collection, error))? {
+            return Ok(false);
+        }
+        buffer.extend_from_slice(self.cursor.current().as_bytes());
+        Ok(true)
+    }
+}
