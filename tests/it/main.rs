@@ -1,1 +1,6 @@
-//! Tests
+//! Tests of the program as a user runs it, on real servers.
+
+mod id;
+mod pipeline;
+mod stages;
+mod support;
