@@ -56,6 +56,12 @@ pub enum Command {
     /// Turn the exported documents of a run into typed rows.
     #[command(after_help = format!("Example:\n  docferry transform pipelines/nextcrm.toml --run latest\n\n{EXIT_STATUSES}"))]
     Transform(TransformArguments),
+    /// Load the rows of a run into PostgreSQL: tables, rows, keys, indexes, foreign keys.
+    #[command(after_help = format!("Example:\n  docferry load pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    Load(LoadArguments),
+    /// Print the SQL that makes the target tables.
+    #[command(after_help = format!("Example:\n  docferry ddl pipelines/nextcrm.toml > schema.sql\n\n{EXIT_STATUSES}"))]
+    Ddl(PipelineArgument),
     /// Check a pipeline file without reading any data.
     #[command(after_help = format!("Example:\n  docferry check pipelines/nextcrm.toml\n\n{EXIT_STATUSES}"))]
     Check(PipelineArgument),
@@ -130,4 +136,28 @@ pub struct IdArguments {
     /// ObjectIds (24 hexadecimal digits) or UUIDs.
     #[arg(required = true, value_name = "ID")]
     pub ids: Vec<String>,
+}
+
+/// Arguments of `load`.
+#[derive(Debug, Args)]
+pub struct LoadArguments {
+    /// Pipeline file.
+    #[command(flatten)]
+    pub pipeline: PipelineArgument,
+
+    /// Where the runs are.
+    #[command(flatten)]
+    pub staging: StagingArguments,
+
+    /// Run to load: its id, or `latest`.
+    #[arg(long, default_value = "latest")]
+    pub run: String,
+
+    /// PostgreSQL database: a `postgres://` URI. The password may be in PGPASSWORD.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub target: String,
+
+    /// Connections that load at the same time.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub connections: usize,
 }

@@ -4,6 +4,7 @@ mod check;
 mod error;
 mod export;
 mod id;
+mod load;
 mod transform;
 
 use std::path::Path;
@@ -24,6 +25,8 @@ pub fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Export(arguments) => export::run(arguments, &progress, output),
         Command::Transform(arguments) => transform::run(arguments, progress.as_ref(), output),
+        Command::Load(arguments) => load::run(arguments, &progress, output),
+        Command::Ddl(arguments) => load::ddl(arguments, output),
         Command::Check(arguments) => check::run(arguments, output),
         Command::Id(arguments) => id::run(arguments, output),
     }

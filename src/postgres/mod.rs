@@ -1,1 +1,10 @@
-//! Connections to PostgreSQL, its catalogue, and the SQL that makes tables.
+//! Connections to PostgreSQL, and the SQL that makes tables.
+
+pub mod ddl;
+mod error;
+mod identifier;
+mod target;
+
+pub use error::{PostgresError, describe};
+pub use identifier::{qualified, quote_identifier, quote_literal};
+pub use target::Target;

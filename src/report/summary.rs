@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::load::LoadReport;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
 
@@ -69,4 +70,21 @@ pub fn transform(run: &RunDirectory, manifest: &TransformManifest) -> String {
         let _ = write!(text, "\ncolumns that no document fills: {}", empty.join(", "));
     }
     text
+}
+
+/// What was loaded.
+pub fn load(run: &RunDirectory, report: &LoadReport, target: &str) -> String {
+    let mut rows = table(&["table", "rows", "parts copied", "parts there before"]);
+    let mut total = 0;
+    for entry in &report.tables {
+        total += entry.rows;
+        rows.add_row([
+            entry.table.clone(),
+            entry.rows.to_string(),
+            entry.parts.to_string(),
+            entry.skipped.to_string(),
+        ]);
+    }
+    rows.add_row(["total".to_owned(), total.to_string(), String::new(), String::new()]);
+    format!("{rows}\nrun {} is in {target}", run.run())
 }

@@ -43,7 +43,7 @@ fn id(kind: u8, number: u8) -> ObjectId {
 }
 
 /// Six people and seven orders, each flaw once.
-fn people() -> Vec<Document> {
+pub(crate) fn people() -> Vec<Document> {
     let mut people: Vec<Document> = (1..=5_u8)
         .map(|number| doc! {"_id": id(1, number), "email": format!("p{number}@example.org"), "age": 30})
         .collect();
@@ -54,7 +54,7 @@ fn people() -> Vec<Document> {
     people
 }
 
-fn orders() -> Vec<Document> {
+pub(crate) fn orders() -> Vec<Document> {
     let order = |number: u8, buyer: Bson| doc! {"_id": id(2, number), "buyer": buyer};
     let mut orders = vec![
         order(1, id(1, 1).into()),
@@ -78,7 +78,11 @@ fn orders() -> Vec<Document> {
     orders
 }
 
-fn run_stages(folder: &Path, source: &str, threads: &str) -> (RunDirectory, Option<i32>) {
+pub(crate) fn run_stages(
+    folder: &Path,
+    source: &str,
+    threads: &str,
+) -> (RunDirectory, Option<i32>) {
     let pipeline = folder.join("shop.toml");
     std::fs::write(&pipeline, PIPELINE).unwrap();
     let staging = folder.join(format!("staging-{threads}"));

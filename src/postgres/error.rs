@@ -1,0 +1,66 @@
+//! What PostgreSQL answers, in full.
+
+use crate::failure::{Exit, Explain};
+
+/// A server that cannot be reached, or a statement that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// The address cannot be read.
+    #[error("the target address cannot be read")]
+    Address(#[source] tokio_postgres::Error),
+    /// No connection.
+    #[error("could not connect to PostgreSQL at {address} (tried {tries} times): {}", describe(.source))]
+    Connect {
+        /// Host, port and database.
+        address: String,
+        /// How often.
+        tries: u32,
+        /// Why not.
+        source: tokio_postgres::Error,
+    },
+    /// A statement failed.
+    #[error("could not {action}: {}", describe(.source))]
+    Statement {
+        /// What was attempted.
+        action: String,
+        /// The server's answer.
+        source: tokio_postgres::Error,
+    },
+    /// Certificates of the system cannot be read.
+    #[error("could not set up TLS: {0}")]
+    Tls(String),
+}
+
+/// The server's message, code, detail and place; the driver itself prints only "db error".
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(answer) => {
+            let mut text = format!("{} (SQLSTATE {})", answer.message(), answer.code().code());
+            for part in [answer.detail(), answer.where_()].into_iter().flatten() {
+                text.push_str("; ");
+                text.push_str(part);
+            }
+            text
+        }
+        None => error.to_string(),
+    }
+}
+
+impl Explain for PostgresError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Address(_) => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Address(_) => Some("Write postgres://USER@HOST:PORT/DATABASE.".into()),
+            Self::Connect { .. } => {
+                Some("Check that the server runs, and host, port, user and password.".into())
+            }
+            _ => None,
+        }
+    }
+}

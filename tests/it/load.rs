@@ -1,0 +1,105 @@
+//! Load into a real PostgreSQL.
+
+use std::path::Path;
+
+use tokio_postgres::{Client, NoTls};
+
+use crate::stages::{orders, people, run_stages};
+use crate::support::{docferry, project, server, write_dump};
+
+/// Connects to a new database of this name.
+async fn fresh_database(server: &str, name: &str) -> (Client, String) {
+    let connect = |address: String| async move {
+        let (client, connection) = tokio_postgres::connect(&address, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    };
+    let admin = connect(server.to_owned()).await;
+    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
+    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let address = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    (connect(address.clone()).await, address)
+}
+
+fn load(folder: &Path, address: &str) -> std::process::Output {
+    docferry()
+        .arg("load")
+        .arg(folder.join("shop.toml"))
+        .args(["--target", address, "--staging"])
+        .arg(folder.join("staging-2"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn staged_rows_are_in_postgresql_once_however_often_they_are_loaded() {
+    let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("shop");
+    write_dump(&dump, "people", &people());
+    write_dump(&dump, "orders", &orders());
+    run_stages(folder.path(), dump.to_str().unwrap(), "2");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, address) = runtime.block_on(fresh_database(&server, "docferry_load"));
+    for _ in 0..2 {
+        let output = load(folder.path(), &address);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let one = |sql: &str| runtime.block_on(client.query_one(sql, &[])).unwrap();
+    assert_eq!(one("SELECT count(*) FROM people").get::<_, i64>(0), 4);
+    assert_eq!(one("SELECT count(*) FROM orders").get::<_, i64>(0), 2);
+    assert_eq!(one("SELECT count(*) FROM lines").get::<_, i64>(0), 2);
+    assert_eq!(one("SELECT count(*) FROM followers").get::<_, i64>(0), 3);
+    assert_eq!(
+        one("SELECT extra::text FROM orders WHERE extra IS NOT NULL").get::<_, String>(0),
+        r#"{"n": "NaN", "$a": 2.0, "b.c": 1}"#
+    );
+    let valid = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated";
+    assert_eq!(one(valid).get::<_, i64>(0), 4);
+}
+
+#[test]
+fn a_table_of_somebody_else_is_refused_before_anything_is_written() {
+    let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("shop");
+    write_dump(&dump, "people", &people());
+    write_dump(&dump, "orders", &orders());
+    run_stages(folder.path(), dump.to_str().unwrap(), "2");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, address) = runtime.block_on(fresh_database(&server, "docferry_refuse"));
+    let theirs = "CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2)";
+    runtime.block_on(client.batch_execute(theirs)).unwrap();
+    let output = load(folder.path(), &address);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = String::from_utf8(output.stderr).unwrap();
+    assert!(shown.contains("table orders exists already and holds 2 rows"), "{shown}");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'docferry')";
+    let tables = runtime.block_on(client.query_one(tables, &[])).unwrap();
+    assert_eq!(tables.get::<_, i64>(0), 1);
+}
+
+#[test]
+fn the_schema_of_nextcrm_is_what_ddl_prints() {
+    let output = docferry().arg("ddl").arg(project("pipelines/nextcrm.toml")).output().unwrap();
+    let kept = std::fs::read_to_string(project("sql/nextcrm/schema.sql")).unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        kept,
+        "write it again: docferry ddl pipelines/nextcrm.toml > sql/nextcrm/schema.sql"
+    );
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_without_its_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("shop");
+    write_dump(&dump, "people", &people());
+    write_dump(&dump, "orders", &orders());
+    run_stages(folder.path(), dump.to_str().unwrap(), "2");
+    let output = load(folder.path(), "postgres://me:topsecret@127.0.0.1:1/nowhere");
+    assert_eq!(output.status.code(), Some(1));
+    let shown = String::from_utf8(output.stderr).unwrap();
+    assert!(shown.contains("127.0.0.1:1/nowhere (tried 3 times)"), "{shown}");
+    assert!(!shown.contains("topsecret"), "{shown}");
+}
