@@ -59,6 +59,9 @@ pub enum Command {
     /// Load the rows of a run into PostgreSQL: tables, rows, keys, indexes, foreign keys.
     #[command(after_help = format!("Example:\n  docferry load pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Load(LoadArguments),
+    /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
+    #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    Verify(LoadArguments),
     /// Print the SQL that makes the target tables.
     #[command(after_help = format!("Example:\n  docferry ddl pipelines/nextcrm.toml > schema.sql\n\n{EXIT_STATUSES}"))]
     Ddl(PipelineArgument),
@@ -138,7 +141,7 @@ pub struct IdArguments {
     pub ids: Vec<String>,
 }
 
-/// Arguments of `load`.
+/// Arguments of `load` and `verify`.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
     /// Pipeline file.

@@ -19,3 +19,4 @@ pub mod report;
 pub mod source;
 pub mod staging;
 pub mod transform;
+pub mod verify;

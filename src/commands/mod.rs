@@ -6,6 +6,7 @@ mod export;
 mod id;
 mod load;
 mod transform;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Export(arguments) => export::run(arguments, &progress, output),
         Command::Transform(arguments) => transform::run(arguments, progress.as_ref(), output),
         Command::Load(arguments) => load::run(arguments, &progress, output),
+        Command::Verify(arguments) => verify::run(arguments, progress.as_ref(), output),
         Command::Ddl(arguments) => load::ddl(arguments, output),
         Command::Check(arguments) => check::run(arguments, output),
         Command::Id(arguments) => id::run(arguments, output),

@@ -20,7 +20,7 @@ use tokio_postgres::Client;
 
 use crate::pgcopy::{CopyEncoder, PgType};
 use crate::postgres::ddl::{Statement, create_statements, foreign_key_statements, key_statements};
-use crate::postgres::{PostgresError, Target, qualified, quote_identifier};
+use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
 use crate::progress::{Progress, Stage};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::TransformManifest;
@@ -296,18 +296,6 @@ async fn copy_part(
     execute(client, format!("commit {}", work.part.path), "COMMIT").await?;
     progress.advance(Stage::Load, &definition.name, rows, work.part.bytes);
     Ok(())
-}
-
-async fn enum_oids(client: &Client, schema: &str) -> Result<HashMap<String, u32>, LoadError> {
-    let rows = client
-        .query(
-            "SELECT typname::text, t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace \
-             WHERE typtype = 'e' AND nspname = $1",
-            &[&schema],
-        )
-        .await
-        .map_err(|source| PostgresError::Statement { action: "read the enum types".to_owned(), source })?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Statements that do not depend on one another, over all connections.

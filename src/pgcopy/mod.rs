@@ -4,9 +4,11 @@
 //! bytes are what the type's receive function reads. Numbers are big-endian throughout.
 
 pub mod arrow_type;
+pub mod digest;
 mod encoder;
 mod numeric;
 mod pg_type;
+pub mod reader;
 
 pub use encoder::{CopyEncoder, CopyError};
 pub use pg_type::{ParsePgTypeError, PgType};

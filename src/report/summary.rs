@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::load::LoadReport;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
+use crate::verify::VerifyReport;
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -87,4 +88,28 @@ pub fn load(run: &RunDirectory, report: &LoadReport, target: &str) -> String {
     }
     rows.add_row(["total".to_owned(), total.to_string(), String::new(), String::new()]);
     format!("{rows}\nrun {} is in {target}", run.run())
+}
+
+/// What was proved.
+pub fn verify(run: &RunDirectory, report: &VerifyReport) -> String {
+    let mut rows = table(&["table", "staged rows", "found rows", "content digest", "proved"]);
+    for entry in &report.tables {
+        let proved = if entry.differences.is_empty() { "yes" } else { "NO" };
+        rows.add_row([
+            entry.table.clone(),
+            entry.staged_rows.to_string(),
+            entry.found_rows.to_string(),
+            entry.found_digest[..16].to_owned(),
+            proved.to_owned(),
+        ]);
+    }
+    let mut text = rows.to_string();
+    for entry in &report.tables {
+        for difference in &entry.differences {
+            let _ = write!(text, "\n{}: {difference}", entry.table);
+        }
+    }
+    let verdict = if report.is_proved() { "every row is proved" } else { "there are differences" };
+    let _ = write!(text, "\nrun {}: {verdict}", run.run());
+    text
 }

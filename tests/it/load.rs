@@ -59,6 +59,49 @@ fn staged_rows_are_in_postgresql_once_however_often_they_are_loaded() {
 }
 
 #[test]
+fn every_change_after_the_load_is_found_and_named() {
+    let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("shop");
+    write_dump(&dump, "people", &people());
+    write_dump(&dump, "orders", &orders());
+    run_stages(folder.path(), dump.to_str().unwrap(), "2");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, address) = runtime.block_on(fresh_database(&server, "docferry_verify"));
+    assert!(load(folder.path(), &address).status.success());
+    let verify = || {
+        let output = docferry()
+            .arg("verify")
+            .arg(folder.path().join("shop.toml"))
+            .args(["--target", &address, "--staging"])
+            .arg(folder.path().join("staging-2"))
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, shown) = verify();
+    assert_eq!(code, Some(0), "{shown}");
+    let changes = [
+        ("UPDATE people SET age = age + 1 WHERE email LIKE 'p1@%'", "differs in age"),
+        ("DELETE FROM lines WHERE sku = 'b'", "2 rows are staged, 1 are there"),
+        ("INSERT INTO people (id, email) VALUES (gen_random_uuid(), 'x@y.z')", "was not staged"),
+        (
+            "ALTER TABLE people DROP CONSTRAINT people_email_key; \
+             UPDATE people p SET email = 'p' || (9 - substr(p.email, 2, 1)::int) || '@example.org' \
+             WHERE substr(email, 2, 1) IN ('4', '5')",
+            "differs in email",
+        ),
+        ("ALTER TABLE orders DROP CONSTRAINT orders_buyer_fkey", "orders_buyer_fkey is missing"),
+    ];
+    for (change, expected) in changes {
+        runtime.block_on(client.batch_execute(change)).unwrap();
+        let (code, shown) = verify();
+        assert_eq!(code, Some(4), "{change}: {shown}");
+        assert!(shown.contains(expected), "{change}: {shown}");
+    }
+}
+
+#[test]
 fn a_table_of_somebody_else_is_refused_before_anything_is_written() {
     let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,11 @@
 //! Tests of the program as a user runs it, on real servers.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking and say what they skip"
+)]
+
 mod id;
 mod load;
 mod pipeline;

@@ -1,0 +1,109 @@
+//! A digest of a table's content that does not depend on the order of its rows.
+//!
+//! It is the sum, modulo 2^256, of the SHA-256 of every row's COPY bytes. A changed value, a
+//! missing or repeated row, or values swapped between rows change it. Sums are kept apart in
+//! buckets by the rows' keys, so that a difference leads to the few rows to look at.
+
+use sha2::{Digest, Sha256};
+
+use super::reader::fields;
+use crate::staging::checksum::to_hex;
+
+/// Buckets of a table: 128 KiB, and a difference in one row concerns one row in 4096.
+pub const BUCKETS: usize = 4096;
+
+/// Digest of some rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContentDigest {
+    sum: [u64; 4],
+}
+
+impl ContentDigest {
+    /// Adds a row's hash.
+    pub fn add(&mut self, hash: [u8; 32]) {
+        let mut carry = 0_u128;
+        for (lane, bytes) in self.sum.iter_mut().zip(hash.chunks_exact(8)) {
+            let word = bytes.try_into().map_or(0, u64::from_le_bytes);
+            carry += u128::from(*lane) + u128::from(word);
+            *lane = u64::try_from(carry & u128::from(u64::MAX)).unwrap_or(0);
+            carry >>= 64;
+        }
+    }
+
+    /// Adds the rows of another digest.
+    pub fn merge(&mut self, other: &Self) {
+        let mut bytes = [0; 32];
+        for (chunk, lane) in bytes.chunks_exact_mut(8).zip(other.sum) {
+            chunk.copy_from_slice(&lane.to_le_bytes());
+        }
+        self.add(bytes);
+    }
+
+    /// In hexadecimal.
+    pub fn to_hex(&self) -> String {
+        let bytes: Vec<u8> = self.sum.iter().rev().flat_map(|lane| lane.to_be_bytes()).collect();
+        to_hex(&bytes)
+    }
+}
+
+/// Digests of a table by bucket.
+#[derive(Clone, Debug)]
+pub struct TableDigest {
+    /// Rows.
+    pub rows: u64,
+    buckets: Vec<ContentDigest>,
+}
+
+impl Default for TableDigest {
+    fn default() -> Self {
+        Self { rows: 0, buckets: vec![ContentDigest::default(); BUCKETS] }
+    }
+}
+
+impl TableDigest {
+    /// Adds a tuple whose key is in these fields.
+    pub fn add(&mut self, tuple: &[u8], key: &[usize]) {
+        self.rows += 1;
+        self.buckets[bucket(&key_bytes(tuple, key))].add(row_hash(tuple));
+    }
+
+    /// The digest of all rows.
+    pub fn total(&self) -> ContentDigest {
+        let mut total = ContentDigest::default();
+        for bucket in &self.buckets {
+            total.merge(bucket);
+        }
+        total
+    }
+
+    /// Buckets that differ.
+    pub fn differing(&self, other: &Self) -> Vec<usize> {
+        (0..BUCKETS).filter(|at| self.buckets[*at] != other.buckets[*at]).collect()
+    }
+}
+
+/// SHA-256 of a tuple.
+pub fn row_hash(tuple: &[u8]) -> [u8; 32] {
+    Sha256::digest(tuple).into()
+}
+
+/// The key fields of a tuple, as one text of bytes; the whole tuple where there is no key.
+pub fn key_bytes(tuple: &[u8], key: &[usize]) -> Vec<u8> {
+    if key.is_empty() {
+        return tuple.to_vec();
+    }
+    let all: Vec<Option<&[u8]>> = fields(tuple).collect();
+    let mut bytes = Vec::new();
+    for at in key {
+        let field = all.get(*at).copied().flatten().unwrap_or_default();
+        bytes.extend(u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(field);
+    }
+    bytes
+}
+
+/// The bucket of a key.
+pub fn bucket(key: &[u8]) -> usize {
+    let hash: [u8; 32] = Sha256::digest(key).into();
+    usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS
+}

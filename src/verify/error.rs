@@ -1,0 +1,42 @@
+//! Why a verification could not be done. Differences are no errors: they are its result.
+
+use crate::failure::{Exit, Explain};
+use crate::pgcopy::CopyError;
+use crate::pgcopy::reader::NotACopy;
+use crate::postgres::PostgresError;
+use crate::staging::StagingError;
+
+/// A verification that ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The server.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The staging directory.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// A part that cannot be encoded.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// An answer that cannot be read.
+    #[error(transparent)]
+    Answer(#[from] NotACopy),
+}
+
+impl Explain for VerifyError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Postgres(error) => error.exit(),
+            Self::Staging(error) => error.exit(),
+            _ => Exit::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Postgres(error) => error.hint(),
+            Self::Staging(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
