@@ -47,7 +47,7 @@ pub fn object_id_from_uuid(uuid: [u8; 16]) -> Option<[u8; 12]> {
     let millis = bits >> 80;
     let fits = (bits >> 76) & 0xf == 7
         && (bits >> 62) & 0b11 == 0b10
-        && bits & 0x3ff == 0
+        && bits.trailing_zeros() >= 10
         && millis.is_multiple_of(1000);
     if !fits {
         return None;

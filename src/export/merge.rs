@@ -132,12 +132,11 @@ fn merge(
                 least = at;
             }
         }
-        let mut current = match writer.take() {
-            Some(writer) => writer,
-            None => {
-                let path = RunDirectory::part_path(Stage::Export, collection, parts.len());
-                RunWriter::create(run, namespace, &path)?
-            }
+        let mut current = if let Some(writer) = writer.take() {
+            writer
+        } else {
+            let path = RunDirectory::part_path(Stage::Export, collection, parts.len());
+            RunWriter::create(run, namespace, &path)?
         };
         let document = cursors[least].document();
         current.push(collection, document, id_of(collection, document)?.as_ref())?;

@@ -99,7 +99,7 @@ impl Target {
             let mut runs = Vec::new();
             while let Some(batch) = receiver.blocking_recv() {
                 let (documents, bytes) = (batch.len() as u64, batch.bytes() as u64);
-                runs.push(write_run(&run, &namespace, &collection, range, runs.len(), batch)?);
+                runs.push(write_run(&run, &namespace, &collection, range, runs.len(), &batch)?);
                 progress.advance(Stage::Export, &collection, documents, bytes);
             }
             Ok(runs)

@@ -95,7 +95,7 @@ pub(super) fn write_run(
     collection: &str,
     range: usize,
     number: usize,
-    batch: Batch,
+    batch: &Batch,
 ) -> Result<SortedRun, ExportError> {
     let ids = (0..batch.len())
         .map(|at| id_of(collection, batch.document(at)))

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Digits after the second's point that PostgreSQL keeps when none are stated.
-pub const DEFAULT_TIME_PRECISION: u8 = 6;
+pub(super) const DEFAULT_TIME_PRECISION: u8 = 6;
 
 /// A PostgreSQL column type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -83,12 +83,11 @@ impl<'t, 'i> Fields<'t, 'i> {
 
     pub(super) fn boolean(&mut self, key: &'static str, mistakes: &mut Mistakes) -> Option<bool> {
         let value = self.get(key)?;
-        match value.get_ref() {
-            DeValue::Boolean(flag) => Some(*flag),
-            _ => {
-                mistakes.add(value.span(), format!("`{key}` must be true or false"));
-                None
-            }
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            Some(*flag)
+        } else {
+            mistakes.add(value.span(), format!("`{key}` must be true or false"));
+            None
         }
     }
 
@@ -120,12 +119,11 @@ impl<'t, 'i> Fields<'t, 'i> {
         mistakes: &mut Mistakes,
     ) -> Option<&'t DeTable<'i>> {
         let value = self.get(key)?;
-        match value.get_ref() {
-            DeValue::Table(table) => Some(table),
-            _ => {
-                mistakes.add(value.span(), format!("`{key}` must be a table"));
-                None
-            }
+        if let DeValue::Table(table) = value.get_ref() {
+            Some(table)
+        } else {
+            mistakes.add(value.span(), format!("`{key}` must be a table"));
+            None
         }
     }
 
@@ -141,7 +139,7 @@ impl<'t, 'i> Fields<'t, 'i> {
             return Vec::new();
         };
         let mut result = Vec::new();
-        for item in items.iter() {
+        for item in items {
             match item.get_ref() {
                 DeValue::Table(table) => result.push(Located { span: item.span(), value: table }),
                 _ => mistakes.add(item.span(), format!("`{key}` must hold tables")),
@@ -158,17 +156,16 @@ impl<'t, 'i> Fields<'t, 'i> {
         mistakes: &mut Mistakes,
     ) -> Option<T> {
         let text = self.string(key, mistakes)?;
-        match words.iter().find(|(word, _)| *word == text.value) {
-            Some((_, value)) => Some(*value),
-            None => {
-                let list: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-                mistakes.add_with_help(
-                    text.span,
-                    format!("`{key}` must be one of {}", list.join(", ")),
-                    nearest(&text.value, words.iter().map(|(word, _)| *word)),
-                );
-                None
-            }
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+            Some(*value)
+        } else {
+            let list: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            mistakes.add_with_help(
+                text.span,
+                format!("`{key}` must be one of {}", list.join(", ")),
+                nearest(&text.value, words.iter().map(|(word, _)| *word)),
+            );
+            None
         }
     }
 
@@ -192,14 +189,11 @@ pub(super) fn string(
     key: &str,
     mistakes: &mut Mistakes,
 ) -> Option<Located<String>> {
-    match value.get_ref() {
-        DeValue::String(text) => {
-            Some(Located { span: value.span(), value: text.clone().into_owned() })
-        }
-        _ => {
-            mistakes.add(value.span(), format!("`{key}` must be text"));
-            None
-        }
+    if let DeValue::String(text) = value.get_ref() {
+        Some(Located { span: value.span(), value: text.clone().into_owned() })
+    } else {
+        mistakes.add(value.span(), format!("`{key}` must be text"));
+        None
     }
 }
 
@@ -208,13 +202,10 @@ pub(super) fn strings(
     key: &str,
     mistakes: &mut Mistakes,
 ) -> Vec<Located<String>> {
-    match value.get_ref() {
-        DeValue::Array(items) => {
-            items.iter().filter_map(|item| string(item, key, mistakes)).collect()
-        }
-        _ => {
-            mistakes.add(value.span(), format!("`{key}` must be a list of texts"));
-            Vec::new()
-        }
+    if let DeValue::Array(items) = value.get_ref() {
+        items.iter().filter_map(|item| string(item, key, mistakes)).collect()
+    } else {
+        mistakes.add(value.span(), format!("`{key}` must be a list of texts"));
+        Vec::new()
     }
 }

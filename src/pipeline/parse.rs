@@ -239,13 +239,14 @@ impl Parser {
                 let path = each.value.strip_prefix(&prefix).unwrap_or(&each.value);
                 (source.value, Some(field_path(path)))
             }
-            (None, Some(each)) => match each.value.split_once('.') {
-                Some((source, path)) => (source.to_owned(), Some(field_path(path))),
-                None => {
+            (None, Some(each)) => {
+                if let Some((source, path)) = each.value.split_once('.') {
+                    (source.to_owned(), Some(field_path(path)))
+                } else {
                     self.mistakes.add(each.span, "`each` must be \"collection.array\"");
                     (name.value.clone(), None)
                 }
-            },
+            }
         };
         let mut filter = Vec::new();
         if let Some(conditions) = fields.table("where", &mut self.mistakes) {
@@ -291,7 +292,7 @@ impl Parser {
                 self.mistakes.add(value.span(), "`unique` is a list of lists of columns");
                 return TableDraft { name, table: empty_table(), columns: drafts };
             };
-            for key in keys.iter() {
+            for key in keys {
                 let names = strings(key, "unique", &mut self.mistakes);
                 unique.push(self.known_columns(names, &column_names));
             }
@@ -495,9 +496,10 @@ impl Parser {
         let format = fields.string("format", mistakes).map(|format| format.value);
         let min = fields.number("min", mistakes);
         let max = fields.number("max", mistakes);
-        let length = fields.get("length").and_then(|value| match value.get_ref() {
-            DeValue::Integer(number) => number.as_str().parse().ok(),
-            _ => {
+        let length = fields.get("length").and_then(|value| {
+            if let DeValue::Integer(number) = value.get_ref() {
+                number.as_str().parse().ok()
+            } else {
                 mistakes.add(value.span(), "`length` must be a whole number");
                 None
             }
@@ -663,12 +665,11 @@ impl Parser {
                     continue;
                 };
                 let columns = &drafts[table].table.columns;
-                let found = match named {
-                    Some(named) => columns.iter().find(|candidate| candidate.name == named),
-                    None => {
-                        let mut keys = columns.iter().filter(|candidate| candidate.key.is_some());
-                        keys.next().filter(|_| keys.next().is_none())
-                    }
+                let found = if let Some(named) = named {
+                    columns.iter().find(|candidate| candidate.name == named)
+                } else {
+                    let mut keys = columns.iter().filter(|candidate| candidate.key.is_some());
+                    keys.next().filter(|_| keys.next().is_none())
                 };
                 match found {
                     Some(found) => resolved.push((
@@ -740,7 +741,7 @@ impl Parser {
         let mut from = Vec::new();
         match fields.get("from").map(|value| (value, value.get_ref())) {
             Some((_, DeValue::Array(items))) => {
-                for item in items.iter() {
+                for item in items {
                     let (path, optional_path, side) = match item.get_ref() {
                         DeValue::Table(table) => {
                             let mut fields = Fields::new(table);
@@ -771,16 +772,17 @@ impl Parser {
                         }
                         ([side], _) => *side,
                         (_, Some(named)) => {
-                            match columns.iter().position(|column| column.name == named.value) {
-                                Some(side) => side,
-                                None => {
-                                    self.mistakes.unknown(
-                                        "side",
-                                        &named,
-                                        columns.iter().map(|column| column.name.as_str()),
-                                    );
-                                    continue;
-                                }
+                            if let Some(side) =
+                                columns.iter().position(|column| column.name == named.value)
+                            {
+                                side
+                            } else {
+                                self.mistakes.unknown(
+                                    "side",
+                                    &named,
+                                    columns.iter().map(|column| column.name.as_str()),
+                                );
+                                continue;
                             }
                         }
                         // Both sides are the same table: the first array is the first side's.
@@ -795,7 +797,7 @@ impl Parser {
                 }
             }
             Some((value, _)) => {
-                self.mistakes.add(value.span(), "`from` is a list of arrays: \"Table.path\"")
+                self.mistakes.add(value.span(), "`from` is a list of arrays: \"Table.path\"");
             }
             None => {}
         }

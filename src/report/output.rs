@@ -50,7 +50,7 @@ fn causes(failure: &Failure) -> impl Iterator<Item = String> {
 }
 
 /// A failure as a person reads it.
-pub fn render(failure: &Failure) -> String {
+pub(super) fn render(failure: &Failure) -> String {
     let mut text = format!("error: {failure}");
     for cause in causes(failure) {
         let _ = write!(text, "\n  detail: {cause}");

@@ -88,12 +88,11 @@ impl Dump {
         let mut collections: Vec<DumpedCollection> = Vec::new();
         for entry in entries(&folder)? {
             let Some((name, is_data)) = collection_of(&entry) else { continue };
-            let at = match collections.iter().position(|known| known.name == name) {
-                Some(at) => at,
-                None => {
-                    collections.push(DumpedCollection { name, data: None, metadata: Json::Null });
-                    collections.len() - 1
-                }
+            let at = if let Some(at) = collections.iter().position(|known| known.name == name) {
+                at
+            } else {
+                collections.push(DumpedCollection { name, data: None, metadata: Json::Null });
+                collections.len() - 1
             };
             if is_data {
                 collections[at].data = Some(entry);

@@ -136,10 +136,13 @@ fn convert_text<'a>(
     nuls: &mut u64,
 ) -> Result<Cell<'a>, Refusal> {
     match pg_type {
-        PgType::Enum(name) => match column.labels.iter().any(|label| *label == text) {
-            true => Ok(Cell::Text(text)),
-            false => Err(Refusal::new("enum", format!("the value is not a label of {name}"))),
-        },
+        PgType::Enum(name) => {
+            if column.labels.iter().any(|label| *label == text) {
+                Ok(Cell::Text(text))
+            } else {
+                Err(Refusal::new("enum", format!("the value is not a label of {name}")))
+            }
+        }
         PgType::Text | PgType::Varchar(_) => {
             let text = without_nuls(column, text, nuls)?;
             if let PgType::Varchar(limit) = pg_type
@@ -240,7 +243,7 @@ fn whole(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64
 
 fn decimal_whole(negative: bool, mut digits: u128, mut exponent: i32) -> Option<i64> {
     while digits != 0 && exponent < 0 {
-        if digits % 10 != 0 {
+        if !digits.is_multiple_of(10) {
             return None;
         }
         digits /= 10;

@@ -265,10 +265,12 @@ fn check_presence(plan: &Plan, results: &[Vec<PartResult>]) -> Result<(), Transf
     let mut paths = Vec::new();
     for (table, parts) in plan.tables.iter().zip(results) {
         let documents_read = parts.iter().map(|part| part.records).sum::<u64>();
-        if table.each.is_some() && !parts.is_empty() && !table.optional {
-            if !parts.iter().any(|part| part.each_seen) {
-                paths.push(format!("table {}: its `each` path occurs in no document", table.name));
-            }
+        if table.each.is_some()
+            && !parts.is_empty()
+            && !table.optional
+            && !parts.iter().any(|part| part.each_seen)
+        {
+            paths.push(format!("table {}: its `each` path occurs in no document", table.name));
         }
         if documents_read == 0 {
             continue;
@@ -476,19 +478,18 @@ impl<'p> JunctionOutput<'p> {
 
     fn flush(&mut self) -> Result<(), TransformError> {
         let batch = self.builder.finish().map_err(|source| self.error(source))?;
-        let mut writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => {
-                let definition = &self.junction.definition;
-                let path =
-                    RunDirectory::part_path(Stage::Transform, &definition.name, self.parts.len());
-                PartWriter::create(
-                    self.run,
-                    &path,
-                    table_schema(definition),
-                    table_properties(definition),
-                )?
-            }
+        let mut writer = if let Some(writer) = self.writer.take() {
+            writer
+        } else {
+            let definition = &self.junction.definition;
+            let path =
+                RunDirectory::part_path(Stage::Transform, &definition.name, self.parts.len());
+            PartWriter::create(
+                self.run,
+                &path,
+                table_schema(definition),
+                table_properties(definition),
+            )?
         };
         if batch.num_rows() > 0 {
             writer.write(&batch)?;

@@ -131,14 +131,13 @@ impl Node {
 
     fn insert(&mut self, path: &[String]) -> &mut Self {
         let Some((first, rest)) = path.split_first() else { return self };
-        let at = match self.names.get(first) {
-            Some(at) => *at,
-            None => {
-                self.children.push(Self::default());
-                self.order.push(first.clone());
-                self.names.insert(first.clone(), self.children.len() - 1);
-                self.children.len() - 1
-            }
+        let at = if let Some(at) = self.names.get(first) {
+            *at
+        } else {
+            self.children.push(Self::default());
+            self.order.push(first.clone());
+            self.names.insert(first.clone(), self.children.len() - 1);
+            self.children.len() - 1
         };
         self.children[at].insert(rest)
     }
@@ -198,9 +197,10 @@ impl Plan {
         };
 
         let mut sets: Vec<(usize, usize)> = Vec::new();
-        let mut set_of = |target: (usize, usize)| match sets.iter().position(|set| *set == target) {
-            Some(at) => at,
-            None => {
+        let mut set_of = |target: (usize, usize)| {
+            if let Some(at) = sets.iter().position(|set| *set == target) {
+                at
+            } else {
                 sets.push(target);
                 sets.len() - 1
             }

@@ -26,6 +26,9 @@ pub(super) struct Verdict {
 /// Refused records of a part, by their number in it.
 pub(super) type Verdicts = FxHashMap<u32, Verdict>;
 
+/// The verdicts of every member's parts, and the accepted values by set.
+pub(super) type Settled = (Vec<Vec<Verdicts>>, Vec<(usize, KeySet)>);
+
 /// What the decision needs to know of a record.
 struct Candidate {
     number: u32,
@@ -55,7 +58,7 @@ pub(super) fn settle(
     members: &[usize],
     parts: &[Vec<PartTask<'_>>],
     sets: &[Option<KeySet>],
-) -> Result<(Vec<Vec<Verdicts>>, Vec<(usize, KeySet)>), TransformError> {
+) -> Result<Settled, TransformError> {
     let mut candidates: Vec<Vec<Vec<Candidate>>> = Vec::new();
     for (member, tasks) in members.iter().zip(parts) {
         let table = &plan.tables[*member];

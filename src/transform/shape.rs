@@ -94,7 +94,7 @@ impl<'p> Shaper<'p> {
         row.findings.clear();
         row.pending.clear();
         row.rest.clear();
-        self.fill(&self.plan.tree, record.document, &mut Vec::new(), row)?;
+        Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row)?;
         for (seen, slot) in self.seen.iter_mut().zip(&row.slots) {
             *seen |= slot.is_some();
         }
@@ -131,7 +131,6 @@ impl<'p> Shaper<'p> {
 
     /// Sorts the fields of a document into slots, and gathers those that nothing takes.
     fn fill<'a>(
-        &self,
         node: &Node,
         document: Doc<'a>,
         prefix: &mut Vec<&'a str>,
@@ -171,7 +170,7 @@ impl<'p> Shaper<'p> {
                 Value::Document(inner) => {
                     prefix.push(name);
                     let depth = row.rest.len();
-                    self.fill(child, inner, prefix, row)?;
+                    Self::fill(child, inner, prefix, row)?;
                     prefix.pop();
                     if child.slot.is_some() || child.taken {
                         // The whole subdocument is taken: what is inside has a place.
