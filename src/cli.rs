@@ -50,6 +50,9 @@ pub enum LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Export, transform, load and verify, one after another, as a new run.
+    #[command(after_help = format!("Example:\n  docferry run pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    Run(RunArguments),
     /// Read a source into a new run of the staging directory.
     #[command(after_help = format!("Example:\n  docferry export pipelines/nextcrm.toml --source mongodb://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Export(ExportArguments),
@@ -74,7 +77,7 @@ pub enum Command {
 }
 
 /// A pipeline file.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct PipelineArgument {
     /// Pipeline file.
     #[arg(value_name = "PIPELINE")]
@@ -82,7 +85,7 @@ pub struct PipelineArgument {
 }
 
 /// Where runs are staged.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct StagingArguments {
     /// Staging directory.
     #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
@@ -163,4 +166,42 @@ pub struct LoadArguments {
     /// Connections that load at the same time.
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub connections: usize,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Those of the export.
+    #[command(flatten)]
+    pub export: ExportArguments,
+
+    /// PostgreSQL database: a `postgres://` URI. The password may be in PGPASSWORD.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub target: String,
+
+    /// Connections that load at the same time.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub connections: usize,
+}
+
+impl RunArguments {
+    /// Those of the transform of the new run.
+    pub fn transform(&self) -> TransformArguments {
+        TransformArguments {
+            pipeline: self.export.pipeline.clone(),
+            staging: self.export.staging.clone(),
+            run: "latest".to_owned(),
+        }
+    }
+
+    /// Those of its load and verification.
+    pub fn load(&self) -> LoadArguments {
+        LoadArguments {
+            pipeline: self.export.pipeline.clone(),
+            staging: self.export.staging.clone(),
+            run: "latest".to_owned(),
+            target: self.target.clone(),
+            connections: self.connections,
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod error;
 mod export;
 mod id;
 mod load;
+mod run;
 mod transform;
 mod verify;
 
@@ -24,6 +25,7 @@ pub fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     let progress: Arc<dyn Progress> =
         if cli.quiet { Arc::new(Silent) } else { Arc::new(Console::new(cli.log_format)) };
     match &cli.command {
+        Command::Run(arguments) => run::run(arguments, &progress, output),
         Command::Export(arguments) => export::run(arguments, &progress, output),
         Command::Transform(arguments) => transform::run(arguments, progress.as_ref(), output),
         Command::Load(arguments) => load::run(arguments, &progress, output),
