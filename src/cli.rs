@@ -71,6 +71,9 @@ pub enum Command {
     /// Check a pipeline file without reading any data.
     #[command(after_help = format!("Example:\n  docferry check pipelines/nextcrm.toml\n\n{EXIT_STATUSES}"))]
     Check(PipelineArgument),
+    /// Make up a database that fits a pipeline file, with flaws that are listed.
+    #[command(after_help = format!("Examples:\n  docferry generate pipelines/nextcrm.toml --to mongodb://localhost/nextcrm --planted planted.json\n  docferry generate pipelines/nextcrm.toml --documents 1000000 --seed 7 --sound --to dump/nextcrm\n\n{EXIT_STATUSES}"))]
+    Generate(GenerateArguments),
     /// Convert between ObjectIds and the UUIDs made from them.
     #[command(after_help = format!("Example:\n  docferry id 507f1f77bcf86cd799439011\n\n{EXIT_STATUSES}"))]
     Id(IdArguments),
@@ -134,6 +137,34 @@ pub struct TransformArguments {
     /// Run to work on: its id, or `latest`.
     #[arg(long, default_value = "latest")]
     pub run: String,
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArguments {
+    /// Pipeline file.
+    #[command(flatten)]
+    pub pipeline: PipelineArgument,
+
+    /// A MongoDB URI with its database, or a folder that becomes a mongodump directory.
+    #[arg(long)]
+    pub to: String,
+
+    /// Sound documents, over all collections.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub documents: u64,
+
+    /// The same seed gives the same bytes.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+
+    /// Plant no flaws.
+    #[arg(long)]
+    pub sound: bool,
+
+    /// Write the list of flaws, and what must become of each, to this file.
+    #[arg(long, value_name = "FILE")]
+    pub planted: Option<PathBuf>,
 }
 
 /// Arguments of `id`.

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod document;
 pub mod export;
 pub mod failure;
+pub mod generate;
 pub mod load;
 pub mod pgcopy;
 pub mod pipeline;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The four stages of a migration.
+/// The four stages of a migration, and what else takes long enough to be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -17,6 +17,8 @@ pub enum Stage {
     Load,
     /// Proof that staged files and PostgreSQL agree.
     Verify,
+    /// No stage of a migration: a database is being made up.
+    Generate,
 }
 
 impl fmt::Display for Stage {
@@ -26,6 +28,7 @@ impl fmt::Display for Stage {
             Self::Transform => "transform",
             Self::Load => "load",
             Self::Verify => "verify",
+            Self::Generate => "generate",
         })
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod error;
 mod export;
+mod generate;
 mod id;
 mod load;
 mod run;
@@ -32,6 +33,7 @@ pub fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Verify(arguments) => verify::run(arguments, progress.as_ref(), output),
         Command::Ddl(arguments) => load::ddl(arguments, output),
         Command::Check(arguments) => check::run(arguments, output),
+        Command::Generate(arguments) => generate::run(arguments, &progress, output),
         Command::Id(arguments) => id::run(arguments, output),
     }
 }

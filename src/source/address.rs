@@ -41,7 +41,7 @@ impl SourceAddress {
 }
 
 /// A URI without user, password and query: each can hold a secret.
-pub(super) fn without_credentials(uri: &str) -> String {
+pub fn without_credentials(uri: &str) -> String {
     let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
     let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
     // A password may hold a slash although it should not: the last @ is what counts.

@@ -5,5 +5,5 @@ pub mod dump;
 mod error;
 pub mod mongodb;
 
-pub use address::SourceAddress;
+pub use address::{SourceAddress, without_credentials};
 pub use error::SourceError;

@@ -54,6 +54,8 @@ pub(super) struct Row<'a> {
     pub(super) states: Vec<State>,
     pub(super) findings: Vec<Found<'a>>,
     pub(super) pending: Vec<Pending>,
+    /// Slots whose value some column resolved as a reference.
+    resolved: Vec<usize>,
     rest: Vec<(String, Value<'a>)>,
 }
 
@@ -93,6 +95,7 @@ impl<'p> Shaper<'p> {
         row.states.clear();
         row.findings.clear();
         row.pending.clear();
+        row.resolved.clear();
         row.rest.clear();
         Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row)?;
         for (seen, slot) in self.seen.iter_mut().zip(&row.slots) {
@@ -125,6 +128,9 @@ impl<'p> Shaper<'p> {
         }
         for (at, column) in self.plan.columns.iter().enumerate() {
             self.column(at, column, record, row)?;
+        }
+        if !row.resolved.is_empty() {
+            self.drop_resolved(row);
         }
         Ok(())
     }
@@ -281,6 +287,21 @@ impl<'p> Shaper<'p> {
         Ok(())
     }
 
+    /// Where columns share a field, a value that one of them resolved does not dangle for the others.
+    fn drop_resolved(&self, row: &mut Row<'_>) {
+        let Row { findings, slots, resolved, .. } = row;
+        findings.retain(|found| {
+            let column = found.column.map(|at| &self.plan.columns[at].input);
+            let Some(Input::Slots(own)) = column.filter(|_| found.rule == "dangling") else {
+                return true;
+            };
+            let left_over = |slot: &usize| {
+                slots[*slot].is_some_and(|value| !is_null(&value)) && !resolved.contains(slot)
+            };
+            own.iter().any(left_over)
+        });
+    }
+
     /// Resolves a reference against the accepted rows of its target.
     fn reference<'a>(
         &self,
@@ -291,16 +312,16 @@ impl<'p> Shaper<'p> {
         row: &mut Row<'a>,
         nuls: &mut u64,
     ) -> Result<Cell<'a>, Refusal> {
-        let slots: Vec<Value<'a>> = match &column.input {
-            Input::Slots(slots) if slots.len() > 1 => slots
+        let slots: Vec<(Option<usize>, Value<'a>)> = match &column.input {
+            Input::Slots(slots) => slots
                 .iter()
-                .filter_map(|slot| row.slots[*slot])
-                .filter(|value| !is_null(value))
+                .filter_map(|slot| Some((Some(*slot), row.slots[*slot]?)))
+                .filter(|(_, value)| !is_null(value))
                 .collect(),
-            _ => vec![first],
+            _ => vec![(None, first)],
         };
         let mut kept = None;
-        for value in slots {
+        for (slot, value) in slots {
             let candidates = reference_candidates(column, &reference.key_type, &value, nuls)?;
             let identities =
                 candidates.each_ref().map(|cell| cell.as_ref().and_then(Cell::identity));
@@ -315,6 +336,7 @@ impl<'p> Shaper<'p> {
             for (cell, identity) in candidates.into_iter().zip(identities) {
                 let Some(cell) = cell else { continue };
                 if identity.is_some_and(|identity| set.contains(identity)) {
+                    row.resolved.extend(slot);
                     return Ok(cell);
                 }
                 kept.get_or_insert(cell);

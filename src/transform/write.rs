@@ -6,11 +6,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use rustc_hash::FxHashSet;
+
 use super::columns::BatchBuilder;
 use super::convert::reference_candidates;
 use super::junction::{Link, write_run};
 use super::keys::KeySet;
-use super::plan::{Plan, TablePlan};
+use super::plan::{ArrayPlan, Plan, TablePlan};
 use super::records::{Item, Router, documents};
 use super::settle::{Verdicts, identity_of};
 use super::shape::{Broken, Found, Row, Shaper, State};
@@ -158,6 +160,8 @@ struct PartInProgress<'p> {
     builder: BatchBuilder,
     writer: Option<PartWriter>,
     links: BTreeMap<usize, Vec<Link>>,
+    /// Targets of the array in hand.
+    targets: FxHashSet<u128>,
     rejects: Lines,
     findings: Lines,
     result: PartResult,
@@ -177,6 +181,7 @@ impl<'p> PartInProgress<'p> {
             builder: BatchBuilder::new(schema, types),
             writer: None,
             links: BTreeMap::new(),
+            targets: FxHashSet::default(),
             rejects: Lines::new(file("rejects")),
             findings: Lines::new(file("findings")),
             result: PartResult {
@@ -259,30 +264,29 @@ impl<'p> PartInProgress<'p> {
                 Some(Value::Array(items)) => items,
                 // One id where an array is expected means one link.
                 Some(single) => {
-                    self.element(id, own, array.junction, array.side, &array.path, &single, 0)?;
+                    self.targets.clear();
+                    self.element(id, own, array, &single)?;
                     continue;
                 }
             };
-            let first = self.links.entry(array.junction).or_default().len();
+            self.targets.clear();
             for (_, item) in items.elements().flatten() {
-                self.element(id, own, array.junction, array.side, &array.path, &item, first)?;
+                self.element(id, own, array, &item)?;
             }
         }
         Ok(())
     }
 
-    /// One element; `first` is where the links of this array begin, to find repeats.
-    #[expect(clippy::too_many_arguments, reason = "the element and all that it belongs to")]
+    /// One element of an array.
     fn element(
         &mut self,
         id: &str,
         own: u128,
-        junction: usize,
-        side: usize,
-        path: &str,
+        array: &ArrayPlan,
         value: &Value<'_>,
-        first: usize,
     ) -> Result<(), TransformError> {
+        let ArrayPlan { junction, side, path, .. } = array;
+        let (junction, side) = (*junction, *side);
         let plan = &self.context.plan.junctions[junction];
         let counts = self.result.junctions.entry(junction).or_default();
         *counts.elements.entry(path.to_owned()).or_default() += 1;
@@ -314,13 +318,12 @@ impl<'p> PartInProgress<'p> {
         } else {
             Link { first: target, second: own, sides: 2 }
         };
-        let links = self.links.entry(junction).or_default();
-        if links.get(first..).is_some_and(|own_links| own_links.contains(&link)) {
+        if !self.targets.insert(target) {
             counts.repeats += 1;
             let found = finding("repeat", "the id occurs earlier in the same array");
             return self.find_link(id, &plan.definition.name, &found);
         }
-        links.push(link);
+        self.links.entry(junction).or_default().push(link);
         Ok(())
     }
 

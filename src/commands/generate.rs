@@ -1,0 +1,55 @@
+//! `docferry generate`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{CommandError, load_pipeline};
+use crate::cli::GenerateArguments;
+use crate::failure::{Exit, Failure};
+use crate::generate::{GenerateOptions, Generator, write_dump, write_server};
+use crate::progress::{Progress, Stage};
+use crate::report::Output;
+use crate::source::without_credentials;
+
+pub(super) fn run(
+    arguments: &GenerateArguments,
+    progress: &Arc<dyn Progress>,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
+    let options = GenerateOptions {
+        seed: arguments.seed,
+        documents: arguments.documents,
+        flaws: !arguments.sound,
+    };
+    let generator = Generator::new(&pipeline, &options)?;
+    let total: u64 = (0..generator.names().count()).map(|at| generator.count(at)).sum();
+    progress.start(Stage::Generate, &pipeline.name, Some(total));
+    let written =
+        |_: &str, documents: u64| progress.advance(Stage::Generate, &pipeline.name, documents, 0);
+    if arguments.to.starts_with("mongodb://") || arguments.to.starts_with("mongodb+srv://") {
+        let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+        runtime.block_on(write_server(&generator, &arguments.to, &written))?;
+    } else {
+        write_dump(&generator, Path::new(&arguments.to), &written)?;
+    }
+    progress.finish(Stage::Generate, &pipeline.name);
+    let planted = generator.planted();
+    if let Some(path) = &arguments.planted {
+        let text = serde_json::to_string_pretty(planted)
+            .map_err(|error| CommandError::File { path: path.clone(), source: error.into() })?;
+        std::fs::write(path, text)
+            .map_err(|source| CommandError::File { path: path.clone(), source })?;
+    }
+    let (flaws, to) = (planted.flaws.len(), without_credentials(&arguments.to));
+    output.result(
+        &format!(
+            "{to}: {total} documents in {} collections, {flaws} of them with a planted flaw",
+            generator.names().count()
+        ),
+        &json!({"to": to, "documents": total, "flaws": flaws}),
+    );
+    Ok(Exit::Done)
+}
