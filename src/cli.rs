@@ -217,20 +217,20 @@ pub struct RunArguments {
 
 impl RunArguments {
     /// Those of the transform of the new run.
-    pub fn transform(&self) -> TransformArguments {
+    pub fn transform(&self, run: &str) -> TransformArguments {
         TransformArguments {
             pipeline: self.export.pipeline.clone(),
             staging: self.export.staging.clone(),
-            run: "latest".to_owned(),
+            run: run.to_owned(),
         }
     }
 
     /// Those of its load and verification.
-    pub fn load(&self) -> LoadArguments {
+    pub fn load(&self, run: &str) -> LoadArguments {
         LoadArguments {
             pipeline: self.export.pipeline.clone(),
             staging: self.export.staging.clone(),
-            run: "latest".to_owned(),
+            run: run.to_owned(),
             target: self.target.clone(),
             connections: self.connections,
         }

@@ -9,8 +9,11 @@ use docferry::report::Output;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output { json: cli.json };
-    let exit = match docferry::commands::run(&cli, &output) {
-        Ok(exit) => exit,
+    let exit = match docferry::commands::run(&cli) {
+        Ok(finished) => {
+            output.result(&finished.text, &finished.value);
+            finished.exit
+        }
         Err(failure) => {
             output.failure(&failure);
             failure.exit

@@ -48,7 +48,7 @@ CREATE TABLE "public"."crm_Accounts" (
     "type" text DEFAULT 'Customer',
     "vat" text,
     "website" text,
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, coalesce("name", ''))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("name", ''), 200000))) STORED
 );
 
 CREATE TABLE "public"."crm_Leads" (
@@ -72,7 +72,7 @@ CREATE TABLE "public"."crm_Leads" (
     "type" text DEFAULT 'DEMO',
     "assigned_to" uuid,
     "accountsIDs" uuid,
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, coalesce("firstName", '') || ' ' || coalesce("lastName", '') || ' ' || coalesce("company", ''))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("firstName", '') || ' ' || coalesce("lastName", '') || ' ' || coalesce("company", ''), 200000))) STORED
 );
 
 CREATE TABLE "public"."crm_Opportunities" (
@@ -100,7 +100,7 @@ CREATE TABLE "public"."crm_Opportunities" (
     "sales_stage" uuid,
     "type" uuid,
     "status" "public"."crm_Opportunity_Status" DEFAULT 'ACTIVE',
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, coalesce("name", '') || ' ' || coalesce("description", ''))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("name", '') || ' ' || coalesce("description", ''), 200000))) STORED
 );
 
 CREATE TABLE "public"."crm_campaigns" (
@@ -161,7 +161,7 @@ CREATE TABLE "public"."crm_Contacts" (
     "tags" text[],
     "notes" text[],
     "accountsIDs" uuid,
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, coalesce("first_name", '') || ' ' || coalesce("last_name", '') || ' ' || coalesce("public"."docferry_text"("notes"), ''))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("first_name", '') || ' ' || coalesce("last_name", '') || ' ' || coalesce("public"."docferry_text"("notes"), ''), 200000))) STORED
 );
 
 CREATE TABLE "public"."crm_Contracts" (
@@ -320,7 +320,7 @@ CREATE TABLE "public"."Invoices" (
     "assigned_user_id" uuid,
     "assigned_account_id" uuid,
     "visibility" boolean DEFAULT true NOT NULL,
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, coalesce("invoice_number", '') || ' ' || coalesce("partner", '') || ' ' || coalesce("description", ''))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("invoice_number", '') || ' ' || coalesce("partner", '') || ' ' || coalesce("description", ''), 200000))) STORED
 );
 
 CREATE TABLE "public"."invoice_States" (
@@ -351,7 +351,7 @@ CREATE TABLE "public"."Documents" (
     "assigned_user" uuid,
     "connected_documents" text[],
     "document_system_type" "public"."DocumentSystemType" DEFAULT 'OTHER',
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, coalesce("document_name", '') || ' ' || coalesce("description", ''))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("document_name", '') || ' ' || coalesce("description", ''), 200000))) STORED
 );
 
 CREATE TABLE "public"."Documents_Types" (
@@ -398,7 +398,7 @@ CREATE TABLE "public"."Tasks" (
     "likes" integer DEFAULT 0,
     "user" uuid,
     "taskStatus" "public"."taskStatus" DEFAULT 'ACTIVE',
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, coalesce("title", '') || ' ' || coalesce("content", ''))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("title", '') || ' ' || coalesce("content", ''), 200000))) STORED
 );
 
 CREATE TABLE "public"."crm_Accounts_Tasks" (
@@ -417,7 +417,7 @@ CREATE TABLE "public"."crm_Accounts_Tasks" (
     "user" uuid,
     "account" uuid,
     "taskStatus" "public"."taskStatus" DEFAULT 'ACTIVE',
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, coalesce("title", '') || ' ' || coalesce("content", ''))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("title", '') || ' ' || coalesce("content", ''), 200000))) STORED
 );
 
 CREATE TABLE "public"."tasksComments" (

@@ -4,25 +4,24 @@ use serde_json::json;
 
 use super::load_pipeline;
 use crate::cli::PipelineArgument;
-use crate::failure::{Exit, Failure};
-use crate::report::Output;
+use crate::failure::Failure;
+use crate::report::Finished;
 
-pub(super) fn run(arguments: &PipelineArgument, output: &Output) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &PipelineArgument) -> Result<Finished, Failure> {
     let pipeline = load_pipeline(&arguments.pipeline)?;
     let columns: usize = pipeline.tables.iter().map(|table| table.columns.len()).sum();
     let references = pipeline.tables.iter().flat_map(|table| &table.columns);
     let references = references.filter(|column| column.references.is_some()).count();
     let (tables, junctions, enums) =
         (pipeline.tables.len(), pipeline.junctions.len(), pipeline.enums.len());
-    output.result(
-        &format!(
+    Ok(Finished::done(
+        format!(
             "{}: {tables} tables, {columns} columns, {references} references, {junctions} junctions, {enums} enums",
             pipeline.name
         ),
-        &json!({
+        json!({
             "pipeline": pipeline.name, "tables": tables, "columns": columns,
             "references": references, "junctions": junctions, "enums": enums,
         }),
-    );
-    Ok(Exit::Done)
+    ))
 }

@@ -7,19 +7,31 @@ use serde_json::json;
 use super::{CommandError, load_pipeline, threads};
 use crate::cli::ExportArguments;
 use crate::export::{ExportOptions, export};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::progress::{Progress, Stage};
-use crate::report::{Output, summary};
+use crate::report::{Finished, summary};
 use crate::source::SourceAddress;
 use crate::staging::layout::RunDirectory;
 use crate::staging::lock::PipelineLock;
-use crate::staging::run::{RunRecord, StageState, run_id};
+use crate::staging::manifest::ExportManifest;
+use crate::staging::run::{RunRecord, run_id};
 
 pub(super) fn run(
     arguments: &ExportArguments,
     progress: &Arc<dyn Progress>,
-    output: &Output,
-) -> Result<Exit, Failure> {
+) -> Result<Finished, Failure> {
+    let (directory, manifest) = stage(arguments, progress)?;
+    Ok(Finished::done(
+        summary::export(&directory, &manifest),
+        json!({"run": directory.run(), "export": manifest}),
+    ))
+}
+
+/// Does the work of the stage, as a new run.
+pub(super) fn stage(
+    arguments: &ExportArguments,
+    progress: &Arc<dyn Progress>,
+) -> Result<(RunDirectory, ExportManifest), Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
     let source = SourceAddress::parse(&arguments.source)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
@@ -34,12 +46,6 @@ pub(super) fn run(
         snapshot: !arguments.no_snapshot,
     };
     let result = runtime.block_on(export(&directory, &source, &options, progress));
-    let state = if result.is_ok() { StageState::Done } else { StageState::Failed };
-    record.end(&directory, Stage::Export, state)?;
-    let manifest = result?;
-    output.result(
-        &summary::export(&directory, &manifest),
-        &json!({"run": directory.run(), "export": manifest}),
-    );
-    Ok(Exit::Done)
+    record.end_with(&directory, Stage::Export, result.is_ok())?;
+    Ok((directory, result?))
 }

@@ -7,17 +7,16 @@ use serde_json::json;
 
 use super::{CommandError, load_pipeline};
 use crate::cli::GenerateArguments;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::generate::{GenerateOptions, Generator, write_dump, write_server};
 use crate::progress::{Progress, Stage};
-use crate::report::Output;
+use crate::report::Finished;
 use crate::source::without_credentials;
 
 pub(super) fn run(
     arguments: &GenerateArguments,
     progress: &Arc<dyn Progress>,
-    output: &Output,
-) -> Result<Exit, Failure> {
+) -> Result<Finished, Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
     let options = GenerateOptions {
         seed: arguments.seed,
@@ -44,12 +43,11 @@ pub(super) fn run(
             .map_err(|source| CommandError::File { path: path.clone(), source })?;
     }
     let (flaws, to) = (planted.flaws.len(), without_credentials(&arguments.to));
-    output.result(
-        &format!(
+    Ok(Finished::done(
+        format!(
             "{to}: {total} documents in {} collections, {flaws} of them with a planted flaw",
             generator.names().count()
         ),
-        &json!({"to": to, "documents": total, "flaws": flaws}),
-    );
-    Ok(Exit::Done)
+        json!({"to": to, "documents": total, "flaws": flaws}),
+    ))
 }

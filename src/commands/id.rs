@@ -5,11 +5,11 @@ use serde_json::json;
 use super::CommandError;
 use crate::cli::IdArguments;
 use crate::document::id::{object_id_from_uuid, parse_object_id_hex, uuid_from_object_id};
-use crate::failure::{Exit, Failure};
-use crate::report::Output;
+use crate::failure::Failure;
+use crate::report::Finished;
 use crate::staging::checksum::to_hex;
 
-pub(super) fn run(arguments: &IdArguments, output: &Output) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &IdArguments) -> Result<Finished, Failure> {
     let mut converted = Vec::new();
     for id in &arguments.ids {
         let other = match parse_object_id_hex(id) {
@@ -22,6 +22,5 @@ pub(super) fn run(arguments: &IdArguments, output: &Output) -> Result<Exit, Fail
         };
         converted.push(other);
     }
-    output.result(&converted.join("\n"), &json!(converted));
-    Ok(Exit::Done)
+    Ok(Finished::done(converted.join("\n"), json!(converted)))
 }

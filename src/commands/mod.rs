@@ -16,25 +16,25 @@ use std::sync::Arc;
 pub use error::CommandError;
 
 use crate::cli::{Cli, Command};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::pipeline::{self, model::Pipeline};
 use crate::progress::{Progress, Silent};
-use crate::report::{Console, Output};
+use crate::report::{Console, Finished};
 
 /// Carries out what the command line asks for.
-pub fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
+pub fn run(cli: &Cli) -> Result<Finished, Failure> {
     let progress: Arc<dyn Progress> =
         if cli.quiet { Arc::new(Silent) } else { Arc::new(Console::new(cli.log_format)) };
     match &cli.command {
-        Command::Run(arguments) => run::run(arguments, &progress, output),
-        Command::Export(arguments) => export::run(arguments, &progress, output),
-        Command::Transform(arguments) => transform::run(arguments, progress.as_ref(), output),
-        Command::Load(arguments) => load::run(arguments, &progress, output),
-        Command::Verify(arguments) => verify::run(arguments, progress.as_ref(), output),
-        Command::Ddl(arguments) => load::ddl(arguments, output),
-        Command::Check(arguments) => check::run(arguments, output),
-        Command::Generate(arguments) => generate::run(arguments, &progress, output),
-        Command::Id(arguments) => id::run(arguments, output),
+        Command::Run(arguments) => run::run(arguments, &progress),
+        Command::Export(arguments) => export::run(arguments, &progress),
+        Command::Transform(arguments) => transform::run(arguments, &progress),
+        Command::Load(arguments) => load::run(arguments, &progress),
+        Command::Verify(arguments) => verify::run(arguments, &progress),
+        Command::Ddl(arguments) => load::ddl(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Generate(arguments) => generate::run(arguments, &progress),
+        Command::Id(arguments) => id::run(arguments),
     }
 }
 

@@ -2,24 +2,32 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::{export, load, transform, verify};
 use crate::cli::RunArguments;
 use crate::failure::{Exit, Failure};
 use crate::progress::Progress;
-use crate::report::Output;
+use crate::report::{Finished, summary};
 
 pub(super) fn run(
     arguments: &RunArguments,
     progress: &Arc<dyn Progress>,
-    output: &Output,
-) -> Result<Exit, Failure> {
-    export::run(&arguments.export, progress, output)?;
-    let transformed = transform::run(&arguments.transform(), progress.as_ref(), output)?;
-    let target = arguments.load();
-    load::run(&target, progress, output)?;
+) -> Result<Finished, Failure> {
+    let (directory, _) = export::stage(&arguments.export, progress)?;
+    // The run just made, whatever `latest` names by then.
+    let (_, manifest) = transform::stage(&arguments.transform(directory.run()), progress)?;
+    let to_load = arguments.load(directory.run());
+    load::stage(&to_load, progress)?;
+    let (_, report) = verify::stage(&to_load, progress)?;
     // Differences weigh more than rejects.
-    Ok(match verify::run(&target, progress.as_ref(), output)? {
-        Exit::Done => transformed,
+    let exit = match verify::exit(&report) {
+        Exit::Done => transform::exit(&manifest),
         differences => differences,
+    };
+    Ok(Finished {
+        exit,
+        text: summary::run(&directory, &report),
+        value: json!({"run": directory.run(), "proved": report.proved, "report": report}),
     })
 }

@@ -1,6 +1,7 @@
 //! `docferry transform`.
 
 use std::fs;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -8,17 +9,36 @@ use super::{CommandError, load_pipeline, threads};
 use crate::cli::TransformArguments;
 use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
-use crate::report::{Output, summary};
+use crate::report::{Finished, summary};
 use crate::staging::layout::RunDirectory;
 use crate::staging::lock::PipelineLock;
-use crate::staging::run::{RunRecord, StageState};
+use crate::staging::manifest::TransformManifest;
+use crate::staging::run::RunRecord;
 use crate::transform::{TransformOptions, transform};
 
 pub(super) fn run(
     arguments: &TransformArguments,
-    progress: &dyn Progress,
-    output: &Output,
-) -> Result<Exit, Failure> {
+    progress: &Arc<dyn Progress>,
+) -> Result<Finished, Failure> {
+    let (directory, manifest) = stage(arguments, progress)?;
+    Ok(Finished {
+        exit: exit(&manifest),
+        text: summary::transform(&directory, &manifest),
+        value: json!({"run": directory.run(), "transform": manifest}),
+    })
+}
+
+/// Done, or done with rejects.
+pub(super) fn exit(manifest: &TransformManifest) -> Exit {
+    let rejected = manifest.tables.iter().any(|table| table.rejects > 0);
+    if rejected { Exit::Rejects } else { Exit::Done }
+}
+
+/// Does the work of the stage.
+pub(super) fn stage(
+    arguments: &TransformArguments,
+    progress: &Arc<dyn Progress>,
+) -> Result<(RunDirectory, TransformManifest), Failure> {
     let path = &arguments.pipeline.pipeline;
     let pipeline = load_pipeline(path)?;
     let file = |source| CommandError::File { path: path.clone(), source };
@@ -31,14 +51,7 @@ pub(super) fn run(
     // The run keeps the mapping that was used.
     fs::write(directory.resolve("pipeline.toml"), &text).map_err(file)?;
     let options = TransformOptions { threads: threads(arguments.staging.threads) };
-    let result = transform(&directory, &pipeline, &text, &options, progress);
-    let state = if result.is_ok() { StageState::Done } else { StageState::Failed };
-    record.end(&directory, Stage::Transform, state)?;
-    let manifest = result?;
-    output.result(
-        &summary::transform(&directory, &manifest),
-        &json!({"run": directory.run(), "transform": manifest}),
-    );
-    let rejected = manifest.tables.iter().any(|table| table.rejects > 0);
-    Ok(if rejected { Exit::Rejects } else { Exit::Done })
+    let result = transform(&directory, &pipeline, &text, &options, progress.as_ref());
+    record.end_with(&directory, Stage::Transform, result.is_ok())?;
+    Ok((directory, result?))
 }

@@ -1,5 +1,7 @@
 //! `docferry verify`.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{CommandError, load_pipeline};
@@ -7,17 +9,34 @@ use crate::cli::LoadArguments;
 use crate::failure::{Exit, Failure};
 use crate::postgres::Target;
 use crate::progress::{Progress, Stage};
-use crate::report::{Output, summary};
+use crate::report::{Finished, RunReport, summary};
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::TransformManifest;
-use crate::staging::run::{RunRecord, StageState};
-use crate::verify::verify;
+use crate::staging::manifest::{ExportManifest, TransformManifest};
+use crate::staging::run::RunRecord;
+use crate::verify::{VerifyOptions, verify};
 
 pub(super) fn run(
     arguments: &LoadArguments,
-    progress: &dyn Progress,
-    output: &Output,
-) -> Result<Exit, Failure> {
+    progress: &Arc<dyn Progress>,
+) -> Result<Finished, Failure> {
+    let (directory, report) = stage(arguments, progress)?;
+    Ok(Finished {
+        exit: exit(&report),
+        text: summary::verify(&directory, &report),
+        value: json!({"run": directory.run(), "proved": report.proved, "verify": report}),
+    })
+}
+
+/// Done, or done with differences.
+pub(super) fn exit(report: &RunReport) -> Exit {
+    if report.proved { Exit::Done } else { Exit::Differences }
+}
+
+/// Does the work of the stage, and writes the run's report.
+pub(super) fn stage(
+    arguments: &LoadArguments,
+    progress: &Arc<dyn Progress>,
+) -> Result<(RunDirectory, RunReport), Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
     let target = Target::parse(&arguments.target)?;
     let directory = RunDirectory::open(&arguments.staging.staging, &pipeline.name, &arguments.run)?;
@@ -25,13 +44,12 @@ pub(super) fn run(
     let mut record = RunRecord::read(&directory)?;
     record.start(&directory, Stage::Verify)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    let result = runtime.block_on(verify(&directory, &manifest, &target, progress));
-    let state = if result.is_ok() { StageState::Done } else { StageState::Failed };
-    record.end(&directory, Stage::Verify, state)?;
-    let report = result?;
-    output.result(
-        &summary::verify(&directory, &report),
-        &json!({"run": directory.run(), "proved": report.is_proved(), "verify": report}),
-    );
-    Ok(if report.is_proved() { Exit::Done } else { Exit::Differences })
+    let options = VerifyOptions { connections: arguments.connections };
+    let result =
+        runtime.block_on(verify(&directory, &pipeline, &manifest, &target, &options, progress));
+    record.end_with(&directory, Stage::Verify, result.is_ok())?;
+    let export = ExportManifest::read(&directory).ok();
+    let report = RunReport::new(&record, &manifest, export.as_ref(), &result?, &target.display());
+    report.write(&directory)?;
+    Ok((directory, report))
 }

@@ -3,16 +3,13 @@
 use std::cmp::Ordering;
 use std::fs;
 
-use arrow::array::{Array, BinaryArray, RecordBatch};
-
 use super::ExportError;
 use super::part::{RunWriter, SortedRun, by_id, id_of};
 use crate::progress::Stage;
 use crate::staging::StagingError;
+use crate::staging::exported::{Documents, documents};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::ExportPart;
-use crate::staging::part;
-use crate::staging::schema::DOCUMENT_COLUMN;
 
 /// Gives the parts of a collection their final order and names.
 pub(super) fn in_order(
@@ -61,52 +58,30 @@ pub(super) fn in_order(
 
 /// One run being read.
 struct Cursor {
-    batches: parquet::arrow::arrow_reader::ParquetRecordBatchReader,
-    documents: BinaryArray,
+    batches: Box<dyn Iterator<Item = Result<Documents, StagingError>>>,
+    documents: Documents,
     at: usize,
-    path: String,
 }
 
 impl Cursor {
     fn open(run: &RunDirectory, sorted: &SortedRun) -> Result<Option<Self>, ExportError> {
-        let mut cursor = Self {
-            batches: part::open(run, &sorted.part.file)?,
-            documents: BinaryArray::from(Vec::<&[u8]>::new()),
-            at: 0,
-            path: sorted.part.file.path.clone(),
-        };
-        Ok(cursor.load()?.then_some(cursor))
-    }
-
-    fn load(&mut self) -> Result<bool, ExportError> {
-        self.at = 0;
-        let foreign = |path: &str| StagingError::Foreign {
-            path: path.into(),
-            detail: "it has no column of documents".to_owned(),
-        };
-        match self.batches.next() {
-            None => Ok(false),
-            Some(batch) => {
-                let batch: RecordBatch = batch.map_err(|source| StagingError::Arrow {
-                    path: self.path.clone().into(),
-                    source,
-                })?;
-                let column = batch.column_by_name(DOCUMENT_COLUMN);
-                let column =
-                    column.and_then(|column| column.as_any().downcast_ref::<BinaryArray>());
-                self.documents = column.ok_or_else(|| foreign(&self.path))?.clone();
-                Ok(!self.documents.is_empty())
-            }
-        }
+        let mut batches = Box::new(documents(run, &sorted.part.file)?);
+        let Some(documents) = batches.next().transpose()? else { return Ok(None) };
+        Ok(Some(Self { batches, documents, at: 0 }))
     }
 
     fn document(&self) -> &[u8] {
-        self.documents.value(self.at)
+        self.documents.bytes(self.at)
     }
 
     fn advance(&mut self) -> Result<bool, ExportError> {
         self.at += 1;
-        if self.at < self.documents.len() { Ok(true) } else { self.load() }
+        if self.at < self.documents.len() {
+            return Ok(true);
+        }
+        let Some(documents) = self.batches.next().transpose()? else { return Ok(false) };
+        (self.documents, self.at) = (documents, 0);
+        Ok(true)
     }
 }
 

@@ -16,6 +16,11 @@ use crate::pipeline::model::{
 /// Bytes of the long text that one document of the database holds.
 const LONG_TEXT: usize = 2_000_000;
 
+/// The dates that a staged timestamp can hold: from Julian day 0 on, as PostgreSQL's, and up to
+/// what 64 bits of microseconds since 1970 reach.
+const FIRST_MILLIS: i64 = -210_866_803_200_000;
+const LAST_MILLIS: i64 = i64::MAX / 1000;
+
 /// A document with a flaw, and the sound one after which it stands.
 pub(super) struct FlawedDocument {
     pub(super) after: u64,
@@ -238,12 +243,12 @@ impl Planter<'_> {
                 let date = |millis| Some(Bson::DateTime(DateTime::from_millis(millis)));
                 let zone =
                     if matches!(column.pg_type, PgType::Timestamptz(_)) { "+00" } else { "" };
-                let last = format!("294276-12-31 23:59:59.999{zone}");
-                one("the last date there is", date(9_224_318_015_999_999), value(&last));
-                let first = format!("4713-11-24 00:00:00{zone} BC");
-                one("the first date there is", date(-210_866_803_200_000), value(&first));
-                one("a date before 4713 BC", date(-210_866_803_200_001), reject("range"));
-                one("a date after the year 294276", date(9_224_318_016_000_000), reject("range"));
+                let last = format!("294247-01-10 04:00:54.775{zone}");
+                one("the last date there is", date(LAST_MILLIS), value(&last));
+                let first = format!("4714-11-24 00:00:00{zone} BC");
+                one("the first date there is", date(FIRST_MILLIS), value(&first));
+                one("a date before the first", date(FIRST_MILLIS - 1), reject("range"));
+                one("a date after the last", date(LAST_MILLIS + 1), reject("range"));
                 one("text that is no date", Some("soon".into()), reject("type"));
             }
             PgType::Jsonb => {
@@ -306,7 +311,9 @@ impl Planter<'_> {
             && !identity
         {
             self.long_text = true;
-            let text = "ferry ".repeat(LONG_TEXT / 6);
+            // Words that all differ are the hardest for full-text search.
+            let text: String =
+                (0..LONG_TEXT / 10).map(|word| format!("ferry{word:04x} ")).collect();
             let expect = Expectation::Value(Some(text.clone()));
             let edit = (path.clone(), Some(Bson::String(text)));
             self.add(table, Some(column), "a document of 2 MB", vec![edit], expect);
@@ -359,15 +366,28 @@ impl Planter<'_> {
         }
         let Some(dangling) = dangling else { return };
         let nobody = Bson::ObjectId(loose_id(&mut self.numbers));
-        self.add(table, Some(column), "a reference to nobody", put(nobody), dangling.clone());
+        let mut cases = vec![("a reference to nobody", nobody)];
         let rejected = self.planted.flaws.iter().find(|flaw| {
             flaw.table == reference.table && matches!(flaw.expect, Expectation::Reject(_))
         });
         if let Some(id) = rejected.and_then(|flaw| ObjectId::parse_str(&flaw.id).ok())
             && to.is_by_id()
         {
-            let edits = put(Bson::ObjectId(id));
-            self.add(table, Some(column), "a reference to a rejected document", edits, dangling);
+            cases.push(("a reference to a rejected document", Bson::ObjectId(id)));
+        }
+        // Columns that look into this field too find nothing either.
+        let sharing = table.columns.iter().filter(|other| {
+            matches!(&other.origin, Origin::Paths(theirs) if theirs[1..].contains(&paths[0]))
+        });
+        let sharing = sharing.count() as u64;
+        for (flaw, value) in cases {
+            self.add(table, Some(column), flaw, put(value), dangling.clone());
+            if let Expectation::Finding(rule) = &dangling
+                && sharing > 0
+            {
+                let totals = self.planted.tables.entry(table.name.clone()).or_default();
+                *totals.findings.entry(rule.clone()).or_default() += sharing;
+            }
         }
     }
 

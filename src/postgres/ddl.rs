@@ -6,6 +6,10 @@ use super::{qualified, quote_identifier, quote_literal};
 use crate::pgcopy::PgType;
 use crate::staging::table::TableDefinition;
 
+/// Characters of a row that full-text search covers: a tsvector holds less than 1 MB, and one that
+/// would be larger is an error that stops its row.
+const SEARCHED_CHARACTERS: u32 = 200_000;
+
 /// A statement and what it makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -110,7 +114,7 @@ fn create_table(table: &TableDefinition) -> Statement {
             })
             .collect();
         lines.push(format!(
-            "    {} tsvector GENERATED ALWAYS AS (to_tsvector({}::regconfig, {})) STORED",
+            "    {} tsvector GENERATED ALWAYS AS (to_tsvector({}::regconfig, left({}, {SEARCHED_CHARACTERS}))) STORED",
             quote_identifier(&search.column),
             quote_literal(&format!("pg_catalog.{}", search.language)),
             sources.join(" || ' ' || ")

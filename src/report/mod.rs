@@ -2,7 +2,9 @@
 
 mod output;
 mod progress;
+mod run_report;
 pub mod summary;
 
-pub use output::Output;
+pub use output::{Finished, Output};
 pub use progress::Console;
+pub use run_report::{RunReport, StageLine, TableLine};

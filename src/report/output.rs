@@ -6,7 +6,25 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+
+/// What a command ends with.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit status.
+    pub exit: Exit,
+    /// The result for a person.
+    pub text: String,
+    /// The result for a program.
+    pub value: Value,
+}
+
+impl Finished {
+    /// A command that did all it was asked to.
+    pub fn done(text: impl Into<String>, value: Value) -> Self {
+        Self { exit: Exit::Done, text: text.into(), value }
+    }
+}
 
 /// Where results go, and in which form.
 #[derive(Clone, Copy, Debug)]

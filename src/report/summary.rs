@@ -3,41 +3,67 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
+use indicatif::HumanCount;
 
+use super::RunReport;
 use crate::load::LoadReport;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
-use crate::verify::VerifyReport;
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_header(header.to_vec());
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }
 
+fn count(number: u64) -> String {
+    HumanCount(number).to_string()
+}
+
+/// Rows of a name and numbers, with their totals at the end.
+struct Sums<const N: usize> {
+    rows: Table,
+    totals: [u64; N],
+}
+
+impl<const N: usize> Sums<N> {
+    fn new(header: &[&str]) -> Self {
+        Self { rows: table(header), totals: [0; N] }
+    }
+
+    fn add(&mut self, name: &str, numbers: [u64; N], last: Option<&str>) {
+        for (total, number) in self.totals.iter_mut().zip(numbers) {
+            *total += number;
+        }
+        let cells = numbers.map(count).into_iter().chain(last.map(str::to_owned));
+        self.rows.add_row(std::iter::once(name.to_owned()).chain(cells));
+    }
+
+    fn finish(mut self) -> Table {
+        self.add("total", self.totals, None);
+        self.rows
+    }
+}
+
 /// What was exported.
 pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
-    let mut rows = table(&["collection", "documents", "BSON bytes", "parts", "staged bytes"]);
-    let mut totals = [0; 4];
+    let header = ["collection", "documents", "rejected", "BSON bytes", "parts", "staged bytes"];
+    let mut rows = Sums::new(&header);
     for collection in &manifest.collections {
-        let staged = collection.parts.iter().map(|part| part.file.bytes).sum::<u64>();
+        let staged = collection.parts.iter().map(|part| part.file.bytes).sum();
         let numbers = [
             collection.documents,
+            collection.rejects,
             collection.document_bytes,
             collection.parts.len() as u64,
             staged,
         ];
-        for (total, number) in totals.iter_mut().zip(numbers) {
-            *total += number;
-        }
-        let cells = numbers.map(|number| number.to_string());
-        rows.add_row(std::iter::once(collection.name.clone()).chain(cells));
+        rows.add(&collection.name, numbers, None);
     }
-    rows.add_row(std::iter::once("total".to_owned()).chain(totals.map(|total| total.to_string())));
-    let mut text = format!("{rows}\nrun {} in {}", run.run(), run.path().display());
+    let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
     if let Snapshot::None { reason } = &manifest.snapshot {
         let _ = write!(text, "\nno snapshot: {reason}");
     }
@@ -46,26 +72,17 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
 
 /// What became of the exported documents.
 pub fn transform(run: &RunDirectory, manifest: &TransformManifest) -> String {
-    let mut rows = table(&["table", "read", "rows", "rejected", "dropped", "staged bytes"]);
-    let mut totals = [0; 5];
+    let mut rows = Sums::new(&["table", "read", "rows", "rejected", "dropped", "staged bytes"]);
     for entry in &manifest.tables {
-        let staged = entry.parts.iter().map(|part| part.bytes).sum::<u64>();
+        let staged = entry.parts.iter().map(|part| part.bytes).sum();
         let numbers = [entry.records, entry.rows, entry.rejects, entry.dropped, staged];
-        for (total, number) in totals.iter_mut().zip(numbers) {
-            *total += number;
-        }
-        let cells = numbers.map(|number| number.to_string());
-        rows.add_row(std::iter::once(entry.definition.name.clone()).chain(cells));
+        rows.add(&entry.definition.name, numbers, None);
     }
-    rows.add_row(std::iter::once("total".to_owned()).chain(totals.map(|total| total.to_string())));
-    let mut text = format!("{rows}\nrun {} in {}", run.run(), run.path().display());
-    for entry in &manifest.tables {
-        for (what, counts) in [("rejected", &entry.rejects_by_rule), ("found", &entry.findings)] {
-            for (rule, count) in counts {
-                let _ = write!(text, "\n{}: {count} {what} by rule {rule}", entry.definition.name);
-            }
-        }
-    }
+    let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
+    let entries = manifest.tables.iter();
+    let counts = entries
+        .map(|entry| (entry.definition.name.as_str(), &entry.rejects_by_rule, &entry.findings));
+    rules(&mut text, run, counts);
     let empty = crate::transform::never_filled(manifest);
     if !empty.is_empty() {
         let _ = write!(text, "\ncolumns that no document fills: {}", empty.join(", "));
@@ -73,43 +90,103 @@ pub fn transform(run: &RunDirectory, manifest: &TransformManifest) -> String {
     text
 }
 
+type Rules = std::collections::BTreeMap<String, u64>;
+
+/// Rejects and findings, a line for each table that has any, and where they are listed.
+fn rules<'a>(
+    text: &mut String,
+    run: &RunDirectory,
+    tables: impl Iterator<Item = (&'a str, &'a Rules, &'a Rules)>,
+) {
+    let listed = |rules: &Rules| {
+        let parts: Vec<_> =
+            rules.iter().map(|(rule, number)| format!("{rule} {}", count(*number))).collect();
+        parts.join(", ")
+    };
+    let (mut rejected, mut found) = (String::new(), String::new());
+    for (name, rejects, findings) in tables {
+        for (lines, rules) in [(&mut rejected, rejects), (&mut found, findings)] {
+            if !rules.is_empty() {
+                let _ = write!(lines, "\n  {name}: {}", listed(rules));
+            }
+        }
+    }
+    let path = |folder: &str| run.resolve(folder).join("transform.jsonl").display().to_string();
+    if !rejected.is_empty() {
+        let _ = write!(text, "\nrejected, by rule (each is in {}):{rejected}", path("rejects"));
+    }
+    if !found.is_empty() {
+        let _ = write!(text, "\nfound, by rule (each is in {}):{found}", path("findings"));
+    }
+}
+
 /// What was loaded.
 pub fn load(run: &RunDirectory, report: &LoadReport, target: &str) -> String {
-    let mut rows = table(&["table", "rows", "parts copied", "parts there before"]);
-    let mut total = 0;
+    let mut rows = Sums::new(&["table", "rows", "parts copied", "parts there before"]);
     for entry in &report.tables {
-        total += entry.rows;
-        rows.add_row([
-            entry.table.clone(),
-            entry.rows.to_string(),
-            entry.parts.to_string(),
-            entry.skipped.to_string(),
-        ]);
+        let numbers = [entry.rows, entry.parts as u64, entry.skipped as u64];
+        rows.add(&entry.table, numbers, None);
     }
-    rows.add_row(["total".to_owned(), total.to_string(), String::new(), String::new()]);
-    format!("{rows}\nrun {} is in {target}", run.run())
+    format!("{}\nrun {} is in {target}", rows.finish(), run.run())
 }
 
 /// What was proved.
-pub fn verify(run: &RunDirectory, report: &VerifyReport) -> String {
+pub fn verify(run: &RunDirectory, report: &RunReport) -> String {
     let mut rows = table(&["table", "staged rows", "found rows", "content digest", "proved"]);
     for entry in &report.tables {
-        let proved = if entry.differences.is_empty() { "yes" } else { "NO" };
+        let verdict = &entry.verdict;
         rows.add_row([
-            entry.table.clone(),
-            entry.staged_rows.to_string(),
-            entry.found_rows.to_string(),
-            entry.found_digest[..16].to_owned(),
-            proved.to_owned(),
+            verdict.table.clone(),
+            count(verdict.staged_rows),
+            count(verdict.found_rows),
+            verdict.found_digest[..16].to_owned(),
+            proved(&verdict.differences).to_owned(),
         ]);
     }
     let mut text = rows.to_string();
+    conclude(&mut text, run, report);
+    text
+}
+
+fn proved(differences: &[String]) -> &'static str {
+    if differences.is_empty() { "yes" } else { "NO" }
+}
+
+fn conclude(text: &mut String, run: &RunDirectory, report: &RunReport) {
     for entry in &report.tables {
-        for difference in &entry.differences {
-            let _ = write!(text, "\n{}: {difference}", entry.table);
+        for difference in &entry.verdict.differences {
+            let _ = write!(text, "\n{}: {difference}", entry.verdict.table);
         }
     }
-    let verdict = if report.is_proved() { "every row is proved" } else { "there are differences" };
+    for line in report.balance.iter().chain(&report.left_out) {
+        let _ = write!(text, "\n{line}");
+    }
+    let verdict = if report.proved { "every row is proved" } else { "there are differences" };
+    let _ = write!(text, "\nreport: {}", run.resolve("report.html").display());
     let _ = write!(text, "\nrun {}: {verdict}", run.run());
+}
+
+/// A whole run: every table from its records to its proof, and how long each stage took.
+pub fn run(run: &RunDirectory, report: &RunReport) -> String {
+    let mut rows =
+        Sums::new(&["table", "read", "rejected", "dropped", "rows", "in PostgreSQL", "proved"]);
+    for entry in &report.tables {
+        let verdict = &entry.verdict;
+        let numbers =
+            [entry.records, entry.rejects, entry.dropped, verdict.staged_rows, verdict.found_rows];
+        rows.add(&verdict.table, numbers, Some(proved(&verdict.differences)));
+    }
+    let mut text = rows.finish().to_string();
+    let entries = report.tables.iter();
+    let counts = entries
+        .map(|entry| (entry.verdict.table.as_str(), &entry.rejects_by_rule, &entry.findings));
+    rules(&mut text, run, counts);
+    let times: Vec<String> = report
+        .stages
+        .iter()
+        .filter_map(|stage| Some(format!("{} {:.1} s", stage.stage, stage.seconds?)))
+        .collect();
+    let _ = write!(text, "\ntime: {}", times.join(", "));
+    conclude(&mut text, run, report);
     text
 }

@@ -4,7 +4,8 @@
 
 pub mod checksum;
 mod error;
-mod json_file;
+pub mod exported;
+pub(crate) mod json_file;
 pub mod layout;
 pub mod lock;
 pub mod manifest;

@@ -1,10 +1,12 @@
 //! `rejects/<stage>.jsonl` and `findings/<stage>.jsonl`: one line per refused record, and one per
 //! value that a rule of the pipeline file changed or made notable.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -101,22 +103,47 @@ impl RejectWriter {
     }
 }
 
+/// How many lines of a list each table has. The lines themselves are not kept.
+pub fn count_by_table(
+    run: &RunDirectory,
+    list: List,
+    stage: Stage,
+) -> Result<BTreeMap<String, u64>, StagingError> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(default)]
+        table: String,
+    }
+    let mut counts = BTreeMap::new();
+    for line in lines::<Line>(run, list, stage)? {
+        *counts.entry(line?.table).or_default() += 1;
+    }
+    Ok(counts)
+}
+
 /// Reads a list; empty when there is none.
 pub fn read(run: &RunDirectory, list: List, stage: Stage) -> Result<Vec<Reject>, StagingError> {
+    lines(run, list, stage)?.collect()
+}
+
+/// The lines of a list, one at a time; none when there is no list.
+pub fn lines<T: DeserializeOwned>(
+    run: &RunDirectory,
+    list: List,
+    stage: Stage,
+) -> Result<impl Iterator<Item = Result<T, StagingError>> + use<T>, StagingError> {
     let path = run.resolve(&list.path(stage));
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let reader = BufReader::new(File::open(&path).map_err(io("open", &path))?);
-    reader
-        .lines()
-        .map(|line| {
-            let line = line.map_err(io("read", &path))?;
-            serde_json::from_str(&line).map_err(|source| StagingError::Json {
-                what: "list of rejects",
-                path: path.clone(),
-                source,
-            })
+    let reader = match File::open(&path) {
+        Ok(file) => Some(BufReader::new(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => return Err(io("open", &path)(source)),
+    };
+    Ok(reader.into_iter().flat_map(BufRead::lines).map(move |line| {
+        let line = line.map_err(io("read", &path))?;
+        serde_json::from_str(&line).map_err(|source| StagingError::Json {
+            what: "list of rejects",
+            path: path.clone(),
+            source,
         })
-        .collect()
+    }))
 }

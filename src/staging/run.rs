@@ -34,6 +34,15 @@ pub struct StageRecord {
     pub finished_at: Option<String>,
 }
 
+impl StageRecord {
+    /// How long the last attempt took, in seconds; none while it runs.
+    pub fn seconds(&self) -> Option<f64> {
+        let time = |text: &str| text.parse::<Timestamp>().ok();
+        let (start, end) = (time(&self.started_at)?, time(self.finished_at.as_deref()?)?);
+        Some(end.duration_since(start).as_secs_f64())
+    }
+}
+
 /// `run.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -93,8 +102,18 @@ impl RunRecord {
         self.write(run)
     }
 
+    /// Records that a stage ended, well or not.
+    pub fn end_with(
+        &mut self,
+        run: &RunDirectory,
+        stage: Stage,
+        well: bool,
+    ) -> Result<(), StagingError> {
+        self.end(run, stage, if well { StageState::Done } else { StageState::Failed })
+    }
+
     /// Records the end of a stage.
-    pub fn end(
+    fn end(
         &mut self,
         run: &RunDirectory,
         stage: Stage,

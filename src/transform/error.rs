@@ -39,14 +39,6 @@ pub enum TransformError {
     /// The pipeline file asks for something this version cannot do.
     #[error("{0}")]
     Unsupported(String),
-    /// An exported part does not have the columns it should have.
-    #[error("{path} is not an exported part: {detail}")]
-    NotAPart {
-        /// Path inside the run.
-        path: String,
-        /// What is wrong.
-        detail: String,
-    },
     /// A batch could not be built.
     #[error("could not build a batch of table {table}")]
     Batch {
@@ -81,7 +73,6 @@ impl Explain for TransformError {
             Self::MissingCollections { .. }
             | Self::UnmappedCollections { .. }
             | Self::Unsupported(_) => Exit::Usage,
-            Self::NotAPart { .. } => Exit::Damaged,
             _ => Exit::Failed,
         }
     }

@@ -1,70 +1,9 @@
 //! From exported parts to records: which documents belong to a table, and which array elements.
 
-use arrow::array::{Array, BinaryArray, RecordBatch, StringArray};
-
-use super::TransformError;
 use super::plan::TablePlan;
 use super::shape::{Broken, Record};
 use crate::document::raw::{Doc, Value};
 use crate::pipeline::model::{FieldPath, Literal, Otherwise};
-use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::ExportPart;
-use crate::staging::part;
-use crate::staging::schema::{DOCUMENT_COLUMN, ID_COLUMN};
-
-/// Documents of an exported part, a batch of them.
-pub(super) struct Documents {
-    ids: StringArray,
-    documents: BinaryArray,
-}
-
-impl Documents {
-    pub(super) fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    pub(super) fn id(&self, at: usize) -> &str {
-        self.ids.value(at)
-    }
-
-    pub(super) fn bytes(&self, at: usize) -> &[u8] {
-        self.documents.value(at)
-    }
-
-    fn from_batch(path: &str, batch: &RecordBatch) -> Result<Self, TransformError> {
-        let foreign = |detail: &str| TransformError::NotAPart {
-            path: path.to_owned(),
-            detail: detail.to_owned(),
-        };
-        let column = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| foreign(&format!("no column {name}")))
-        };
-        let ids = column(ID_COLUMN)?.as_any().downcast_ref::<StringArray>();
-        let documents = column(DOCUMENT_COLUMN)?.as_any().downcast_ref::<BinaryArray>();
-        match (ids, documents) {
-            (Some(ids), Some(documents)) => {
-                Ok(Self { ids: ids.clone(), documents: documents.clone() })
-            }
-            _ => Err(foreign("its columns have other types")),
-        }
-    }
-}
-
-/// Opens a part, checks its hash, and yields its documents.
-pub(super) fn documents(
-    run: &RunDirectory,
-    exported: &ExportPart,
-) -> Result<impl Iterator<Item = Result<Documents, TransformError>>, TransformError> {
-    let path = exported.file.path.clone();
-    let reader = part::open(run, &exported.file)?;
-    Ok(reader.map(move |batch| match batch {
-        Ok(batch) => Documents::from_batch(&path, &batch),
-        Err(source) => Err(TransformError::Staging(crate::staging::StagingError::Arrow {
-            path: path.clone().into(),
-            source,
-        })),
-    }))
-}
 
 /// What one document is to a table.
 pub(super) enum Item<'a> {

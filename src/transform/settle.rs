@@ -7,12 +7,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::cell::Cell;
 use super::keys::{KeySet, digest_identity};
 use super::plan::{Plan, TablePlan};
-use super::records::{Item, Router, documents};
+use super::records::{Item, Router};
 use super::shape::{Row, Shaper};
 use super::{PartTask, TransformError};
 use crate::document::id::object_id_from_uuid;
 use crate::pipeline::model::Dangling;
 use crate::staging::checksum::to_hex;
+use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
 
 /// Why a record that is well in itself is refused all the same.
@@ -150,7 +151,7 @@ fn read_part(
     let mut result = Vec::new();
     let mut number = 0;
     let mut previous = task.previous_id.map(str::to_owned);
-    for batch in documents(run, task.part)? {
+    for batch in documents(run, &task.part.file)? {
         let batch = batch?;
         let mut row = Row::default();
         let mut items = Vec::new();

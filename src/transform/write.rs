@@ -13,13 +13,14 @@ use super::convert::reference_candidates;
 use super::junction::{Link, write_run};
 use super::keys::KeySet;
 use super::plan::{ArrayPlan, Plan, TablePlan};
-use super::records::{Item, Router, documents};
+use super::records::{Item, Router};
 use super::settle::{Verdicts, identity_of};
 use super::shape::{Broken, Found, Row, Shaper, State};
 use super::{PartTask, TransformError};
 use crate::document::extended_json;
 use crate::document::raw::{Doc, Value};
 use crate::progress::{Progress, Stage};
+use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::JunctionCounts;
 use crate::staging::part::{PartFile, PartWriter};
@@ -110,7 +111,7 @@ pub(super) fn write_part(
     let mut shaper = Shaper::new(table, context.sets);
     let mut number = 0;
     let mut previous = task.previous_id.map(str::to_owned);
-    for batch in documents(context.run, task.part)? {
+    for batch in documents(context.run, &task.part.file)? {
         let batch = batch?;
         let mut row = Row::default();
         let mut items = Vec::new();

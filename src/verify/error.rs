@@ -18,6 +18,9 @@ pub enum VerifyError {
     /// A part that cannot be encoded.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// A worker ended without a result: a defect of docferry.
+    #[error("a worker of the verification ended unexpectedly")]
+    Worker(#[source] tokio::task::JoinError),
     /// An answer that cannot be read.
     #[error(transparent)]
     Answer(#[from] NotACopy),

@@ -2,24 +2,8 @@
 
 use std::path::Path;
 
-use tokio_postgres::{Client, NoTls};
-
 use crate::stages::{orders, people, run_stages};
-use crate::support::{docferry, project, server, write_dump};
-
-/// Connects to a new database of this name.
-async fn fresh_database(server: &str, name: &str) -> (Client, String) {
-    let connect = |address: String| async move {
-        let (client, connection) = tokio_postgres::connect(&address, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    };
-    let admin = connect(server.to_owned()).await;
-    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
-    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let address = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-    (connect(address.clone()).await, address)
-}
+use crate::support::{docferry, fresh_database, project, server, write_dump};
 
 fn load(folder: &Path, address: &str) -> std::process::Output {
     docferry()

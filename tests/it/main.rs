@@ -9,5 +9,6 @@
 mod id;
 mod load;
 mod pipeline;
+mod planted;
 mod stages;
 mod support;

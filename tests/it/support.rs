@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use mongodb::bson::{Document, RawDocumentBuf};
+use tokio_postgres::{Client, NoTls};
 
 /// The program.
 pub(crate) fn docferry() -> Command {
@@ -40,4 +41,18 @@ pub(crate) fn write_dump(folder: &Path, collection: &str, documents: &[Document]
 /// A file of the project.
 pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Connects to a new database of this name.
+pub(crate) async fn fresh_database(server: &str, name: &str) -> (Client, String) {
+    let connect = |address: String| async move {
+        let (client, connection) = tokio_postgres::connect(&address, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    };
+    let admin = connect(server.to_owned()).await;
+    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
+    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let address = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    (connect(address.clone()).await, address)
 }

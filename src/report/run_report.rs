@@ -1,0 +1,160 @@
+//! `report.json` and `report.html`: what happened in a run and what was proved of it.
+
+use std::collections::BTreeMap;
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, context};
+use serde::Serialize;
+
+use crate::progress::Stage;
+use crate::staging::json_file::replace;
+use crate::staging::layout::RunDirectory;
+use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
+use crate::staging::run::{RunRecord, StageState};
+use crate::staging::{FORMAT_VERSION, StagingError};
+use crate::verify::{TableVerdict, VerifyReport};
+
+const TEMPLATE: &str = include_str!("report.html");
+
+/// A report of a whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunReport {
+    /// Version of the staging format.
+    pub format_version: u32,
+    /// Version of docferry that wrote it.
+    pub tool_version: String,
+    /// Pipeline name.
+    pub pipeline: String,
+    /// Run id.
+    pub run: String,
+    /// Source, without credentials.
+    pub source: String,
+    /// Target, without credentials.
+    pub target: String,
+    /// Whether the export is of one moment; none when the export is not here.
+    pub snapshot: Option<Snapshot>,
+    /// Whether everything was proved.
+    pub proved: bool,
+    /// The stages, in order.
+    pub stages: Vec<StageLine>,
+    /// The tables, in the order of the pipeline file.
+    pub tables: Vec<TableLine>,
+    /// Collections left out on purpose, with their documents.
+    pub ignored: BTreeMap<String, u64>,
+    /// What the counts of the run contradict.
+    pub balance: Vec<String>,
+    /// Parts of the proof that were left out.
+    pub left_out: Vec<String>,
+}
+
+/// A stage of the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageLine {
+    /// Which.
+    pub stage: Stage,
+    /// How it ended.
+    pub state: StageState,
+    /// When its last attempt began, UTC.
+    pub started_at: String,
+    /// How long that took, in seconds; none while it runs.
+    pub seconds: Option<f64>,
+}
+
+/// A table of the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableLine {
+    /// Source collection; none for junctions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Records read for it.
+    pub records: u64,
+    /// Records refused.
+    pub rejects: u64,
+    /// Records left out under a rule.
+    pub dropped: u64,
+    /// Refused records by rule.
+    pub rejects_by_rule: BTreeMap<String, u64>,
+    /// Findings by rule.
+    pub findings: BTreeMap<String, u64>,
+    /// Counts of a junction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub junction: Option<JunctionCounts>,
+    /// What was proved of it.
+    #[serde(flatten)]
+    pub verdict: TableVerdict,
+}
+
+impl RunReport {
+    /// Puts a report together.
+    pub fn new(
+        record: &RunRecord,
+        manifest: &TransformManifest,
+        export: Option<&ExportManifest>,
+        verified: &VerifyReport,
+        target: &str,
+    ) -> Self {
+        let verdicts = manifest.tables.iter().filter_map(|table| {
+            let verdict = verified
+                .tables
+                .iter()
+                .find(|verdict| verdict.table == table.definition.name)?
+                .clone();
+            Some(TableLine {
+                source: table.definition.source.clone(),
+                records: table.records,
+                rejects: table.rejects,
+                dropped: table.dropped,
+                rejects_by_rule: table.rejects_by_rule.clone(),
+                findings: table.findings.clone(),
+                junction: table.junction.clone(),
+                verdict,
+            })
+        });
+        let stages = record.stages.iter().map(|(stage, entry)| StageLine {
+            stage: *stage,
+            state: entry.state,
+            started_at: entry.started_at.clone(),
+            seconds: entry.seconds(),
+        });
+        Self {
+            format_version: FORMAT_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pipeline: record.pipeline.clone(),
+            run: record.run.clone(),
+            source: record.source.clone(),
+            target: target.to_owned(),
+            snapshot: export.map(|export| export.snapshot.clone()),
+            proved: verified.is_proved(),
+            stages: stages.collect(),
+            tables: verdicts.collect(),
+            ignored: manifest.ignored.clone(),
+            balance: verified.balance.clone(),
+            left_out: verified.left_out.clone(),
+        }
+    }
+
+    /// Writes `report.json` and `report.html` into the run.
+    pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
+        let path = run.resolve("report.json");
+        let mut json = serde_json::to_vec_pretty(self).map_err(|source| StagingError::Json {
+            what: "report",
+            path: path.clone(),
+            source,
+        })?;
+        json.push(b'\n');
+        replace(&path, &json)?;
+        replace(&run.resolve("report.html"), self.html().as_bytes())
+    }
+
+    /// The report as one HTML file that needs nothing else.
+    fn html(&self) -> String {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.add_filter("count", |number: u64| indicatif::HumanCount(number).to_string());
+        let rendered = environment
+            .template_from_str(TEMPLATE)
+            .and_then(|template| template.render(context! { report => Serde(self) }));
+        // The template is part of the program and is rendered by a test.
+        rendered.unwrap_or_else(|error| format!("<p>the report could not be rendered: {error}</p>"))
+    }
+}

@@ -1,0 +1,65 @@
+//! Exported parts, read back as the documents they hold.
+
+use arrow::array::{Array, BinaryArray, RecordBatch, StringArray};
+
+use super::StagingError;
+use super::layout::RunDirectory;
+use super::part::{self, PartFile};
+use super::schema::{DOCUMENT_COLUMN, ID_COLUMN};
+
+/// Documents of an exported part, a batch of them.
+pub struct Documents {
+    ids: StringArray,
+    documents: BinaryArray,
+}
+
+impl Documents {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The `_id` of a document, as the `_id` column has it.
+    pub fn id(&self, at: usize) -> &str {
+        self.ids.value(at)
+    }
+
+    /// The BSON bytes of a document.
+    pub fn bytes(&self, at: usize) -> &[u8] {
+        self.documents.value(at)
+    }
+
+    fn from_batch(path: &str, batch: &RecordBatch) -> Result<Self, StagingError> {
+        let foreign =
+            |detail: &str| StagingError::Foreign { path: path.into(), detail: detail.to_owned() };
+        let column = |name: &str| {
+            batch.column_by_name(name).ok_or_else(|| foreign(&format!("it has no column {name}")))
+        };
+        let ids = column(ID_COLUMN)?.as_any().downcast_ref::<StringArray>();
+        let documents = column(DOCUMENT_COLUMN)?.as_any().downcast_ref::<BinaryArray>();
+        match (ids, documents) {
+            (Some(ids), Some(documents)) => {
+                Ok(Self { ids: ids.clone(), documents: documents.clone() })
+            }
+            _ => Err(foreign("its columns have other types")),
+        }
+    }
+}
+
+/// Opens an exported part, checks its hash, and yields its documents.
+pub fn documents(
+    run: &RunDirectory,
+    file: &PartFile,
+) -> Result<impl Iterator<Item = Result<Documents, StagingError>> + use<>, StagingError> {
+    let path = file.path.clone();
+    let reader = part::open(run, file)?;
+    Ok(reader.map(move |batch| match batch {
+        Ok(batch) => Documents::from_batch(&path, &batch),
+        Err(source) => Err(StagingError::Arrow { path: path.clone().into(), source }),
+    }))
+}

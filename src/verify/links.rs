@@ -1,0 +1,392 @@
+//! Junctions both ways: every element of the source's arrays whose two ends exist has its row, and
+//! every row is held by an array.
+//!
+//! Links are worked out again from the exported documents, apart from the transform, and compared
+//! with the rows that PostgreSQL returns. A row takes 16 bytes and a bit while it is compared.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use sha2::{Digest, Sha256};
+use tokio_postgres::Client;
+
+use super::rows::found_rows;
+use super::{NAMED_ROWS, VerifyError};
+use crate::document::id::{parse_object_id_hex, uuid_from_object_id, uuid_from_value};
+use crate::document::raw::{Doc, Value};
+use crate::pgcopy::PgType;
+use crate::pgcopy::reader::fields;
+use crate::pipeline::model::{FieldPath, Junction, Origin, Pipeline};
+use crate::progress::{Progress, Stage};
+use crate::staging::exported::documents;
+use crate::staging::layout::RunDirectory;
+use crate::staging::manifest::{ExportManifest, TransformManifest};
+use crate::staging::table::TableDefinition;
+
+/// Rows of junctions compared in one pass over the documents: 128 MB.
+const PASS_ROWS: u64 = 8_000_000;
+
+/// What was found of a junction.
+#[derive(Default)]
+pub(super) struct Checked {
+    pub(super) elements: u64,
+    pub(super) differences: Vec<String>,
+}
+
+/// The rows of a junction, by a digest of their two keys, and whether an array holds each.
+struct Rows {
+    sorted: Vec<u128>,
+    held: Vec<bool>,
+    types: [PgType; 2],
+    names: [String; 2],
+    /// Elements of accepted documents that are no row.
+    without_row: u64,
+    named: Vec<String>,
+    elements: u64,
+}
+
+/// Keys of accepted rows of a table, sorted.
+type Keys = Vec<u128>;
+
+/// Compares the junctions of a run with the arrays they were filled from.
+pub(super) async fn check(
+    run: &RunDirectory,
+    pipeline: &Pipeline,
+    manifest: &TransformManifest,
+    export: &ExportManifest,
+    client: &Client,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<(String, Checked)>, VerifyError> {
+    let rows_of = |junction: &Junction| {
+        let entry = manifest.tables.iter().find(|entry| entry.definition.name == junction.name);
+        entry.map_or(0, |entry| entry.rows)
+    };
+    let mut results = Vec::new();
+    let mut rest: &[Junction] = &pipeline.junctions;
+    while !rest.is_empty() {
+        let mut rows = 0;
+        let count = rest
+            .iter()
+            .take_while(|junction| {
+                rows += rows_of(junction);
+                rows <= PASS_ROWS
+            })
+            .count()
+            .max(1);
+        let (now, later) = rest.split_at(count);
+        results.extend(pass(run, pipeline, manifest, export, client, now, progress).await?);
+        rest = later;
+    }
+    Ok(results)
+}
+
+async fn pass(
+    run: &RunDirectory,
+    pipeline: &Pipeline,
+    manifest: &TransformManifest,
+    export: &ExportManifest,
+    client: &Client,
+    junctions: &[Junction],
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<(String, Checked)>, VerifyError> {
+    let definition = |name: &str| {
+        manifest
+            .tables
+            .iter()
+            .map(|entry| &entry.definition)
+            .find(|definition| definition.name == name)
+    };
+    let mut all: Vec<Rows> = Vec::new();
+    for junction in junctions {
+        let mut rows = Rows {
+            sorted: Vec::new(),
+            held: Vec::new(),
+            types: [PgType::Uuid, PgType::Uuid],
+            names: junction.columns.each_ref().map(|column| column.table.clone()),
+            without_row: 0,
+            named: Vec::new(),
+            elements: 0,
+        };
+        if let Some(definition) = definition(&junction.name) {
+            for (at, column) in definition.columns.iter().take(2).enumerate() {
+                rows.types[at] = column.pg_type.clone();
+            }
+            let read = found_rows(client, definition, |tuple| {
+                let mut keys = fields(tuple).flatten();
+                if let (Some(first), Some(second)) = (keys.next(), keys.next()) {
+                    rows.sorted.push(link(first, second));
+                }
+            });
+            // A table that cannot be read is reported with the table.
+            if read.await.is_err() {
+                rows.sorted.clear();
+            }
+        }
+        rows.sorted.sort_unstable();
+        rows.held = vec![false; rows.sorted.len()];
+        all.push(rows);
+    }
+    let mut tables: Vec<&str> = junctions
+        .iter()
+        .flat_map(|junction| junction.from.iter().map(|from| from.table.as_str()))
+        .collect();
+    tables.sort_unstable();
+    tables.dedup();
+    for name in tables {
+        let Some(table) = pipeline.tables.iter().find(|table| table.name == name) else { continue };
+        let Some(definition) = definition(name) else { continue };
+        let key = table.columns.iter().find(|column| column.key.is_some());
+        let Some((Origin::Paths(paths), key_type)) =
+            key.map(|column| (&column.origin, column.pg_type.clone()))
+        else {
+            continue;
+        };
+        let Some(path) = paths.first().cloned() else { continue };
+        let arrays: Vec<(usize, usize, FieldPath)> = junctions
+            .iter()
+            .enumerate()
+            .flat_map(|(at, junction)| {
+                let from = junction.from.iter().filter(|from| from.table == name);
+                from.map(move |from| (at, from.side, from.path.clone()))
+            })
+            .collect();
+        let accepted = Arc::new(keys(client, definition, &key_type).await?);
+        let files: Vec<_> = export
+            .collections
+            .iter()
+            .filter(|collection| collection.name == table.source)
+            .flat_map(|collection| collection.parts.iter().map(|part| part.file.clone()))
+            .collect();
+        let item = format!("links of {name}");
+        progress.start(Stage::Verify, &item, Some(files.iter().map(|file| file.rows).sum()));
+        let (run, progress) = (run.clone(), Arc::clone(progress));
+        // Decompression and walking have a thread of their own.
+        let task = tokio::task::spawn_blocking(move || {
+            for file in &files {
+                for batch in documents(&run, file)? {
+                    let batch = batch?;
+                    for at in 0..batch.len() {
+                        let Ok(document) = Doc::new(batch.bytes(at)) else { continue };
+                        compare(
+                            document,
+                            batch.id(at),
+                            &path,
+                            &key_type,
+                            &accepted,
+                            &arrays,
+                            &mut all,
+                        );
+                    }
+                    progress.advance(Stage::Verify, &item, batch.len() as u64, 0);
+                }
+            }
+            progress.finish(Stage::Verify, &item);
+            Ok::<_, VerifyError>(all)
+        });
+        all = task.await.map_err(VerifyError::Worker)??;
+    }
+    let mut results = Vec::new();
+    for (junction, rows) in junctions.iter().zip(all) {
+        let counts = manifest
+            .tables
+            .iter()
+            .find(|entry| entry.definition.name == junction.name)
+            .and_then(|entry| entry.junction.clone())
+            .unwrap_or_default();
+        results.push((junction.name.clone(), rows.conclude(counts.dangling)));
+    }
+    Ok(results)
+}
+
+impl Rows {
+    fn conclude(self, dangling: u64) -> Checked {
+        let mut differences = Vec::new();
+        // Elements without a target have no row, and the manifest counts them.
+        if self.without_row != dangling {
+            differences.push(format!(
+                "{} elements of the source's arrays have no row, the manifest knows of {dangling} that dangle",
+                self.without_row
+            ));
+            differences.extend(self.named);
+        }
+        let nobody = self.held.iter().filter(|held| !**held).count();
+        if nobody > 0 {
+            differences.push(format!("{nobody} rows are held by no array of the source"));
+        }
+        Checked { elements: self.elements, differences }
+    }
+}
+
+/// Looks up every element of a document's arrays among the rows.
+fn compare(
+    document: Doc<'_>,
+    id: &str,
+    path: &FieldPath,
+    key_type: &PgType,
+    accepted: &Keys,
+    arrays: &[(usize, usize, FieldPath)],
+    all: &mut [Rows],
+) {
+    let Ok(Some(key)) = document.at(&path.0) else { return };
+    let Some(own) = candidates(&key, key_type).into_iter().flatten().next() else { return };
+    if accepted.binary_search(&digest(&own)).is_err() {
+        return;
+    }
+    for (at, side, path) in arrays {
+        let rows = &mut all[*at];
+        let mut met = FxHashSet::default();
+        let mut element = |value: &Value<'_>| rows.element(&own, *side, value, id, &mut met);
+        match document.at(&path.0) {
+            Ok(Some(Value::Array(items))) => {
+                items.elements().flatten().for_each(|(_, item)| element(&item));
+            }
+            Ok(Some(single)) => element(&single),
+            _ => {}
+        }
+    }
+}
+
+impl Rows {
+    /// One element; `met` are those of the same array before it.
+    fn element(
+        &mut self,
+        own: &[u8],
+        side: usize,
+        value: &Value<'_>,
+        id: &str,
+        met: &mut FxHashSet<u128>,
+    ) {
+        if matches!(value, Value::Null | Value::Undefined) {
+            return;
+        }
+        let other = candidates(value, &self.types[1 - side]);
+        let Some(first) = other.first().cloned().flatten() else { return };
+        self.elements += 1;
+        if !met.insert(digest(&first)) {
+            return;
+        }
+        for target in other.into_iter().flatten() {
+            let wanted = if side == 0 { link(own, &target) } else { link(&target, own) };
+            if let Ok(at) = self.sorted.binary_search(&wanted) {
+                self.held[at] = true;
+                return;
+            }
+        }
+        self.without_row += 1;
+        if self.named.len() < NAMED_ROWS {
+            let shown = uuid::Uuid::from_slice(&first)
+                .map_or_else(|_| crate::staging::checksum::to_hex(&first), |uuid| uuid.to_string());
+            self.named.push(format!(
+                "{} {id} names {} {shown}, and there is no row for it",
+                self.names[side],
+                self.names[1 - side]
+            ));
+        }
+    }
+}
+
+/// The bytes that a key may have in PostgreSQL, most likely first.
+fn candidates(value: &Value<'_>, key_type: &PgType) -> Vec<Option<Vec<u8>>> {
+    let value = match value {
+        Value::Document(target) => match (target.get("$ref"), target.get("$id")) {
+            (Ok(Some(_)), Ok(Some(id))) => id,
+            _ => *value,
+        },
+        other => *other,
+    };
+    let number = match value {
+        Value::Int32(number) => Some(i64::from(number)),
+        Value::Int64(number) => Some(number),
+        #[expect(clippy::cast_possible_truncation, reason = "whole, and compared again as a key")]
+        Value::Double(number) if number.fract() == 0.0 => Some(number as i64),
+        _ => None,
+    };
+    match key_type {
+        PgType::BigInt => vec![number.map(|number| number.to_be_bytes().to_vec())],
+        PgType::Integer => {
+            let number = number.and_then(|number| i32::try_from(number).ok());
+            vec![number.map(|number| number.to_be_bytes().to_vec())]
+        }
+        PgType::SmallInt => {
+            let number = number.and_then(|number| i16::try_from(number).ok());
+            vec![number.map(|number| number.to_be_bytes().to_vec())]
+        }
+        _ => match value {
+            Value::ObjectId(id) | Value::DbPointer { id, .. } => {
+                vec![Some(uuid_from_object_id(id).to_vec())]
+            }
+            Value::String(text) => {
+                let as_id = parse_object_id_hex(text).map(|id| uuid_from_object_id(id).to_vec());
+                let as_uuid = (text.len() == 36)
+                    .then(|| uuid::Uuid::try_parse(text).ok())
+                    .flatten()
+                    .map(|uuid| uuid.into_bytes().to_vec());
+                let as_text = uuid_from_value(&value).ok().map(|id| id.to_vec());
+                match (as_id, as_uuid) {
+                    (Some(id), _) => vec![Some(id), as_text],
+                    (None, Some(uuid)) => vec![Some(uuid)],
+                    (None, None) => vec![as_text],
+                }
+            }
+            Value::Binary { subtype: 4, bytes } if bytes.len() == 16 => vec![Some(bytes.to_vec())],
+            Value::Array(_) => vec![None],
+            _ => vec![uuid_from_value(&value).ok().map(|id| id.to_vec())],
+        },
+    }
+}
+
+fn digest(bytes: &[u8]) -> u128 {
+    if let Ok(uuid) = <[u8; 16]>::try_from(bytes) {
+        return u128::from_be_bytes(uuid);
+    }
+    let hash: [u8; 32] = Sha256::digest(bytes).into();
+    hash.first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
+}
+
+fn link(first: &[u8], second: &[u8]) -> u128 {
+    let mut bytes = Vec::with_capacity(33);
+    bytes.extend_from_slice(first);
+    // Keys of one table have one length, so that nothing else is needed between them.
+    bytes.push(0);
+    bytes.extend_from_slice(second);
+    digest(&bytes)
+}
+
+/// The keys of a table's rows, as PostgreSQL has them.
+async fn keys(
+    client: &Client,
+    definition: &TableDefinition,
+    key_type: &PgType,
+) -> Result<Keys, VerifyError> {
+    let mut only_key = definition.clone();
+    only_key.columns.retain(|column| definition.primary_key.contains(&column.name));
+    debug_assert!(only_key.columns.iter().all(|column| column.pg_type == *key_type));
+    let mut keys = Vec::new();
+    let read = found_rows(client, &only_key, |tuple| {
+        keys.extend(fields(tuple).flatten().next().map(digest));
+    });
+    // A table that cannot be read is reported with the table.
+    if read.await.is_err() {
+        keys.clear();
+    }
+    keys.sort_unstable();
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_as_digits_may_be_an_id_or_a_text() {
+        let found = candidates(&Value::String("507f1f77bcf86cd799439011"), &PgType::Uuid);
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            found[0],
+            candidates(
+                &Value::ObjectId(parse_object_id_hex("507f1f77bcf86cd799439011").unwrap()),
+                &PgType::Uuid
+            )[0]
+        );
+    }
+}
