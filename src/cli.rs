@@ -118,6 +118,10 @@ pub struct ExportArguments {
     #[arg(long)]
     pub no_snapshot: bool,
 
+    /// Go on with a run that was stopped: its id, or `latest`.
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest")]
+    pub resume: Option<String>,
+
     /// BSON mebibytes of a part.
     #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub part_mib: u16,

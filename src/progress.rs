@@ -1,4 +1,4 @@
-//! How a stage tells what it is doing. Stages speak through this trait only; what a person sees
+//! How a stage tells what it is doing, and hears that it shall stop. Stages speak through this trait only; what a person sees
 //! of it is decided in `report`.
 
 use std::fmt;
@@ -47,6 +47,12 @@ pub trait Progress: Send + Sync {
 
     /// Something a person should know that is not an error, such as a skipped view.
     fn note(&self, stage: Stage, message: &str);
+
+    /// Whether the stage was asked to stop. It ends after the parts in hand, so that it can go on
+    /// from there.
+    fn interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// Says nothing; for tests and for `--quiet`.

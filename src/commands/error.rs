@@ -10,6 +10,9 @@ pub enum CommandError {
     /// The asynchronous runtime.
     #[error("could not start the runtime")]
     Runtime(#[source] std::io::Error),
+    /// The operating system's signals.
+    #[error("could not prepare for signals")]
+    Signals(#[source] std::io::Error),
     /// A file.
     #[error("could not read or write {path}")]
     File {

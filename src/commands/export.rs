@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{CommandError, load_pipeline, threads};
 use crate::cli::ExportArguments;
-use crate::export::{ExportOptions, export};
-use crate::failure::Failure;
+use crate::export::{ExportError, ExportOptions, export};
+use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
 use crate::source::SourceAddress;
@@ -21,13 +21,20 @@ pub(super) fn run(
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let (directory, manifest) = stage(arguments, progress)?;
-    Ok(Finished::done(
-        summary::export(&directory, &manifest),
-        json!({"run": directory.run(), "export": manifest}),
-    ))
+    Ok(Finished {
+        exit: exit(&manifest),
+        text: summary::export(&directory, &manifest),
+        value: json!({"run": directory.run(), "export": manifest}),
+    })
 }
 
-/// Does the work of the stage, as a new run.
+/// Done, or done with rejects.
+pub(super) fn exit(manifest: &ExportManifest) -> Exit {
+    let rejected = manifest.collections.iter().any(|collection| collection.rejects > 0);
+    if rejected { Exit::Rejects } else { Exit::Done }
+}
+
+/// Does the work of the stage, as a new run or as one that goes on.
 pub(super) fn stage(
     arguments: &ExportArguments,
     progress: &Arc<dyn Progress>,
@@ -37,8 +44,23 @@ pub(super) fn stage(
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let staging = &arguments.staging.staging;
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
-    let directory = RunDirectory::create(staging, &pipeline.name, &run_id(jiff::Timestamp::now()))?;
-    let mut record = RunRecord::new(&directory, &source.display());
+    let (directory, mut record) = match &arguments.resume {
+        None => {
+            let id = run_id(jiff::Timestamp::now());
+            let directory = RunDirectory::create(staging, &pipeline.name, &id)?;
+            let record = RunRecord::new(&directory, &source.display());
+            (directory, record)
+        }
+        Some(run) => {
+            let directory = RunDirectory::open(staging, &pipeline.name, run)?;
+            let record = RunRecord::read(&directory)?;
+            if record.source != source.display() {
+                let (begun, given) = (record.source, source.display());
+                return Err(ExportError::OtherSource { begun, given }.into());
+            }
+            (directory, record)
+        }
+    };
     record.start(&directory, Stage::Export)?;
     let options = ExportOptions {
         threads: threads(arguments.staging.threads),
@@ -47,5 +69,17 @@ pub(super) fn stage(
     };
     let result = runtime.block_on(export(&directory, &source, &options, progress));
     record.end_with(&directory, Stage::Export, result.is_ok())?;
-    Ok((directory, result?))
+    match result {
+        Ok(manifest) => Ok((directory, manifest)),
+        Err(error) => {
+            let mut failure = Failure::from(error);
+            let run = directory.run();
+            let way_on = format!("Go on with the same command and `--resume {run}`.");
+            failure.hint = Some(match failure.hint {
+                Some(hint) => format!("{hint} {way_on}"),
+                None => way_on,
+            });
+            Err(failure)
+        }
+    }
 }

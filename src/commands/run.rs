@@ -14,7 +14,7 @@ pub(super) fn run(
     arguments: &RunArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let (directory, _) = export::stage(&arguments.export, progress)?;
+    let (directory, exported) = export::stage(&arguments.export, progress)?;
     // The run just made, whatever `latest` names by then.
     let (_, manifest) = transform::stage(&arguments.transform(directory.run()), progress)?;
     let to_load = arguments.load(directory.run());
@@ -22,6 +22,7 @@ pub(super) fn run(
     let (_, report) = verify::stage(&to_load, progress)?;
     // Differences weigh more than rejects.
     let exit = match verify::exit(&report) {
+        Exit::Done if export::exit(&exported) == Exit::Rejects => Exit::Rejects,
         Exit::Done => transform::exit(&manifest),
         differences => differences,
     };

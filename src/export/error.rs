@@ -30,6 +30,17 @@ pub enum ExportError {
         #[source]
         source: arrow::error::ArrowError,
     },
+    /// The export was asked to stop.
+    #[error("the export was interrupted; what is finished is kept")]
+    Interrupted,
+    /// The run belongs to another source.
+    #[error("the run was begun from {begun}, not from {given}")]
+    OtherSource {
+        /// In the run's record.
+        begun: String,
+        /// On the command line.
+        given: String,
+    },
     /// A worker ended without a result: a defect of docferry.
     #[error("a worker of the export ended unexpectedly")]
     Worker(#[source] tokio::task::JoinError),
@@ -40,6 +51,8 @@ impl Explain for ExportError {
         match self {
             Self::Source(error) => error.exit(),
             Self::Staging(error) => error.exit(),
+            Self::Interrupted => Exit::Interrupted,
+            Self::OtherSource { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -48,6 +61,9 @@ impl Explain for ExportError {
         match self {
             Self::Source(error) => error.hint(),
             Self::Staging(error) => error.hint(),
+            Self::OtherSource { .. } => {
+                Some("Name the same source, or begin a new run without --resume.".into())
+            }
             Self::Document { .. } => {
                 Some("Take the dump again, or repair the collection with `validate`.".into())
             }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fs;
 
 use super::ExportError;
+use super::journal::Ordered;
 use super::part::{RunWriter, SortedRun, by_id, id_of};
 use crate::progress::Stage;
 use crate::staging::StagingError;
@@ -11,14 +12,14 @@ use crate::staging::exported::{Documents, documents};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::ExportPart;
 
-/// Gives the parts of a collection their final order and names.
+/// Works out the final order and names of a collection's parts. Nothing is renamed or removed yet.
 pub(super) fn in_order(
     run: &RunDirectory,
     namespace: &str,
     collection: &str,
     mut runs: Vec<SortedRun>,
     part_bytes: usize,
-) -> Result<Vec<ExportPart>, ExportError> {
+) -> Result<Ordered, ExportError> {
     let order = |left: &[u8], right: &[u8]| -> Result<Ordering, ExportError> {
         let (left, right) = (id_of(collection, left)?, id_of(collection, right)?);
         Ok(by_id(left.as_ref(), right.as_ref()))
@@ -40,20 +41,39 @@ pub(super) fn in_order(
     if overlap {
         return merge(run, namespace, collection, runs, part_bytes);
     }
-    let mut parts = Vec::new();
+    let mut ordered = Ordered { parts: Vec::new(), renames: Vec::new(), removes: Vec::new() };
     for (index, sorted) in runs.into_iter().enumerate() {
         let mut part = sorted.part;
         let path = RunDirectory::part_path(Stage::Export, collection, index);
-        let (from, to) = (run.resolve(&part.file.path), run.resolve(&path));
-        fs::rename(&from, &to).map_err(|source| StagingError::Io {
-            action: "rename to",
-            path: to,
-            source,
-        })?;
+        ordered.renames.push((part.file.path, path.clone()));
         part.file.path = path;
-        parts.push(part);
+        ordered.parts.push(part);
     }
-    Ok(parts)
+    Ok(ordered)
+}
+
+/// Carries out what was decided. May be done again after it was stopped on the way.
+pub(super) fn carry_out(run: &RunDirectory, ordered: &Ordered) -> Result<(), ExportError> {
+    for (from, to) in &ordered.renames {
+        let (from, to) = (run.resolve(from), run.resolve(to));
+        if from.exists() {
+            fs::rename(&from, &to).map_err(|source| StagingError::Io {
+                action: "rename to",
+                path: to,
+                source,
+            })?;
+        }
+    }
+    for path in &ordered.removes {
+        let path = run.resolve(path);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StagingError::Io { action: "remove", path, source }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// One run being read.
@@ -91,7 +111,7 @@ fn merge(
     collection: &str,
     runs: Vec<SortedRun>,
     part_bytes: usize,
-) -> Result<Vec<ExportPart>, ExportError> {
+) -> Result<Ordered, ExportError> {
     let mut cursors = Vec::new();
     for sorted in &runs {
         cursors.extend(Cursor::open(run, sorted)?);
@@ -128,13 +148,6 @@ fn merge(
     if let Some(writer) = writer {
         parts.push(writer.finish(collection)?);
     }
-    for sorted in runs {
-        let path = run.resolve(&sorted.part.file.path);
-        fs::remove_file(&path).map_err(|source| StagingError::Io {
-            action: "remove",
-            path,
-            source,
-        })?;
-    }
-    Ok(parts)
+    let removes = runs.into_iter().map(|sorted| sorted.part.file.path).collect();
+    Ok(Ordered { parts, renames: Vec::new(), removes })
 }

@@ -1,37 +1,43 @@
 //! Source to exported parts: the BSON bytes as they are, in `_id` order, compressed and hashed.
 //!
-//! Collections and ranges of one collection are read at the same time. A part is gathered in
+//! Collections and ranges of one collection are read at the same time. A batch is gathered in
 //! memory, brought into order if it is not, and written by a thread of its own while the next one
-//! is read. Where the source does not give `_id` order across parts, the sorted parts are merged.
+//! is read. Where the source does not give `_id` order across batches, the sorted parts are merged.
+//! A journal tells what is written, so that an export that was stopped goes on from there.
 
 mod error;
+mod files;
+mod journal;
 mod merge;
 mod part;
+mod server;
+mod writer;
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use error::ExportError;
-use mongodb::bson::{Document, RawDocumentBuf};
 use serde_json::Value as Json;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
-use self::part::{Batch, SortedRun, write_run};
-use crate::document::extended_json::to_json;
-use crate::document::raw::{Doc, Value};
+use self::journal::{Before, Entry, Ordered};
+use self::writer::{Context, Range, reject_files};
 use crate::progress::{Progress, Stage};
-use crate::source::dump::{Dump, DumpReader};
-use crate::source::mongodb::{IdRange, ListedCollection, Server};
-use crate::source::{SourceAddress, SourceError};
+use crate::source::SourceAddress;
+use crate::staging::StagingError;
+use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
     CollectionManifest, ExportManifest, Skipped, Snapshot, SourceDescription,
 };
+use crate::staging::part::check as check_part;
 use crate::staging::rejects::{List, RejectWriter};
 
 /// How an export is done.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
-    /// Ranges and collections read at the same time.
+    /// Ranges and collections read, and parts written, at the same time.
     pub threads: usize,
     /// BSON bytes of a part.
     pub part_bytes: usize,
@@ -46,323 +52,184 @@ impl Default for ExportOptions {
     }
 }
 
-/// Collections of at least this many BSON bytes are read in several ranges.
-const SPLIT_BYTES: u64 = 64 << 20;
-/// What an export reads in a second at the least, to tell ahead how long a snapshot must last.
-const CAUTIOUS_BYTES_PER_SECOND: u64 = 50_000_000;
-/// Seconds a snapshot lasts unless the server says otherwise.
-const SNAPSHOT_SECONDS: u64 = 300;
+/// What was read of a source, before it is written down.
+struct Exported {
+    source: SourceDescription,
+    snapshot: Snapshot,
+    collections: Vec<CollectionManifest>,
+    skipped: Vec<Skipped>,
+}
 
-/// Exports a source into a run.
+/// Exports a source into a run, or goes on with an export that was stopped.
 pub async fn export(
     run: &RunDirectory,
     source: &SourceAddress,
     options: &ExportOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<ExportManifest, ExportError> {
-    let mut manifest = match source {
-        SourceAddress::MongoDb(uri) => export_server(run, uri, options, progress).await?,
-        SourceAddress::Dump(path) => {
-            let dump = Dump::open(path)?;
-            export_dump(run, &source.display(), dump, options, progress).await?
-        }
+    if let Ok(finished) = ExportManifest::read(run) {
+        check_finished(run, &finished, progress)?;
+        return Ok(finished);
+    }
+    let (journal, state) = journal::open(run)?;
+    let journal = Arc::new(journal);
+    let threads = options.threads.max(1);
+    let context = Context {
+        run: run.clone(),
+        progress: Arc::clone(progress),
+        journal: Arc::clone(&journal),
+        writers: Arc::new(Semaphore::new(threads)),
+        part_bytes: options.part_bytes,
+        validate: !matches!(source, SourceAddress::MongoDb(_)),
     };
+    let exported = match source {
+        SourceAddress::MongoDb(uri) => server::export(&context, state, uri, options).await?,
+        _ => files::export(&context, state, source, threads).await?,
+    };
+    let Exported { source, snapshot, collections, skipped } = exported;
+    let mut manifest = ExportManifest::new(run, source, snapshot);
+    manifest.collections = collections;
+    manifest.skipped = skipped;
     manifest.collections.sort_by(|left, right| left.name.cmp(&right.name));
     for skipped in &manifest.skipped {
         progress.note(Stage::Export, &format!("skipped {}: {}", skipped.name, skipped.reason));
     }
-    RejectWriter::create(run, List::Rejects, Stage::Export)?.finish()?;
+    list_rejects(run, &manifest)?;
     manifest.write(run)?;
+    drop(context);
+    if let Ok(journal) = Arc::try_unwrap(journal) {
+        journal.remove()?;
+    }
     Ok(manifest)
 }
 
-/// What a worker needs to write the parts of one range.
-struct Target {
-    run: RunDirectory,
-    progress: Arc<dyn Progress>,
-    namespace: String,
-    collection: String,
-    range: usize,
-    part_bytes: usize,
+/// An export that is finished already: its parts must agree with their hashes.
+fn check_finished(
+    run: &RunDirectory,
+    manifest: &ExportManifest,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), ExportError> {
+    for collection in &manifest.collections {
+        progress.start(Stage::Export, &collection.name, Some(collection.documents));
+        for part in &collection.parts {
+            check_part(run, &part.file)?;
+            progress.advance(Stage::Export, &collection.name, part.file.rows, part.document_bytes);
+        }
+        progress.finish(Stage::Export, &collection.name);
+    }
+    if Journal::exists(run, Stage::Export) {
+        // It was stopped between its last two steps.
+        Journal::open::<Entry>(run, Stage::Export)?.0.remove()?;
+    }
+    Ok(())
 }
 
-impl Target {
-    /// Starts the thread that writes batches; gives the end to send them to.
-    fn writer(
+/// Puts the lists of refused records together, in the order of the collections.
+fn list_rejects(run: &RunDirectory, manifest: &ExportManifest) -> Result<(), ExportError> {
+    let mut list = RejectWriter::create(run, List::Rejects, Stage::Export)?;
+    let mut files: Vec<PathBuf> = Vec::new();
+    for collection in manifest.collections.iter().filter(|collection| collection.rejects > 0) {
+        files.extend(reject_files(run, &collection.name));
+    }
+    for path in &files {
+        let lines = fs::read(path).map_err(|source| StagingError::Io {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
+        list.write_lines(&lines)?;
+    }
+    list.finish()?;
+    for path in files {
+        fs::remove_file(&path).map_err(|source| StagingError::Io {
+            action: "remove",
+            path,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// What is known of a collection besides its documents.
+struct About {
+    name: String,
+    kind: String,
+    options: Json,
+    indexes: Vec<Json>,
+}
+
+impl Context {
+    /// A collection that an earlier attempt finished, after its hashes agreed.
+    fn finished(&self, before: &Before) -> Option<CollectionManifest> {
+        let manifest = before.finished.as_ref()?;
+        self.progress.start(Stage::Export, &manifest.name, Some(manifest.documents));
+        for part in &manifest.parts {
+            if let Err(error) = check_part(&self.run, &part.file) {
+                let note = format!("{} is exported again: {error}", manifest.name);
+                self.progress.note(Stage::Export, &note);
+                return None;
+            }
+            let bytes = part.document_bytes;
+            self.progress.advance(Stage::Export, &manifest.name, part.file.rows, bytes);
+        }
+        self.progress.finish(Stage::Export, &manifest.name);
+        Some(manifest.clone())
+    }
+
+    /// Puts the parts of a collection in order, gives them their names, and journals the end.
+    async fn conclude(
         &self,
-    ) -> (mpsc::Sender<Batch>, tokio::task::JoinHandle<Result<Vec<SortedRun>, ExportError>>) {
-        let (sender, mut receiver) = mpsc::channel::<Batch>(1);
-        let (run, progress) = (self.run.clone(), Arc::clone(&self.progress));
-        let (namespace, collection, range) =
-            (self.namespace.clone(), self.collection.clone(), self.range);
+        database: &str,
+        about: About,
+        ranges: Vec<Range>,
+        ordered: Option<Ordered>,
+    ) -> Result<CollectionManifest, ExportError> {
+        let context = self.clone();
+        let namespace = format!("{database}.{}", about.name);
         let task = tokio::task::spawn_blocking(move || {
-            let mut runs = Vec::new();
-            while let Some(batch) = receiver.blocking_recv() {
-                let (documents, bytes) = (batch.len() as u64, batch.bytes() as u64);
-                runs.push(write_run(&run, &namespace, &collection, range, runs.len(), &batch)?);
-                progress.advance(Stage::Export, &collection, documents, bytes);
-            }
-            Ok(runs)
-        });
-        (sender, task)
-    }
-}
-
-async fn export_server(
-    run: &RunDirectory,
-    uri: &str,
-    options: &ExportOptions,
-    progress: &Arc<dyn Progress>,
-) -> Result<ExportManifest, ExportError> {
-    let mut server = Server::connect(uri).await?;
-    let snapshot = match server.cluster_time {
-        Some(time) if options.snapshot => {
-            Snapshot::ClusterTime { seconds: time.time, increment: time.increment }
-        }
-        Some(_) => Snapshot::None { reason: "the export was asked not to use one".to_owned() },
-        None => Snapshot::None {
-            reason: "the server is not a member of a replica set and has no snapshots".to_owned(),
-        },
-    };
-    if !options.snapshot {
-        server.cluster_time = None;
-    }
-    let description = SourceDescription {
-        kind: "mongodb".to_owned(),
-        address: server.address().to_owned(),
-        database: server.database().to_owned(),
-        server_version: Some(server.version.clone()),
-    };
-    let mut manifest = ExportManifest::new(run, description, snapshot);
-    let mut work = Vec::new();
-    let mut total_bytes = 0;
-    for listed in server.collections().await? {
-        if let Some(reason) = skip_reason(&listed) {
-            if !listed.name.starts_with("system.buckets.") {
-                let options = extended(&listed.options);
-                manifest.skipped.push(Skipped { name: listed.name, reason, options });
-            }
-            continue;
-        }
-        let (documents, bytes) = server.size(&listed.name).await.unwrap_or_default();
-        total_bytes += bytes;
-        work.push((bytes, documents, listed));
-    }
-    if server.cluster_time.is_some() && total_bytes / CAUTIOUS_BYTES_PER_SECOND > SNAPSHOT_SECONDS {
-        progress.note(
-            Stage::Export,
-            "the snapshot may end before all is read: raise minSnapshotHistoryWindowInSeconds \
-             (300 by default), or use --no-snapshot",
-        );
-    }
-    // The largest first, so that no thread is left with it at the end.
-    work.sort_by(|left, right| right.0.cmp(&left.0).then_with(|| left.2.name.cmp(&right.2.name)));
-    let places = Arc::new(Semaphore::new(options.threads.max(1)));
-    let mut collections = Vec::new();
-    for (bytes, documents, listed) in work {
-        let indexes = server.indexes(&listed.name).await.unwrap_or_default();
-        // Another collation orders the `_id` index otherwise; a time-series has no such index.
-        let by_index = listed.kind == "collection"
-            && !listed.options.contains_key("collation")
-            && indexes.iter().any(|index| index.get_str("name").is_ok_and(|name| name == "_id_"));
-        let ranges = if by_index && bytes >= SPLIT_BYTES && options.threads > 1 {
-            let count =
-                usize::try_from(bytes / SPLIT_BYTES).unwrap_or(2).clamp(2, options.threads * 4);
-            server.split(&listed.name, count).await?
-        } else {
-            vec![IdRange::default()]
-        };
-        progress.start(Stage::Export, &listed.name, Some(documents));
-        let mut tasks = Vec::new();
-        for (at, range) in ranges.into_iter().enumerate() {
-            let target = Target {
-                run: run.clone(),
-                progress: Arc::clone(progress),
-                namespace: format!("{}.{}", server.database(), listed.name),
-                collection: listed.name.clone(),
-                range: at,
-                part_bytes: options.part_bytes,
+            let rejects = ranges.iter().map(|range| range.rejects).sum();
+            let runs = ranges.into_iter().flat_map(|range| range.runs).collect();
+            let ordered = match ordered {
+                Some(ordered) => ordered,
+                None => {
+                    let ordered = merge::in_order(
+                        &context.run,
+                        &namespace,
+                        &about.name,
+                        runs,
+                        context.part_bytes,
+                    )?;
+                    context.journal.append(&Entry::Ordered {
+                        collection: about.name.clone(),
+                        parts: ordered.parts.clone(),
+                        renames: ordered.renames.clone(),
+                        removes: ordered.removes.clone(),
+                    })?;
+                    ordered
+                }
             };
-            let (server, places) = (server.clone(), Arc::clone(&places));
-            tasks.push(tokio::spawn(async move {
-                let _place = places.acquire_owned().await;
-                read_range(&server, &target, &range, by_index).await
-            }));
-        }
-        collections.push((listed, indexes, tasks));
-    }
-    for (listed, indexes, tasks) in collections {
-        let mut runs = Vec::new();
-        for task in tasks {
-            runs.extend(task.await.map_err(ExportError::Worker)??);
-        }
-        let mut collection = collect(run, server.database(), &listed.name, runs, options).await?;
-        progress.finish(Stage::Export, &listed.name);
-        collection.kind = listed.kind;
-        collection.options = extended(&listed.options);
-        collection.indexes = indexes.iter().map(extended).collect();
-        manifest.collections.push(collection);
-    }
-    Ok(manifest)
-}
-
-/// Options and indexes as canonical Extended JSON, from which they can be made again.
-fn extended(document: &Document) -> Json {
-    let bytes =
-        RawDocumentBuf::try_from(document).map(RawDocumentBuf::into_bytes).unwrap_or_default();
-    let json = Doc::new(&bytes).and_then(|document| to_json(&Value::Document(document)));
-    json.unwrap_or_default()
-}
-
-fn skip_reason(listed: &ListedCollection) -> Option<String> {
-    if listed.name.starts_with("system.") {
-        Some("MongoDB's own collection".to_owned())
-    } else if listed.kind == "view" {
-        Some("a view holds no documents of its own".to_owned())
-    } else {
-        None
-    }
-}
-
-async fn read_range(
-    server: &Server,
-    target: &Target,
-    range: &IdRange,
-    by_index: bool,
-) -> Result<Vec<SortedRun>, ExportError> {
-    let (sender, writer) = target.writer();
-    let mut reader = server.read(&target.collection, range, by_index).await?;
-    let mut batch = Batch::default();
-    loop {
-        let more = reader.next(batch.buffer()).await?;
-        if more {
-            batch.end_document();
-        }
-        if batch.len() > 0 && (!more || batch.bytes() >= target.part_bytes) {
-            // A closed channel means that the writer failed; its own error is the one to show.
-            if sender.send(std::mem::take(&mut batch)).await.is_err() {
-                break;
-            }
-        }
-        if !more {
-            break;
-        }
-    }
-    drop(sender);
-    writer.await.map_err(ExportError::Worker)?
-}
-
-async fn export_dump(
-    run: &RunDirectory,
-    address: &str,
-    dump: Dump,
-    options: &ExportOptions,
-    progress: &Arc<dyn Progress>,
-) -> Result<ExportManifest, ExportError> {
-    let description = SourceDescription {
-        kind: "mongodump".to_owned(),
-        address: address.to_owned(),
-        database: dump.database.clone(),
-        server_version: None,
-    };
-    let reason = "a dump does not tell whether its collections are of one moment".to_owned();
-    let mut manifest = ExportManifest::new(run, description, Snapshot::None { reason });
-    let places = Arc::new(Semaphore::new(options.threads.max(1)));
-    let mut tasks = Vec::new();
-    for collection in dump.collections {
-        let options_of = |key: &str| collection.metadata.get(key).cloned().unwrap_or_default();
-        let metadata = options_of("options");
-        let kind = collection.metadata.get("type").and_then(Json::as_str).unwrap_or("collection");
-        let is_view = kind == "view" || metadata.get("viewOn").is_some();
-        let reason = if collection.name.starts_with("system.") {
-            Some("MongoDB's own collection")
-        } else if is_view {
-            Some("a view holds no documents of its own")
-        } else {
-            None
-        };
-        let (Some(path), None) = (&collection.data, reason) else {
-            let reason = reason.unwrap_or("the dump holds its metadata only").to_owned();
-            manifest.skipped.push(Skipped { name: collection.name, reason, options: metadata });
-            continue;
-        };
-        progress.start(Stage::Export, &collection.name, None);
-        let target = Target {
-            run: run.clone(),
-            progress: Arc::clone(progress),
-            namespace: format!("{}.{}", dump.database, collection.name),
-            collection: collection.name.clone(),
-            range: 0,
-            part_bytes: options.part_bytes,
-        };
-        let (path, places) = (path.clone(), Arc::clone(&places));
-        let task = tokio::spawn(async move {
-            let _place = places.acquire_owned().await;
-            read_file(&path, &target).await
+            merge::carry_out(&context.run, &ordered)?;
+            let parts = ordered.parts;
+            let manifest = CollectionManifest {
+                name: about.name,
+                kind: about.kind,
+                documents: parts.iter().map(|part| part.file.rows).sum(),
+                document_bytes: parts.iter().map(|part| part.document_bytes).sum(),
+                rejects,
+                parts,
+                options: about.options,
+                indexes: about.indexes,
+            };
+            context.journal.append(&Entry::Collection(Box::new(manifest.clone())))?;
+            context.progress.finish(Stage::Export, &manifest.name);
+            Ok(manifest)
         });
-        let indexes = options_of("indexes").as_array().cloned().unwrap_or_default();
-        tasks.push((collection.name.clone(), kind.to_owned(), metadata, indexes, task));
+        task.await.map_err(ExportError::Worker)?
     }
-    for (name, kind, metadata, indexes, task) in tasks {
-        let runs = task.await.map_err(ExportError::Worker)??;
-        let mut collection = collect(run, &dump.database, &name, runs, options).await?;
-        progress.finish(Stage::Export, &name);
-        collection.kind = kind;
-        collection.options = metadata;
-        collection.indexes = indexes;
-        manifest.collections.push(collection);
-    }
-    Ok(manifest)
 }
 
-async fn read_file(path: &std::path::Path, target: &Target) -> Result<Vec<SortedRun>, ExportError> {
-    let (sender, writer) = target.writer();
-    let (path, part_bytes) = (path.to_owned(), target.part_bytes);
-    let reader = tokio::task::spawn_blocking(move || -> Result<(), SourceError> {
-        let mut reader = DumpReader::open(&path)?;
-        let mut batch = Batch::default();
-        loop {
-            let more = reader.next(batch.buffer())?;
-            if more {
-                batch.end_document();
-            }
-            if batch.len() > 0
-                && (!more || batch.bytes() >= part_bytes)
-                && sender.blocking_send(std::mem::take(&mut batch)).is_err()
-            {
-                return Ok(());
-            }
-            if !more {
-                return Ok(());
-            }
-        }
-    });
-    reader.await.map_err(ExportError::Worker)??;
-    writer.await.map_err(ExportError::Worker)?
-}
-
-/// Puts the runs of a collection in order and gives them their names.
-async fn collect(
-    run: &RunDirectory,
-    database: &str,
-    name: &str,
-    runs: Vec<SortedRun>,
-    options: &ExportOptions,
-) -> Result<CollectionManifest, ExportError> {
-    let (run, namespace, owned) = (run.clone(), format!("{database}.{name}"), name.to_owned());
-    let part_bytes = options.part_bytes;
-    let task = tokio::task::spawn_blocking(move || {
-        merge::in_order(&run, &namespace, &owned, runs, part_bytes)
-    });
-    let parts = task.await.map_err(ExportError::Worker)??;
-    Ok(CollectionManifest {
-        name: name.to_owned(),
-        kind: "collection".to_owned(),
-        documents: parts.iter().map(|part| part.file.rows).sum(),
-        document_bytes: parts.iter().map(|part| part.document_bytes).sum(),
-        rejects: 0,
-        parts,
-        options: Json::Null,
-        indexes: Vec::new(),
-    })
+/// Records refused by earlier batches, where the parts are in order already.
+fn rejects_before(before: &Before) -> Range {
+    let batches = before.batches.values().flatten();
+    Range { runs: Vec::new(), rejects: batches.map(|batch| batch.rejects).sum() }
 }

@@ -6,14 +6,21 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BinaryBuilder, StringBuilder};
 use arrow::record_batch::RecordBatch;
 
+use mongodb::bson::{Bson, RawDocument};
+use serde_json::{Value as Json, json};
+
 use super::ExportError;
+use crate::document::extended_json::base64;
 use crate::document::id::id_text;
 use crate::document::order::compare;
-use crate::document::raw::{Doc, Value};
+use crate::document::raw::{Doc, Value, validate};
 use crate::progress::Stage;
+use crate::staging::exported::documents;
+use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::ExportPart;
 use crate::staging::part::PartWriter;
+use crate::staging::rejects::Reject;
 use crate::staging::schema::{export_properties, export_schema};
 
 /// BSON bytes of one Arrow batch: large enough to compress well, small beside a part.
@@ -24,6 +31,10 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(super) struct Batch {
     buffer: Vec<u8>,
     ends: Vec<usize>,
+    /// Where each document begins in its file, for messages; empty for a server's.
+    offsets: Vec<u64>,
+    /// The last record cannot be followed: why.
+    broken: Option<String>,
 }
 
 impl Batch {
@@ -37,12 +48,35 @@ impl Batch {
         self.ends.push(self.buffer.len());
     }
 
+    /// The same for a document that begins at this byte of its file.
+    pub(super) fn end_document_at(&mut self, offset: u64) {
+        self.ends.push(self.buffer.len());
+        self.offsets.push(offset);
+    }
+
+    /// The same for bytes that are no document, and after which the file cannot be followed.
+    pub(super) fn end_broken(&mut self, offset: u64, reason: String) {
+        self.end_document_at(offset);
+        self.broken = Some(reason);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// The last document.
+    pub(super) fn last_document(&self) -> Option<&[u8]> {
+        self.len().checked_sub(1).map(|at| self.document(at))
+    }
+
+    /// The `_id` of the bytes appended since there were `start` of them.
+    pub(super) fn id_from(&self, start: usize) -> Option<Bson> {
+        let document = RawDocument::from_bytes(self.buffer.get(start..)?).ok()?;
+        document.get("_id").ok().flatten()?.try_into().ok()
     }
 
     fn document(&self, at: usize) -> &[u8] {
@@ -88,33 +122,114 @@ fn text_of(collection: &str, id: Option<&Value<'_>>) -> Result<String, ExportErr
     }
 }
 
-/// Sorts a batch and writes it as a part under a temporary name.
+/// Path of a range's batch, relative to the run, until its collection is in order.
+fn run_path(collection: &str, range: usize, number: usize) -> String {
+    in_folder(collection, &format!("run-{range:05}-{number:05}.parquet"))
+}
+
+/// Path of the list of a batch's records that are no documents.
+pub(super) fn reject_path(collection: &str, range: usize, number: usize) -> String {
+    in_folder(collection, &format!("rejects-{range:05}-{number:05}.jsonl"))
+}
+
+fn in_folder(collection: &str, name: &str) -> String {
+    let part = RunDirectory::part_path(Stage::Export, collection, 0);
+    let folder = part.rsplit_once('/').map_or("export", |(folder, _)| folder);
+    format!("{folder}/{name}")
+}
+
+/// Sorts a batch and writes it as a part under a temporary name. Records that are no documents are
+/// written to a list instead, and counted.
 pub(super) fn write_run(
     run: &RunDirectory,
     namespace: &str,
     collection: &str,
-    range: usize,
-    number: usize,
+    (range, number): (usize, usize),
     batch: &Batch,
-) -> Result<SortedRun, ExportError> {
-    let ids = (0..batch.len())
-        .map(|at| id_of(collection, batch.document(at)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut order: Vec<usize> = (0..batch.len()).collect();
-    if !ids.is_sorted_by(|left, right| by_id(left.as_ref(), right.as_ref()).is_le()) {
-        order.sort_by(|left, right| by_id(ids[*left].as_ref(), ids[*right].as_ref()));
+    validating: bool,
+) -> Result<(Option<SortedRun>, u64), ExportError> {
+    let mut ids = Vec::with_capacity(batch.len());
+    let mut rejects = Vec::new();
+    for at in 0..batch.len() {
+        let bytes = batch.document(at);
+        let checked = match &batch.broken {
+            Some(reason) if at + 1 == batch.len() => Err(reason.clone()),
+            _ if validating => validate(bytes).map_err(|error| error.to_string()),
+            _ => Ok(()),
+        };
+        let id = checked.and_then(|()| {
+            Doc::new(bytes)
+                .and_then(|document| document.get("_id"))
+                .map_err(|error| error.to_string())
+        });
+        match id {
+            Ok(id) => ids.push((at, id)),
+            Err(reason) => rejects.push(malformed(collection, batch, at, &reason)),
+        }
     }
-    let folder = RunDirectory::part_path(Stage::Export, collection, 0);
-    let folder = folder.rsplit_once('/').map_or("export", |(folder, _)| folder);
-    let mut writer =
-        RunWriter::create(run, namespace, &format!("{folder}/run-{range:05}-{number:05}.parquet"))?;
-    for at in &order {
-        writer.push(collection, batch.document(*at), ids[*at].as_ref())?;
+    let rejected = rejects.len() as u64;
+    let path = run.resolve(&reject_path(collection, range, number));
+    if rejects.is_empty() {
+        // An earlier attempt may have left one.
+        let _ = std::fs::remove_file(&path);
+    } else {
+        replace(&path, rejects.concat().as_bytes())?;
+    }
+    let (Some(_), Some(_)) = (ids.first(), ids.last()) else { return Ok((None, rejected)) };
+    if !ids.is_sorted_by(|left, right| by_id(left.1.as_ref(), right.1.as_ref()).is_le()) {
+        ids.sort_by(|left, right| by_id(left.1.as_ref(), right.1.as_ref()));
+    }
+    let path = run_path(collection, range, number);
+    let mut writer = RunWriter::create(run, namespace, &path)?;
+    for (at, id) in &ids {
+        writer.push(collection, batch.document(*at), id.as_ref())?;
     }
     let part = writer.finish(collection)?;
-    let document =
-        |at: Option<&usize>| at.map(|at| batch.document(*at).to_vec()).unwrap_or_default();
-    Ok(SortedRun { part, first: document(order.first()), last: document(order.last()) })
+    let document = |id: Option<&(usize, Option<Value<'_>>)>| {
+        id.map(|(at, _)| batch.document(*at).to_vec()).unwrap_or_default()
+    };
+    let (first, last) = (document(ids.first()), document(ids.last()));
+    Ok((Some(SortedRun { part, first, last }), rejected))
+}
+
+/// The line of a record that is no document, newline included.
+fn malformed(collection: &str, batch: &Batch, at: usize, reason: &str) -> String {
+    let place = match batch.offsets.get(at) {
+        Some(offset) => format!("record at byte {offset}"),
+        None => "record".to_owned(),
+    };
+    let reject = Reject {
+        collection: collection.to_owned(),
+        id: String::new(),
+        table: None,
+        column: None,
+        field: None,
+        rule: "malformed".to_owned(),
+        value: batch.offsets.get(at).map_or(Json::Null, |offset| json!({"offset": offset})),
+        detail: format!("{place} is no BSON document: {reason}"),
+        document: Json::String(base64(batch.document(at))),
+    };
+    // A line of strings and numbers is always JSON.
+    let mut line = serde_json::to_string(&reject).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+/// A part of an earlier attempt, after its hash agreed.
+pub(super) fn sorted_run(
+    run: &RunDirectory,
+    part: &ExportPart,
+) -> Result<SortedRun, crate::staging::StagingError> {
+    let (mut first, mut last) = (None, Vec::new());
+    for batch in documents(run, &part.file)? {
+        let batch = batch?;
+        if batch.is_empty() {
+            continue;
+        }
+        first.get_or_insert_with(|| batch.bytes(0).to_vec());
+        last = batch.bytes(batch.len() - 1).to_vec();
+    }
+    Ok(SortedRun { part: part.clone(), first: first.unwrap_or_default(), last })
 }
 
 /// Writes documents that come in order.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write, stderr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -26,15 +27,19 @@ struct Item {
 /// Shows progress on standard error.
 pub struct Console {
     format: LogFormat,
+    quiet: bool,
+    interrupted: Arc<AtomicBool>,
     bars: Option<MultiProgress>,
     items: Mutex<HashMap<(Stage, String), Item>>,
 }
 
 impl Console {
     /// Bars when standard error is a terminal and the format is text.
-    pub fn new(format: LogFormat) -> Self {
-        let bars = format == LogFormat::Text && stderr().is_terminal();
-        Self { format, bars: bars.then(MultiProgress::new), items: Mutex::default() }
+    ///
+    /// A quiet one says nothing, but hears all the same that the command shall stop.
+    pub fn new(format: LogFormat, quiet: bool, interrupted: Arc<AtomicBool>) -> Self {
+        let bars = format == LogFormat::Text && stderr().is_terminal() && !quiet;
+        Self { format, quiet, interrupted, bars: bars.then(MultiProgress::new), items: Mutex::default() }
     }
 
     fn say(&self, event: &str, stage: Stage, item: &str, progress: Option<&Item>) {
@@ -66,6 +71,9 @@ impl Console {
 
 impl Progress for Console {
     fn start(&self, stage: Stage, item: &str, total: Option<u64>) {
+        if self.quiet {
+            return;
+        }
         let bar = self.bars.as_ref().map(|bars| {
             let template =
                 "{msg:32!} {wide_bar} {percent:>3} % {human_pos:>12} {per_sec:>16} {eta:>5}";
@@ -108,7 +116,14 @@ impl Progress for Console {
         }
     }
 
+    fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
     fn note(&self, stage: Stage, message: &str) {
+        if self.quiet {
+            return;
+        }
         match (&self.bars, self.format) {
             (Some(bars), _) => {
                 let _ = bars.println(format!("{stage}: {message}"));

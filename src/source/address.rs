@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::SourceError;
+use super::archive::{MAGIC, first_bytes};
 
 /// A source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,10 @@ pub enum SourceAddress {
     MongoDb(String),
     /// A mongodump directory.
     Dump(PathBuf),
+    /// A single `.bson` file of one.
+    File(PathBuf),
+    /// A mongodump archive.
+    Archive(PathBuf),
 }
 
 impl SourceAddress {
@@ -23,10 +28,14 @@ impl SourceAddress {
         if path.is_dir() {
             return Ok(Self::Dump(path));
         }
+        if path.is_file() {
+            let archive = first_bytes(&path)? == MAGIC.to_le_bytes();
+            return Ok(if archive { Self::Archive(path) } else { Self::File(path) });
+        }
         let detail = if text.contains("://") {
             "the scheme is not known"
         } else {
-            "there is no such folder"
+            "there is no such file or folder"
         };
         Err(SourceError::Address { address: without_credentials(text), detail: detail.to_owned() })
     }
@@ -35,7 +44,7 @@ impl SourceAddress {
     pub fn display(&self) -> String {
         match self {
             Self::MongoDb(uri) => without_credentials(uri),
-            Self::Dump(path) => path.display().to_string(),
+            Self::Dump(path) | Self::File(path) | Self::Archive(path) => path.display().to_string(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! gzipped. Names are percent-encoded as mongodump does.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -109,6 +109,25 @@ impl Dump {
     }
 }
 
+impl Dump {
+    /// A single `.bson` file: one collection, with its metadata file where there is one beside it.
+    pub fn open_file(path: &Path) -> Result<Self, SourceError> {
+        let Some((name, true)) = collection_of(path) else {
+            return Err(SourceError::Address {
+                address: path.display().to_string(),
+                detail: "it is neither an archive nor a .bson file".to_owned(),
+            });
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut dump = Self::open(folder.unwrap_or(Path::new(".")))?;
+        dump.collections.retain(|collection| collection.name == name);
+        for collection in &mut dump.collections {
+            collection.data = Some(path.to_owned());
+        }
+        Ok(dump)
+    }
+}
+
 /// The collection that a file belongs to, and whether it holds its documents.
 fn collection_of(path: &Path) -> Option<(String, bool)> {
     let name = path.file_name()?.to_str()?;
@@ -124,17 +143,44 @@ fn collection_of(path: &Path) -> Option<(String, bool)> {
     Some((percent_decode_str(stem).decode_utf8().ok()?.into_owned(), is_data))
 }
 
-fn open(path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
+/// Opens a file; one that begins as gzip does is unpacked on the way, whatever its name.
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
     let file = File::open(path).map_err(io_error(path))?;
-    let reader = BufReader::with_capacity(1 << 20, file);
-    if path.extension().is_some_and(|extension| extension == "gz") {
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let gzipped = reader.fill_buf().map_err(io_error(path))?.starts_with(&[0x1f, 0x8b]);
+    if gzipped {
         Ok(Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(reader))))
     } else {
         Ok(Box::new(reader))
     }
 }
 
-/// Reads documents one after another out of a `.bson` file.
+/// What a stream of documents holds next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A document was appended to the buffer; it begins at this byte of the uncompressed stream.
+    Document {
+        /// Offset in bytes.
+        offset: u64,
+    },
+    /// Four bytes of ones, which end a block of an archive.
+    Terminator {
+        /// Offset in bytes.
+        offset: u64,
+    },
+    /// The end of the stream.
+    End,
+    /// Bytes that cannot be followed; what there was of them is in the buffer.
+    Broken {
+        /// What is wrong.
+        reason: String,
+        /// Where they begin.
+        offset: u64,
+    },
+}
+
+/// Reads documents one after another out of a stream. They are framed by their length, not looked
+/// into.
 pub struct DumpReader {
     path: PathBuf,
     input: Box<dyn Read + Send>,
@@ -142,59 +188,66 @@ pub struct DumpReader {
 }
 
 impl DumpReader {
-    /// Opens a `.bson` or `.bson.gz` file.
+    /// Opens a file, gzipped or not.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         Ok(Self { path: path.to_owned(), input: open(path)?, offset: 0 })
     }
 
-    /// Where the next document begins, in bytes of the uncompressed file.
-    pub fn offset(&self) -> u64 {
-        self.offset
+    /// The next four bytes as a little-endian number; 0 where there are fewer.
+    pub(super) fn magic(&mut self) -> Result<u32, SourceError> {
+        let mut bytes = [0; 4];
+        let read = self.fill(&mut bytes)?;
+        self.offset += read as u64;
+        Ok(if read == 4 { u32::from_le_bytes(bytes) } else { 0 })
     }
 
-    /// Appends the next document's bytes to `buffer`; false at the end. The bytes are framed by
-    /// their length, not looked into.
-    pub fn next(&mut self, buffer: &mut Vec<u8>) -> Result<bool, SourceError> {
-        let mut prefix = [0; 4];
+    /// Reads until the buffer is full or the stream ends.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
         let mut read = 0;
-        while read < 4 {
-            match self.input.read(&mut prefix[read..]) {
-                Ok(0) if read == 0 => return Ok(false),
-                Ok(0) => return Err(self.cut_off()),
+        while read < buffer.len() {
+            match self.input.read(&mut buffer[read..]) {
+                Ok(0) => break,
                 Ok(more) => read += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(SourceError::Io { path: self.path.clone(), source }),
             }
         }
-        let length = usize::try_from(i32::from_le_bytes(prefix)).unwrap_or(0);
-        if !(5..=MAX_DOCUMENT_BYTES).contains(&length) {
-            return Err(SourceError::Damaged {
-                path: self.path.clone(),
-                detail: format!(
-                    "the document at byte {} claims a length of {} bytes",
-                    self.offset,
-                    i32::from_le_bytes(prefix)
-                ),
-            });
-        }
-        let start = buffer.len();
-        buffer.extend_from_slice(&prefix);
-        buffer.resize(start + length, 0);
-        self.input.read_exact(&mut buffer[start + 4..]).map_err(|source| {
-            if source.kind() == io::ErrorKind::UnexpectedEof {
-                self.cut_off()
-            } else {
-                SourceError::Io { path: self.path.clone(), source }
-            }
-        })?;
-        self.offset += length as u64;
-        Ok(true)
+        Ok(read)
     }
 
-    fn cut_off(&self) -> SourceError {
-        SourceError::Damaged {
-            path: self.path.clone(),
-            detail: format!("the file ends inside the document at byte {}", self.offset),
+    /// Appends the next document's bytes to `buffer`.
+    pub fn frame(&mut self, buffer: &mut Vec<u8>) -> Result<Frame, SourceError> {
+        let offset = self.offset;
+        let mut prefix = [0; 4];
+        let read = self.fill(&mut prefix)?;
+        self.offset += read as u64;
+        if read < 4 {
+            buffer.extend_from_slice(&prefix[..read]);
+            return Ok(if read == 0 {
+                Frame::End
+            } else {
+                Frame::Broken { reason: "the file ends inside a document".to_owned(), offset }
+            });
         }
+        let stated = i32::from_le_bytes(prefix);
+        if stated == -1 {
+            return Ok(Frame::Terminator { offset });
+        }
+        let length = usize::try_from(stated).unwrap_or(0);
+        let start = buffer.len();
+        buffer.extend_from_slice(&prefix);
+        if !(5..=MAX_DOCUMENT_BYTES).contains(&length) {
+            let reason = format!("a document claims a length of {stated} bytes");
+            return Ok(Frame::Broken { reason, offset });
+        }
+        buffer.resize(start + length, 0);
+        let read = self.fill(&mut buffer[start + 4..])?;
+        self.offset += read as u64;
+        if read < length - 4 {
+            buffer.truncate(start + 4 + read);
+            let reason = "the file ends inside a document".to_owned();
+            return Ok(Frame::Broken { reason, offset });
+        }
+        Ok(Frame::Document { offset })
     }
 }

@@ -69,7 +69,7 @@ impl Explain for SourceError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Address { .. } => Some(
-                "Name mongodb://HOST/DATABASE, or the folder of a database in a mongodump directory.".into(),
+                "Name mongodb://HOST/DATABASE, the folder of a database in a mongodump directory, a mongodump archive, or a .bson file.".into(),
             ),
             Self::Server { .. } => {
                 Some("Check that the server runs, and host, port, user and password.".into())

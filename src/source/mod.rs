@@ -1,6 +1,7 @@
 //! Where documents come from: one file per kind of source.
 
 mod address;
+pub mod archive;
 pub mod dump;
 mod error;
 pub mod mongodb;

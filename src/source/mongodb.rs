@@ -243,6 +243,16 @@ impl Server {
         })
     }
 
+    /// Whether the server can still read at the snapshot.
+    pub async fn snapshot_lasts(&self) -> bool {
+        let Some(time) = self.cluster_time else { return false };
+        let command = doc! {
+            "find": "docferry.probe", "limit": 1,
+            "readConcern": {"level": "snapshot", "atClusterTime": time},
+        };
+        self.database.run_command(command).await.is_ok()
+    }
+
     fn reading(&self, collection: &str, source: mongodb::error::Error) -> SourceError {
         let gone = match source.kind.as_ref() {
             mongodb::error::ErrorKind::Command(error) => SNAPSHOT_GONE.contains(&error.code),

@@ -6,6 +6,7 @@ pub mod checksum;
 mod error;
 pub mod exported;
 pub(crate) mod json_file;
+pub mod journal;
 pub mod layout;
 pub mod lock;
 pub mod manifest;

@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
 use super::StagingError;
-use super::checksum::{HashingWriter, sha256_hex};
+use super::checksum::{HashingWriter, sha256_file, sha256_hex};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, io};
 
@@ -100,6 +100,22 @@ pub fn open(run: &RunDirectory, part: &PartFile) -> Result<ParquetRecordBatchRea
     ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
         .and_then(|builder| builder.with_batch_size(READ_BATCH_ROWS).build())
         .map_err(|source| parquet_error("open", &path, source))
+}
+
+/// Checks a part's size and hash, without holding it in memory.
+pub fn check(run: &RunDirectory, part: &PartFile) -> Result<(), StagingError> {
+    let path = run.resolve(&part.path);
+    let bytes = fs::metadata(&path).map_err(io("read", &path))?.len();
+    let detail = if bytes == part.bytes {
+        let sha256 = sha256_file(&path)?;
+        if sha256 == part.sha256 {
+            return Ok(());
+        }
+        format!("SHA-256 {sha256} instead of {}", part.sha256)
+    } else {
+        format!("{bytes} bytes instead of {}", part.bytes)
+    };
+    Err(StagingError::Checksum { path, detail })
 }
 
 fn read_verified(path: &Path, part: &PartFile) -> Result<Vec<u8>, StagingError> {

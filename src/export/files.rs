@@ -1,0 +1,314 @@
+//! Sources that are files: mongodump directories, single `.bson` files, archives.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::journal::{Before, State};
+use super::part::Batch;
+use super::writer::{Context, Range, RangeWriter};
+use super::{About, ExportError, Exported, rejects_before};
+use crate::progress::Stage;
+use crate::source::SourceAddress;
+use crate::source::archive::{Archive, Event};
+use crate::source::dump::{Dump, DumpReader, DumpedCollection, Frame};
+use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
+
+pub(super) async fn export(
+    context: &Context,
+    state: State,
+    source: &SourceAddress,
+    threads: usize,
+) -> Result<Exported, ExportError> {
+    match source {
+        SourceAddress::Archive(path) => archive(context, state, source, path).await,
+        SourceAddress::File(path) => {
+            directory(context, state, source, Dump::open_file(path)?, threads).await
+        }
+        SourceAddress::Dump(path) => {
+            directory(context, state, source, Dump::open(path)?, threads).await
+        }
+        SourceAddress::MongoDb(_) => Err(ExportError::OtherSource {
+            begun: "files".to_owned(),
+            given: source.display(),
+        }),
+    }
+}
+
+fn exported(kind: &str, source: &SourceAddress, database: &str) -> Exported {
+    let reason = "a dump does not tell whether its collections are of one moment".to_owned();
+    Exported {
+        source: SourceDescription {
+            kind: kind.to_owned(),
+            address: source.display(),
+            database: database.to_owned(),
+            server_version: None,
+        },
+        snapshot: Snapshot::None { reason },
+        collections: Vec::new(),
+        skipped: Vec::new(),
+    }
+}
+
+/// What a dump says of a collection, or why it is left out.
+fn describe(collection: &DumpedCollection) -> Result<About, Skipped> {
+    let of = |key: &str| collection.metadata.get(key).cloned().unwrap_or_default();
+    let options = of("options");
+    let kind = collection.metadata.get("type").and_then(Json::as_str).unwrap_or("collection");
+    let reason = if collection.name.starts_with("system.") {
+        Some("MongoDB's own collection")
+    } else if kind == "view" || options.get("viewOn").is_some() {
+        Some("a view holds no documents of its own")
+    } else {
+        None
+    };
+    match reason {
+        Some(reason) => Err(Skipped {
+            name: collection.name.clone(),
+            reason: reason.to_owned(),
+            options,
+        }),
+        None => Ok(About {
+            name: collection.name.clone(),
+            kind: kind.to_owned(),
+            options,
+            indexes: of("indexes").as_array().cloned().unwrap_or_default(),
+        }),
+    }
+}
+
+async fn directory(
+    context: &Context,
+    mut state: State,
+    source: &SourceAddress,
+    dump: Dump,
+    threads: usize,
+) -> Result<Exported, ExportError> {
+    let mut result = exported("mongodump", source, &dump.database);
+    let places = Arc::new(Semaphore::new(threads));
+    let mut tasks = Vec::new();
+    for collection in dump.collections {
+        let about = match (describe(&collection), &collection.data) {
+            (Err(skipped), _) => {
+                result.skipped.push(skipped);
+                continue;
+            }
+            (Ok(about), None) => {
+                result.skipped.push(Skipped {
+                    name: about.name,
+                    reason: "the dump holds its metadata only".to_owned(),
+                    options: about.options,
+                });
+                continue;
+            }
+            (Ok(about), Some(_)) => about,
+        };
+        let before = state.take(&collection.name);
+        if let Some(finished) = context.finished(&before) {
+            result.collections.push(finished);
+            continue;
+        }
+        context.progress.start(Stage::Export, &collection.name, None);
+        let (context, database) = (context.clone(), dump.database.clone());
+        let (path, places) = (collection.data.clone().unwrap_or_default(), Arc::clone(&places));
+        tasks.push(tokio::spawn(async move {
+            let _place = places.acquire_owned().await;
+            context.check()?;
+            let range = if before.ordered.is_some() {
+                rejects_before(&before)
+            } else {
+                read_file(&context, &database, &about.name, path, &before).await?
+            };
+            context.conclude(&database, about, vec![range], before.ordered).await
+        }));
+    }
+    // All are waited for, so that what is in hand is kept when one of them fails.
+    let mut failure = None;
+    for task in tasks {
+        match task.await.map_err(ExportError::Worker)? {
+            Ok(collection) => result.collections.push(collection),
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(result),
+    }
+}
+
+fn range_writer(
+    context: &Context,
+    database: &str,
+    collection: &str,
+    before: &Before,
+) -> Result<RangeWriter, ExportError> {
+    let batches = before.batches.get(&0).map(Vec::as_slice).unwrap_or_default();
+    RangeWriter::new(context, database, collection, 0, batches)
+}
+
+async fn read_file(
+    context: &Context,
+    database: &str,
+    collection: &str,
+    path: PathBuf,
+    before: &Before,
+) -> Result<Range, ExportError> {
+    let mut writer = range_writer(context, database, collection, before)?;
+    let (context, handle) = (context.clone(), Handle::current());
+    let reader = tokio::task::spawn_blocking(move || {
+        let read = read_documents(&context, &handle, &path, &mut writer);
+        // What is in hand is kept, whatever ended the reading.
+        let range = handle.block_on(writer.finish())?;
+        read.map(|()| range)
+    });
+    reader.await.map_err(ExportError::Worker)?
+}
+
+fn read_documents(
+    context: &Context,
+    handle: &Handle,
+    path: &Path,
+    writer: &mut RangeWriter,
+) -> Result<(), ExportError> {
+    let mut reader = DumpReader::open(path)?;
+    let mut batch = Batch::default();
+    let mut to_skip = writer.taken();
+    loop {
+        let start = batch.bytes();
+        let more = match reader.frame(batch.buffer())? {
+            Frame::Document { .. } if to_skip > 0 => {
+                to_skip -= 1;
+                batch.buffer().truncate(start);
+                continue;
+            }
+            Frame::Document { offset } => {
+                batch.end_document_at(offset);
+                true
+            }
+            Frame::Broken { .. } if to_skip > 0 => return Ok(()),
+            Frame::Broken { reason, offset } => {
+                batch.end_broken(offset, reason);
+                false
+            }
+            Frame::Terminator { .. } if to_skip > 0 => return Ok(()),
+            Frame::Terminator { offset } => {
+                batch.buffer().extend_from_slice(&[0xff; 4]);
+                batch.end_broken(offset, "a document claims a length of -1 bytes".to_owned());
+                false
+            }
+            Frame::End => false,
+        };
+        if batch.len() > 0 && (!more || batch.bytes() >= context.part_bytes) {
+            handle.block_on(writer.submit(std::mem::take(&mut batch)))?;
+            context.check()?;
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// A collection of an archive while its documents come.
+struct Stream {
+    writer: RangeWriter,
+    batch: Batch,
+    to_skip: u64,
+}
+
+async fn archive(
+    context: &Context,
+    mut state: State,
+    source: &SourceAddress,
+    path: &Path,
+) -> Result<Exported, ExportError> {
+    let archive = Archive::open(path)?;
+    let database = archive.database.clone();
+    let mut result = exported("archive", source, &database);
+    // By index into the archive's collections.
+    let mut wanted: BTreeMap<usize, (About, Before)> = BTreeMap::new();
+    for (at, collection) in archive.collections.iter().enumerate() {
+        match describe(collection) {
+            Err(skipped) => result.skipped.push(skipped),
+            Ok(about) => {
+                let before = state.take(&about.name);
+                match context.finished(&before) {
+                    Some(finished) => result.collections.push(finished),
+                    None => {
+                        context.progress.start(Stage::Export, &about.name, None);
+                        wanted.insert(at, (about, before));
+                    }
+                }
+            }
+        }
+    }
+    let (shared, handle, owner) = (context.clone(), Handle::current(), database.clone());
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut streams = BTreeMap::new();
+        let read = read_archive(&shared, &handle, archive, &owner, &wanted, &mut streams);
+        // What is in hand is kept, whatever ended the reading.
+        let mut ranges = BTreeMap::new();
+        for (at, stream) in streams {
+            ranges.insert(at, handle.block_on(stream.writer.finish())?);
+        }
+        read.map(|()| (wanted, ranges))
+    });
+    let (wanted, mut ranges) = reader.await.map_err(ExportError::Worker)??;
+    for (at, (about, before)) in wanted {
+        let range = match ranges.remove(&at) {
+            Some(range) => range,
+            None => rejects_before(&before),
+        };
+        let concluded = context.conclude(&database, about, vec![range], before.ordered);
+        result.collections.push(concluded.await?);
+    }
+    Ok(result)
+}
+
+fn read_archive(
+    context: &Context,
+    handle: &Handle,
+    mut archive: Archive,
+    database: &str,
+    wanted: &BTreeMap<usize, (About, Before)>,
+    streams: &mut BTreeMap<usize, Stream>,
+) -> Result<(), ExportError> {
+    for (at, (about, before)) in wanted.iter().filter(|(_, (_, before))| before.ordered.is_none()) {
+        let writer = range_writer(context, database, &about.name, before)?;
+        let to_skip = writer.taken();
+        streams.insert(*at, Stream { writer, batch: Batch::default(), to_skip });
+    }
+    let mut position = None;
+    let mut document = Vec::new();
+    loop {
+        document.clear();
+        match archive.next(&mut position, &mut document)? {
+            None => return Ok(()),
+            Some(Event::Document { collection, offset }) => {
+                let Some(stream) = streams.get_mut(&collection) else { continue };
+                if stream.to_skip > 0 {
+                    stream.to_skip -= 1;
+                    continue;
+                }
+                stream.batch.buffer().extend_from_slice(&document);
+                stream.batch.end_document_at(offset);
+                if stream.batch.bytes() < context.part_bytes {
+                    continue;
+                }
+                handle.block_on(stream.writer.submit(std::mem::take(&mut stream.batch)))?;
+            }
+            Some(Event::End { collection }) => {
+                let Some(stream) = streams.get_mut(&collection) else { continue };
+                if stream.batch.len() > 0 {
+                    handle.block_on(stream.writer.submit(std::mem::take(&mut stream.batch)))?;
+                }
+            }
+        }
+        context.check()?;
+    }
+}

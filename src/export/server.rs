@@ -1,0 +1,340 @@
+//! A running MongoDB: collections and ranges read at the same time, at one snapshot where there is
+//! one, each read on from its last `_id` when the connection is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf};
+use serde_json::Value as Json;
+use tokio::sync::Semaphore;
+
+use super::journal::{Entry, State, range_to_text};
+use super::part::Batch;
+use super::writer::{Context, Range, RangeWriter};
+use super::{About, ExportError, ExportOptions, Exported, rejects_before};
+use crate::document::extended_json::to_json;
+use crate::document::raw::{Doc, Value};
+use crate::progress::Stage;
+use crate::source::SourceError;
+use crate::source::mongodb::{IdRange, ListedCollection, Server};
+use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
+
+/// Collections of at least this many BSON bytes are read in several ranges.
+const SPLIT_BYTES: u64 = 64 << 20;
+/// What an export reads in a second at the least, to tell ahead how long a snapshot must last.
+const CAUTIOUS_BYTES_PER_SECOND: u64 = 50_000_000;
+/// Seconds a snapshot lasts unless the server says otherwise.
+const SNAPSHOT_SECONDS: u64 = 300;
+/// Pauses before a read is tried again, in milliseconds. An election takes about 12 seconds.
+const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000];
+
+pub(super) async fn export(
+    context: &Context,
+    mut state: State,
+    uri: &str,
+    options: &ExportOptions,
+) -> Result<Exported, ExportError> {
+    let mut server = Server::connect(uri).await?;
+    let snapshot = choose_snapshot(context, &state, &mut server, options).await?;
+    let source = SourceDescription {
+        kind: "mongodb".to_owned(),
+        address: server.address().to_owned(),
+        database: server.database().to_owned(),
+        server_version: Some(server.version.clone()),
+    };
+    let mut exported = Exported { source, snapshot, collections: Vec::new(), skipped: Vec::new() };
+    let mut work = Vec::new();
+    let mut total_bytes = 0;
+    for listed in server.collections().await? {
+        if let Some(reason) = skip_reason(&listed) {
+            if !listed.name.starts_with("system.buckets.") {
+                let options = extended(&listed.options);
+                exported.skipped.push(Skipped { name: listed.name, reason, options });
+            }
+            continue;
+        }
+        let (documents, bytes) = server.size(&listed.name).await.unwrap_or_default();
+        total_bytes += bytes;
+        work.push((bytes, documents, listed));
+    }
+    if server.cluster_time.is_some() && total_bytes / CAUTIOUS_BYTES_PER_SECOND > SNAPSHOT_SECONDS {
+        context.progress.note(
+            Stage::Export,
+            "the snapshot may end before all is read: raise minSnapshotHistoryWindowInSeconds \
+             (300 by default), or use --no-snapshot",
+        );
+    }
+    // The largest first, so that no thread is left with it at the end.
+    work.sort_by(|left, right| right.0.cmp(&left.0).then_with(|| left.2.name.cmp(&right.2.name)));
+    let places = Arc::new(Semaphore::new(options.threads.max(1)));
+    let mut collections = Vec::new();
+    for (bytes, documents, listed) in work {
+        context.check()?;
+        let mut before = state.take(&listed.name);
+        if let Some(finished) = context.finished(&before) {
+            exported.collections.push(finished);
+            continue;
+        }
+        let indexes = server.indexes(&listed.name).await.unwrap_or_default();
+        // Another collation orders the `_id` index otherwise; a time-series has no such index.
+        let by_index = listed.kind == "collection"
+            && !listed.options.contains_key("collation")
+            && indexes.iter().any(|index| index.get_str("name").is_ok_and(|name| name == "_id_"));
+        let about = About {
+            name: listed.name.clone(),
+            kind: listed.kind.clone(),
+            options: extended(&listed.options),
+            indexes: indexes.iter().map(extended).collect(),
+        };
+        context.progress.start(Stage::Export, &listed.name, Some(documents));
+        let mut tasks = Vec::new();
+        if before.ordered.is_none() {
+            let ranges = match before.ranges.take() {
+                Some(ranges) => ranges,
+                None => split(context, &server, &listed.name, bytes, by_index, options).await?,
+            };
+            for (at, range) in ranges.into_iter().enumerate() {
+                let writer = RangeWriter::new(
+                    context,
+                    server.database(),
+                    &listed.name,
+                    at,
+                    before.batches.get(&at).map(Vec::as_slice).unwrap_or_default(),
+                )?;
+                let (server, places) = (server.clone(), Arc::clone(&places));
+                let (context, name) = (context.clone(), listed.name.clone());
+                tasks.push(tokio::spawn(async move {
+                    let _place = places.acquire_owned().await;
+                    read_range(&context, &server, &name, &range, by_index, writer).await
+                }));
+            }
+        }
+        collections.push((about, before, tasks));
+    }
+    // All are waited for, so that what is in hand is kept when one of them fails.
+    let mut failure = None;
+    for (about, before, tasks) in collections {
+        let mut ranges = Vec::new();
+        if before.ordered.is_some() {
+            ranges.push(rejects_before(&before));
+        }
+        for task in tasks {
+            match task.await.map_err(ExportError::Worker)? {
+                Ok(range) => ranges.push(range),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        if failure.is_none() {
+            let concluded = context.conclude(server.database(), about, ranges, before.ordered);
+            exported.collections.push(concluded.await?);
+        }
+    }
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(exported),
+    }
+}
+
+/// The moment to read at: that of an earlier attempt while the server still has it.
+async fn choose_snapshot(
+    context: &Context,
+    state: &State,
+    server: &mut Server,
+    options: &ExportOptions,
+) -> Result<Snapshot, ExportError> {
+    let mut snapshot = match server.cluster_time {
+        Some(time) if options.snapshot => {
+            Snapshot::ClusterTime { seconds: time.time, increment: time.increment }
+        }
+        Some(_) => Snapshot::None { reason: "the export was asked not to use one".to_owned() },
+        None => Snapshot::None {
+            reason: "the server is not a member of a replica set and has no snapshots".to_owned(),
+        },
+    };
+    if !options.snapshot {
+        server.cluster_time = None;
+    }
+    match (&state.snapshot, server.cluster_time) {
+        (Some(Snapshot::ClusterTime { seconds, increment }), Some(now)) => {
+            let begun = mongodb::bson::Timestamp { time: *seconds, increment: *increment };
+            server.cluster_time = Some(begun);
+            if server.snapshot_lasts().await {
+                snapshot = Snapshot::ClusterTime { seconds: *seconds, increment: *increment };
+            } else {
+                server.cluster_time = Some(now);
+                let reason = format!(
+                    "the export was stopped and its snapshot at {seconds}.{increment} ended: what \
+                     was read before is of that moment, the rest of {}.{}",
+                    now.time, now.increment
+                );
+                context.progress.note(Stage::Export, &reason);
+                snapshot = Snapshot::None { reason };
+            }
+        }
+        // What an earlier attempt said of its documents stays true.
+        (Some(Snapshot::None { reason }), _) => {
+            snapshot = Snapshot::None { reason: reason.clone() };
+        }
+        (Some(Snapshot::ClusterTime { seconds, increment }), None) => {
+            let reason = format!(
+                "only what was read before the export was stopped is of one moment, \
+                 {seconds}.{increment}"
+            );
+            snapshot = Snapshot::None { reason };
+        }
+        (None, _) => {}
+    }
+    if state.snapshot.as_ref() != Some(&snapshot) {
+        context.journal.append(&Entry::Snapshot { snapshot: snapshot.clone() })?;
+    }
+    Ok(snapshot)
+}
+
+async fn split(
+    context: &Context,
+    server: &Server,
+    collection: &str,
+    bytes: u64,
+    by_index: bool,
+    options: &ExportOptions,
+) -> Result<Vec<IdRange>, ExportError> {
+    let ranges = if by_index && bytes >= SPLIT_BYTES && options.threads > 1 {
+        let count =
+            usize::try_from(bytes / SPLIT_BYTES).unwrap_or(2).clamp(2, options.threads * 4);
+        server.split(collection, count).await?
+    } else {
+        vec![IdRange::default()]
+    };
+    if ranges.len() > 1 {
+        context.journal.append(&Entry::Split {
+            collection: collection.to_owned(),
+            ranges: ranges.iter().map(range_to_text).collect(),
+        })?;
+    }
+    Ok(ranges)
+}
+
+/// Options and indexes as canonical Extended JSON, from which they can be made again.
+fn extended(document: &Document) -> Json {
+    let bytes =
+        RawDocumentBuf::try_from(document).map(RawDocumentBuf::into_bytes).unwrap_or_default();
+    let json = Doc::new(&bytes).and_then(|document| to_json(&Value::Document(document)));
+    json.unwrap_or_default()
+}
+
+fn skip_reason(listed: &ListedCollection) -> Option<String> {
+    if listed.name.starts_with("system.") {
+        Some("MongoDB's own collection".to_owned())
+    } else if listed.kind == "view" {
+        Some("a view holds no documents of its own".to_owned())
+    } else {
+        None
+    }
+}
+
+/// How far a range was read.
+#[derive(Default)]
+struct Place {
+    batch: Batch,
+    /// The last document handed over.
+    last: Option<Vec<u8>>,
+    /// Tries that failed since a document came.
+    tries: usize,
+}
+
+impl Place {
+    /// The `_id` after which to go on.
+    fn last_id(&self) -> Option<Bson> {
+        let bytes = self.batch.last_document().or(self.last.as_deref())?;
+        let document = RawDocument::from_bytes(bytes).ok()?;
+        document.get("_id").ok().flatten()?.try_into().ok()
+    }
+}
+
+async fn read_range(
+    context: &Context,
+    server: &Server,
+    collection: &str,
+    range: &IdRange,
+    by_index: bool,
+    mut writer: RangeWriter,
+) -> Result<Range, ExportError> {
+    if !by_index {
+        // Without an order there is no place to go on from.
+        writer.restart().await?;
+    }
+    let mut place =
+        Place { last: writer.last_document().map(<[u8]>::to_vec), ..Place::default() };
+    loop {
+        let attempt = read_on(context, server, collection, range, by_index, &mut place, &mut writer);
+        match attempt.await {
+            Ok(()) => return writer.finish().await,
+            Err(ExportError::Source(SourceError::Server { action, address, source, .. })) => {
+                let Some(pause) = PAUSES.get(place.tries).copied() else {
+                    writer.finish().await?;
+                    let tries = u32::try_from(place.tries + 1).unwrap_or(u32::MAX);
+                    return Err(SourceError::Server { action, address, tries, source }.into());
+                };
+                place.tries += 1;
+                let note = format!("{collection}: could not {action}, trying again: {source}");
+                context.progress.note(Stage::Export, &note);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                if !by_index {
+                    place = Place { tries: place.tries, ..Place::default() };
+                    writer.restart().await?;
+                }
+            }
+            Err(error) => {
+                // What is in hand is kept.
+                writer.finish().await?;
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Reads from the given place to the end of the range, or to the first error.
+async fn read_on(
+    context: &Context,
+    server: &Server,
+    collection: &str,
+    range: &IdRange,
+    by_index: bool,
+    place: &mut Place,
+    writer: &mut RangeWriter,
+) -> Result<(), ExportError> {
+    context.check()?;
+    let last = if by_index { place.last_id() } else { None };
+    let from = match &last {
+        Some(id) => IdRange { min: Some(id.clone()), max: range.max.clone() },
+        None => range.clone(),
+    };
+    let mut reader = server.read(collection, &from, by_index).await?;
+    let mut skip = last;
+    loop {
+        let start = place.batch.bytes();
+        let more = reader.next(place.batch.buffer()).await?;
+        if more {
+            place.tries = 0;
+            // The bound of a range is part of it: the last document comes once more, if it is
+            // still there.
+            if let Some(last) = skip.take()
+                && place.batch.id_from(start).as_ref() == Some(&last)
+            {
+                place.batch.buffer().truncate(start);
+                continue;
+            }
+            place.batch.end_document();
+        }
+        if place.batch.len() > 0 && (!more || place.batch.bytes() >= context.part_bytes) {
+            place.last = place.batch.last_document().map(<[u8]>::to_vec);
+            writer.submit(std::mem::take(&mut place.batch)).await?;
+            context.check()?;
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
