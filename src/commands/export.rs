@@ -11,6 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
 use crate::source::SourceAddress;
+use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
 use crate::staging::lock::PipelineLock;
 use crate::staging::manifest::ExportManifest;
@@ -74,6 +75,10 @@ pub(super) fn stage(
         Err(error) => {
             let mut failure = Failure::from(error);
             let run = directory.run();
+            if !Journal::exists(&directory, Stage::Export) {
+                // Nothing was begun that could be gone on with.
+                return Err(failure);
+            }
             let way_on = format!("Go on with the same command and `--resume {run}`.");
             failure.hint = Some(match failure.hint {
                 Some(hint) => format!("{hint} {way_on}"),

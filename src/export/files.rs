@@ -32,10 +32,9 @@ pub(super) async fn export(
         SourceAddress::Dump(path) => {
             directory(context, state, source, Dump::open(path)?, threads).await
         }
-        SourceAddress::MongoDb(_) => Err(ExportError::OtherSource {
-            begun: "files".to_owned(),
-            given: source.display(),
-        }),
+        SourceAddress::MongoDb(_) => {
+            Err(ExportError::OtherSource { begun: "files".to_owned(), given: source.display() })
+        }
     }
 }
 
@@ -67,11 +66,9 @@ fn describe(collection: &DumpedCollection) -> Result<About, Skipped> {
         None
     };
     match reason {
-        Some(reason) => Err(Skipped {
-            name: collection.name.clone(),
-            reason: reason.to_owned(),
-            options,
-        }),
+        Some(reason) => {
+            Err(Skipped { name: collection.name.clone(), reason: reason.to_owned(), options })
+        }
         None => Ok(About {
             name: collection.name.clone(),
             kind: kind.to_owned(),

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use mongodb::bson::{Bson, Document, doc};
 use serde::{Deserialize, Serialize};
 
+use crate::progress::Stage;
 use crate::source::mongodb::IdRange;
 use crate::staging::StagingError;
 use crate::staging::checksum::{from_hex, to_hex};
 use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, ExportPart, Snapshot};
-use crate::progress::Stage;
 
 /// An event of an export.
 #[derive(Clone, Debug, Serialize, Deserialize)]

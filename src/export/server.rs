@@ -15,8 +15,8 @@ use super::{About, ExportError, ExportOptions, Exported, rejects_before};
 use crate::document::extended_json::to_json;
 use crate::document::raw::{Doc, Value};
 use crate::progress::Stage;
-use crate::source::SourceError;
 use crate::source::mongodb::{IdRange, ListedCollection, Server};
+use crate::source::{SourceError, describe, may_pass};
 use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
 
 /// Collections of at least this many BSON bytes are read in several ranges.
@@ -201,8 +201,7 @@ async fn split(
     options: &ExportOptions,
 ) -> Result<Vec<IdRange>, ExportError> {
     let ranges = if by_index && bytes >= SPLIT_BYTES && options.threads > 1 {
-        let count =
-            usize::try_from(bytes / SPLIT_BYTES).unwrap_or(2).clamp(2, options.threads * 4);
+        let count = usize::try_from(bytes / SPLIT_BYTES).unwrap_or(2).clamp(2, options.threads * 4);
         server.split(collection, count).await?
     } else {
         vec![IdRange::default()]
@@ -265,20 +264,23 @@ async fn read_range(
         // Without an order there is no place to go on from.
         writer.restart().await?;
     }
-    let mut place =
-        Place { last: writer.last_document().map(<[u8]>::to_vec), ..Place::default() };
+    let mut place = Place { last: writer.last_document().map(<[u8]>::to_vec), ..Place::default() };
     loop {
-        let attempt = read_on(context, server, collection, range, by_index, &mut place, &mut writer);
+        let attempt =
+            read_on(context, server, collection, range, by_index, &mut place, &mut writer);
         match attempt.await {
             Ok(()) => return writer.finish().await,
-            Err(ExportError::Source(SourceError::Server { action, address, source, .. })) => {
+            Err(ExportError::Source(SourceError::Server { action, address, cause, .. }))
+                if may_pass(&cause) =>
+            {
                 let Some(pause) = PAUSES.get(place.tries).copied() else {
                     writer.finish().await?;
                     let tries = u32::try_from(place.tries + 1).unwrap_or(u32::MAX);
-                    return Err(SourceError::Server { action, address, tries, source }.into());
+                    return Err(SourceError::Server { action, address, tries, cause }.into());
                 };
                 place.tries += 1;
-                let note = format!("{collection}: could not {action}, trying again: {source}");
+                let cause = describe(&cause);
+                let note = format!("{collection}: could not {action}, trying again: {cause}");
                 context.progress.note(Stage::Export, &note);
                 tokio::time::sleep(Duration::from_millis(pause)).await;
                 if !by_index {

@@ -187,14 +187,8 @@ fn write(
     number: usize,
     batch: &Batch,
 ) -> Result<Written, ExportError> {
-    let (sorted, rejects) = write_run(
-        &context.run,
-        namespace,
-        collection,
-        (range, number),
-        batch,
-        context.validate,
-    )?;
+    let (sorted, rejects) =
+        write_run(&context.run, namespace, collection, (range, number), batch, context.validate)?;
     context.journal.append(&Entry::Batch(WrittenBatch {
         collection: collection.to_owned(),
         range,

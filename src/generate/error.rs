@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::failure::{Exit, Explain};
+use crate::source::describe;
 
 /// A database that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -34,15 +35,14 @@ pub enum GenerateError {
         source: std::io::Error,
     },
     /// The server.
-    #[error("could not {action} at {address}")]
+    #[error("could not {action} at {address}: {}", describe(.cause))]
     Server {
         /// What was attempted.
         action: String,
         /// Server, without credentials.
         address: String,
         /// Why not.
-        #[source]
-        source: mongodb::error::Error,
+        cause: mongodb::error::Error,
     },
     /// The URI names no database.
     #[error("{0} names no database")]

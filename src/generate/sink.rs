@@ -74,7 +74,7 @@ pub async fn write_server(
     let address = without_credentials(uri);
     let failed = |action: String| {
         let address = address.clone();
-        move |source| GenerateError::Server { action, address, source }
+        move |cause| GenerateError::Server { action, address, cause }
     };
     let options = ClientOptions::parse(uri).await.map_err(failed("read the URI".into()))?;
     let client = mongodb::Client::with_options(options).map_err(failed("use the URI".into()))?;

@@ -39,7 +39,13 @@ impl Console {
     /// A quiet one says nothing, but hears all the same that the command shall stop.
     pub fn new(format: LogFormat, quiet: bool, interrupted: Arc<AtomicBool>) -> Self {
         let bars = format == LogFormat::Text && stderr().is_terminal() && !quiet;
-        Self { format, quiet, interrupted, bars: bars.then(MultiProgress::new), items: Mutex::default() }
+        Self {
+            format,
+            quiet,
+            interrupted,
+            bars: bars.then(MultiProgress::new),
+            items: Mutex::default(),
+        }
     }
 
     fn say(&self, event: &str, stage: Stage, item: &str, progress: Option<&Item>) {

@@ -88,10 +88,17 @@ impl Archive {
                 }
             }
         }
-        let mut names: Vec<&String> =
-            databases.iter().map(|(database, _)| database).filter(|name| !name.is_empty()).collect();
+        let mut names: Vec<&String> = databases
+            .iter()
+            .map(|(database, _)| database)
+            .filter(|name| !name.is_empty())
+            .collect();
         names.sort_unstable();
         names.dedup();
+        if names.len() > 1 {
+            // The server's own databases come along when all are dumped.
+            names.retain(|name| !["admin", "config", "local"].contains(&name.as_str()));
+        }
         let database = match names.as_slice() {
             [one] => (*one).clone(),
             [] => return Err(damaged("it names no collection".to_owned())),

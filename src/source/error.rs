@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ::mongodb::error::ErrorKind;
+
 use crate::failure::{Exit, Explain};
 
 /// A source that cannot be read.
@@ -33,7 +35,7 @@ pub enum SourceError {
         detail: String,
     },
     /// The server cannot be reached, or refused.
-    #[error("could not {action} at {address} (tried {tries} times)")]
+    #[error("could not {action} at {address}{}: {}", tried(*.tries), describe(.cause))]
     Server {
         /// What was attempted.
         action: String,
@@ -41,21 +43,52 @@ pub enum SourceError {
         address: String,
         /// How often.
         tries: u32,
-        /// Why not.
-        #[source]
-        source: ::mongodb::error::Error,
+        /// The last answer.
+        cause: ::mongodb::error::Error,
     },
     /// The snapshot ended before everything was read.
-    #[error("the snapshot of {address} ended while collection {collection} was read")]
+    #[error("the snapshot of {address} ended while collection {collection} was read: {}", describe(.cause))]
     SnapshotEnded {
         /// Server, without credentials.
         address: String,
         /// Collection being read.
         collection: String,
         /// The server's message.
-        #[source]
-        source: ::mongodb::error::Error,
+        cause: ::mongodb::error::Error,
     },
+}
+
+/// What a MongoDB server or its driver says, without the bytes of the reply.
+pub fn describe(error: &::mongodb::error::Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(answer) => {
+            format!("{} ({}, code {})", answer.message, answer.code_name, answer.code)
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Error codes of a server that is going down, changing its primary, or has lost a cursor; what
+/// was asked can be asked again. From MongoDB's `error_codes.yml`, category RetriableError, with
+/// CursorNotFound, CursorKilled and QueryPlanKilled.
+const PASSING: [i32; 20] = [
+    6, 7, 43, 89, 91, 134, 175, 189, 237, 262, 358, 384, 9001, 10107, 11600, 11602, 13388, 13435,
+    13436, 50915,
+];
+
+/// Whether an error may pass, so that it is worth to try again.
+pub fn may_pass(error: &::mongodb::error::Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::ServerSelection { .. } => true,
+        ErrorKind::Command(answer) => PASSING.contains(&answer.code),
+        _ => false,
+    }
+}
+
+fn tried(tries: u32) -> String {
+    if tries > 1 { format!(" (tried {tries} times)") } else { String::new() }
 }
 
 impl Explain for SourceError {

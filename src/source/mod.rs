@@ -7,4 +7,4 @@ mod error;
 pub mod mongodb;
 
 pub use address::{SourceAddress, without_credentials};
-pub use error::SourceError;
+pub use error::{SourceError, describe, may_pass};

@@ -54,11 +54,11 @@ impl Server {
     /// Connects, and asks the server what it is.
     pub async fn connect(uri: &str) -> Result<Self, SourceError> {
         let address = without_credentials(uri);
-        let fail = |action: &str, tries, source| SourceError::Server {
+        let fail = |action: &str, tries, cause| SourceError::Server {
             action: action.to_owned(),
             address: address.clone(),
             tries,
-            source,
+            cause,
         };
         let mut options =
             ClientOptions::parse(uri).await.map_err(|source| fail("read the URI", 1, source))?;
@@ -112,7 +112,7 @@ impl Server {
     ) -> impl FnOnce(mongodb::error::Error) -> SourceError {
         let address = self.address.clone();
         let action = action.into();
-        move |source| SourceError::Server { action, address, tries: 1, source }
+        move |cause| SourceError::Server { action, address, tries: 1, cause }
     }
 
     /// Everything that the database lists, by name.
@@ -218,6 +218,8 @@ impl Server {
     ) -> Result<Reader, SourceError> {
         let mut command = doc! {"find": collection, "batchSize": BATCH_DOCUMENTS};
         if by_index {
+            // The view of a time-series, which is an aggregation, refuses this.
+            command.insert("noCursorTimeout", true);
             command.insert("hint", doc! {"_id": 1});
             command.insert("sort", doc! {"_id": 1});
             if let Some(min) = &range.min {
@@ -227,7 +229,6 @@ impl Server {
                 command.insert("max", doc! {"_id": max.clone()});
             }
         }
-        command.insert("noCursorTimeout", true);
         if let Some(time) = self.cluster_time {
             command.insert("readConcern", doc! {"level": "snapshot", "atClusterTime": time});
         }
@@ -262,7 +263,7 @@ impl Server {
             return SourceError::SnapshotEnded {
                 address: self.address.clone(),
                 collection: collection.to_owned(),
-                source,
+                cause: source,
             };
         }
         self.failed(format!("read {collection}"))(source)

@@ -5,8 +5,8 @@
 pub mod checksum;
 mod error;
 pub mod exported;
-pub(crate) mod json_file;
 pub mod journal;
+pub(crate) mod json_file;
 pub mod layout;
 pub mod lock;
 pub mod manifest;

@@ -10,5 +10,6 @@ mod id;
 mod load;
 mod pipeline;
 mod planted;
+mod sources;
 mod stages;
 mod support;

@@ -56,3 +56,12 @@ pub(crate) async fn fresh_database(server: &str, name: &str) -> (Client, String)
     let address = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
     (connect(address.clone()).await, address)
 }
+
+/// The folder of real files, or a visible skip.
+pub(crate) fn data() -> Option<PathBuf> {
+    let folder = std::env::var_os("DOCFERRY_TEST_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: DOCFERRY_TEST_DATA is not set");
+    }
+    folder
+}
