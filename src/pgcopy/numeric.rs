@@ -7,18 +7,21 @@ const NAN: u16 = 0xC000;
 const POSITIVE_INFINITY: u16 = 0xD000;
 const NEGATIVE_INFINITY: u16 = 0xF000;
 
+/// The scale that the server sends with an infinity: bits of the sign word, read as a short header.
+const INFINITE_SCALE: u16 = 32;
+
 /// Appends the length and bytes of decimal text as PostgreSQL prints it, without an exponent.
 /// Leading and trailing zero digits are left out, as the server does, so that the bytes come back
 /// as they were sent. False when the text is no decimal number or beyond the format.
 pub(super) fn encode_text(text: &str, out: &mut Vec<u8>) -> bool {
     let special = match text {
-        "NaN" => Some(NAN),
-        "Infinity" => Some(POSITIVE_INFINITY),
-        "-Infinity" => Some(NEGATIVE_INFINITY),
+        "NaN" => Some((NAN, 0)),
+        "Infinity" => Some((POSITIVE_INFINITY, INFINITE_SCALE)),
+        "-Infinity" => Some((NEGATIVE_INFINITY, INFINITE_SCALE)),
         _ => None,
     };
-    if let Some(sign) = special {
-        header(out, 0, 0, sign, 0);
+    if let Some((sign, scale)) = special {
+        header(out, 0, 0, sign, scale);
         return true;
     }
     let (negative, digits) = match text.strip_prefix('-') {
@@ -93,6 +96,7 @@ mod tests {
         assert_eq!(encoded("1.50"), [0, 0, 0, 12, 0, 2, 0, 0, 0, 0, 0, 2, 0, 1, 0x13, 0x88]);
         assert_eq!(encoded("-10000"), [0, 0, 0, 10, 0, 1, 0, 1, 0x40, 0, 0, 0, 0, 1]);
         assert_eq!(encoded("0.00001"), [0, 0, 0, 10, 0, 1, 0xff, 0xfe, 0, 0, 0, 5, 0x03, 0xe8]);
+        assert_eq!(encoded("Infinity"), [0, 0, 0, 8, 0, 0, 0, 0, 0xd0, 0, 0, 0x20]);
         assert_eq!(encoded("NaN"), [0, 0, 0, 8, 0, 0, 0, 0, 0xc0, 0, 0, 0]);
     }
 

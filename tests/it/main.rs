@@ -8,6 +8,7 @@
 
 mod id;
 mod load;
+mod oracle;
 mod pipeline;
 mod planted;
 mod sources;
