@@ -18,6 +18,9 @@ CREATE TABLE IF NOT EXISTS docferry.runs (
 CREATE TABLE IF NOT EXISTS docferry.created_tables (
     run text NOT NULL, schema_name text NOT NULL, table_name text NOT NULL,
     PRIMARY KEY (run, schema_name, table_name));
+CREATE TABLE IF NOT EXISTS docferry.ran_hooks (
+    run text NOT NULL, schema_name text NOT NULL, path text NOT NULL,
+    ran_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, schema_name, path));
 CREATE TABLE IF NOT EXISTS docferry.loaded_parts (
     run text NOT NULL, schema_name text NOT NULL, table_name text NOT NULL, part text NOT NULL,
     sha256 text NOT NULL, rows bigint NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now(),
@@ -87,6 +90,29 @@ pub(super) async fn tables(
         .await
         .map_err(failed("read the ledger"))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// SQL files that were run after the load.
+pub(super) async fn hooks(
+    client: &Client,
+    run: &str,
+    schema: &str,
+) -> Result<Vec<String>, LoadError> {
+    let sql = "SELECT path FROM docferry.ran_hooks WHERE run = $1 AND schema_name = $2";
+    let rows = client.query(sql, &[&run, &schema]).await.map_err(failed("read the ledger"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Records an SQL file; in the transaction that runs it.
+pub(super) async fn record_hook(
+    client: &Client,
+    run: &str,
+    schema: &str,
+    path: &str,
+) -> Result<(), LoadError> {
+    let sql = "INSERT INTO docferry.ran_hooks (run, schema_name, path) VALUES ($1, $2, $3)";
+    client.execute(sql, &[&run, &schema, &path]).await.map_err(failed("record a hook"))?;
+    Ok(())
 }
 
 /// Records the run and the tables it makes; in the transaction that makes them.

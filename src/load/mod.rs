@@ -17,13 +17,14 @@ use futures_util::SinkExt;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
+use tokio_postgres::error::ErrorPosition;
 
 use crate::pgcopy::{CopyEncoder, PgType};
 use crate::postgres::ddl::{Statement, create_statements, foreign_key_statements, key_statements};
 use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
 use crate::progress::{Progress, Stage};
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::TransformManifest;
+use crate::staging::manifest::{Hook, TransformManifest};
 use crate::staging::part::{self, PartFile};
 use crate::staging::table::TableDefinition;
 
@@ -95,6 +96,13 @@ pub async fn load(
     };
     run_statements(target, options, fresh(key_statements(&definitions)), progress).await?;
     run_statements(target, options, fresh(foreign_key_statements(&definitions)), progress).await?;
+    let ran = ledger::hooks(&client, run.run(), &manifest.schema).await?;
+    for hook in manifest.after_load.iter().filter(|hook| !ran.contains(&hook.path)) {
+        execute(&client, "begin".to_owned(), "BEGIN").await?;
+        run_hook(&client, manifest, hook).await?;
+        ledger::record_hook(&client, run.run(), &manifest.schema, &hook.path).await?;
+        execute(&client, format!("commit {}", hook.path), "COMMIT").await?;
+    }
     for definition in &definitions {
         let name = qualified(&definition.schema, &definition.name);
         execute(&client, format!("analyze {}", definition.name), &format!("ANALYZE {name}"))
@@ -155,11 +163,41 @@ async fn create_tables(
     definitions: &[&TableDefinition],
 ) -> Result<(), LoadError> {
     execute(client, "begin".to_owned(), "BEGIN").await?;
+    for hook in &manifest.before_load {
+        run_hook(client, manifest, hook).await?;
+    }
     for statement in create_statements(definitions) {
         execute(client, format!("create {}", statement.what), &statement.sql).await?;
     }
     ledger::start(client, run.run(), manifest, definitions).await?;
     execute(client, "commit the new tables".to_owned(), "COMMIT").await
+}
+
+/// Runs an SQL file of the pipeline in the target schema; an error names its line.
+async fn run_hook(
+    client: &Client,
+    manifest: &TransformManifest,
+    hook: &Hook,
+) -> Result<(), LoadError> {
+    let schema = quote_identifier(&manifest.schema);
+    let prepare =
+        format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path TO {schema}, public");
+    execute(client, format!("prepare for {}", hook.path), &prepare).await?;
+    client.batch_execute(&hook.sql).await.map_err(|source| {
+        let position = match source.as_db_error().and_then(|answer| answer.position()) {
+            Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
+            _ => None,
+        };
+        let line = position.map(|position| {
+            let before = hook.sql.chars().take(position.saturating_sub(1));
+            1 + before.filter(|character| *character == '\n').count()
+        });
+        let action = match line {
+            Some(line) => format!("run {}, line {line}", hook.path),
+            None => format!("run {}", hook.path),
+        };
+        LoadError::Postgres(PostgresError::Statement { action, source })
+    })
 }
 
 /// Names of constraints and indexes in the schema.

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::pgcopy::PgType;
+use crate::staging::manifest::Hook;
 
 /// A whole pipeline file.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,10 +21,10 @@ pub struct Pipeline {
     pub tables: Vec<Table>,
     /// Junction tables, in the order of the file.
     pub junctions: Vec<Junction>,
-    /// SQL files run before the first row is loaded, relative to the project's root.
-    pub before_load: Vec<String>,
+    /// SQL files run before the tables are made.
+    pub before_load: Vec<Hook>,
     /// SQL files run after the last constraint is made.
-    pub after_load: Vec<String>,
+    pub after_load: Vec<Hook>,
     /// Collections of the source that are left out on purpose.
     pub ignore: Vec<String>,
 }

@@ -14,6 +14,7 @@ use super::model::{
     Search, Table, Unmapped, UuidOrder,
 };
 use crate::pgcopy::PgType;
+use crate::staging::manifest::Hook;
 
 /// The version of the file format this program reads.
 const VERSION: &str = "1";
@@ -24,7 +25,39 @@ const IDENTIFIER_BYTES: usize = 63;
 pub fn load(path: &Path) -> Result<Pipeline, PipelineError> {
     let text = fs::read_to_string(path)
         .map_err(|source| PipelineError::Read { path: path.to_owned(), source })?;
-    parse(path, &text)
+    let mut pipeline = parse(path, &text)?;
+    read_hooks(path, &text, &mut pipeline)?;
+    Ok(pipeline)
+}
+
+/// Reads the SQL files that a pipeline file names. They are found from its own folder, or from the
+/// folder above, where a project keeps `sql/` beside `pipelines/`.
+fn read_hooks(path: &Path, text: &str, pipeline: &mut Pipeline) -> Result<(), PipelineError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut mistakes = Vec::new();
+    for hook in pipeline.before_load.iter_mut().chain(&mut pipeline.after_load) {
+        let near = folder.join(&hook.path);
+        let above = folder.join("..").join(&hook.path);
+        let file = if near.is_file() { near } else { above };
+        match fs::read_to_string(&file) {
+            Ok(sql) => hook.sql = sql,
+            Err(error) => {
+                let quoted = format!("\"{}\"", hook.path);
+                let start = text.find(&quoted).unwrap_or(0);
+                mistakes.push(Mistake {
+                    span: start..start + quoted.len(),
+                    message: format!("SQL file {} cannot be read: {error}", hook.path),
+                    help: Some(
+                        "name it from the folder of this file, or from the one above".into(),
+                    ),
+                });
+            }
+        }
+    }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(PipelineError::Mistakes { path: path.to_owned(), text: text.to_owned(), mistakes })
 }
 
 /// Reads a pipeline file's text; `path` is for messages.
@@ -172,8 +205,11 @@ impl Parser {
         let (mut before_load, mut after_load) = (Vec::new(), Vec::new());
         if let Some(table) = fields.table("hooks", &mut self.mistakes) {
             let mut hooks = Fields::new(table);
-            before_load = texts(hooks.strings("before_load", &mut self.mistakes));
-            after_load = texts(hooks.strings("after_load", &mut self.mistakes));
+            let hook = |path| Hook { path, sql: String::new() };
+            let before = texts(hooks.strings("before_load", &mut self.mistakes));
+            before_load = before.into_iter().map(hook).collect();
+            let after = texts(hooks.strings("after_load", &mut self.mistakes));
+            after_load = after.into_iter().map(hook).collect();
             hooks.finish(&mut self.mistakes);
         }
         fields.finish(&mut self.mistakes);

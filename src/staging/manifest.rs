@@ -137,12 +137,21 @@ pub struct TransformManifest {
     pub tables: Vec<TableManifest>,
     /// Exported collections that the pipeline file leaves out on purpose, with their documents.
     pub ignored: BTreeMap<String, u64>,
-    /// SQL files to run before the load.
+    /// SQL to run before the tables are made.
     #[serde(default)]
-    pub before_load: Vec<String>,
-    /// SQL files to run after the load.
+    pub before_load: Vec<Hook>,
+    /// SQL to run after the last constraint is made.
     #[serde(default)]
-    pub after_load: Vec<String>,
+    pub after_load: Vec<Hook>,
+}
+
+/// An SQL file of the pipeline, carried along so that the load needs the staged files alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Its path, as the pipeline file names it.
+    pub path: String,
+    /// Its text.
+    pub sql: String,
 }
 
 /// A staged table.

@@ -107,6 +107,48 @@ fn a_table_of_somebody_else_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn hooks_run_once_and_an_error_in_one_names_its_line() {
+    let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("notes");
+    write_dump(&dump, "notes", &[mongodb::bson::doc! {"_id": mongodb::bson::oid::ObjectId::new()}]);
+    let text = "version = 1\nname = \"shop\"\nschema = \"app\"\n[hooks]\nbefore_load = [\"before.sql\"]\n\
+                after_load = [\"after.sql\"]\n[tables.notes.columns]\n\
+                id = { from = \"_id\", type = \"uuid\", key = true }\n";
+    let pipeline = folder.path().join("shop.toml");
+    std::fs::write(&pipeline, text).unwrap();
+    let write = |name: &str, sql: &str| std::fs::write(folder.path().join(name), sql).unwrap();
+    write("before.sql", "CREATE TABLE runs_of_hooks (hook text);");
+    write("after.sql", "INSERT INTO runs_of_hooks VALUES ('after');\nSELECT nonsense();");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, address) = runtime.block_on(fresh_database(&server, "docferry_hooks"));
+    let run = |command: &str, more: &[&str]| {
+        let staging = folder.path().join("staging");
+        let mut docferry = docferry();
+        docferry.arg(command).arg(&pipeline).arg("--staging").arg(staging).args(more);
+        docferry.output().unwrap()
+    };
+    let source = ["--source", dump.to_str().unwrap(), "--target", &address];
+    let output = run("run", &source);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = String::from_utf8(output.stderr).unwrap();
+    assert!(shown.contains("could not run after.sql, line 2"), "{shown}");
+    write("after.sql", "INSERT INTO runs_of_hooks VALUES ('after');");
+    assert!(run("transform", &[]).status.success());
+    for _ in 0..2 {
+        let output = run("load", &["--target", &address]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let hooks = "SELECT count(*) FROM app.runs_of_hooks";
+    let count = runtime.block_on(client.query_one(hooks, &[])).unwrap();
+    assert_eq!(count.get::<_, i64>(0), 1);
+    std::fs::remove_file(folder.path().join("after.sql")).unwrap();
+    let output = run("export", &source[..2]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("shop.toml:6"));
+}
+
+#[test]
 fn the_schema_of_nextcrm_is_what_ddl_prints() {
     let output = docferry().arg("ddl").arg(project("pipelines/nextcrm.toml")).output().unwrap();
     let kept = std::fs::read_to_string(project("sql/nextcrm/schema.sql")).unwrap();
