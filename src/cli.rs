@@ -123,7 +123,7 @@ pub struct ExportArguments {
     pub resume: Option<String>,
 
     /// BSON mebibytes of a part.
-    #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, default_value_t = 16, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub part_mib: u16,
 }
 

@@ -33,11 +33,24 @@ impl fmt::Display for Stage {
     }
 }
 
+/// How much work there is, where it is known; an estimate is good enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// So many records.
+    Records(u64),
+    /// So many bytes.
+    Bytes(u64),
+    /// Nobody can tell.
+    Unknown,
+}
+
 /// Receives the events of a running stage. Called from many threads at once.
 pub trait Progress: Send + Sync {
-    /// Work on `item` (a collection or table) begins. `total` is its number of records, where it
-    /// is known; an estimate is good enough.
-    fn start(&self, stage: Stage, item: &str, total: Option<u64>);
+    /// The items whose records make up the whole of a stage, ahead of the first.
+    fn expect(&self, stage: Stage, items: &[(String, Total)]);
+
+    /// Work on `item` (a collection or table) begins.
+    fn start(&self, stage: Stage, item: &str, total: Total);
 
     /// `records` more records of `item`, `bytes` in size, are done.
     fn advance(&self, stage: Stage, item: &str, records: u64, bytes: u64);
@@ -60,7 +73,8 @@ pub trait Progress: Send + Sync {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn start(&self, _: Stage, _: &str, _: Option<u64>) {}
+    fn expect(&self, _: Stage, _: &[(String, Total)]) {}
+    fn start(&self, _: Stage, _: &str, _: Total) {}
     fn advance(&self, _: Stage, _: &str, _: u64, _: u64) {}
     fn finish(&self, _: Stage, _: &str) {}
     fn note(&self, _: Stage, _: &str) {}

@@ -9,7 +9,7 @@ use super::{CommandError, load_pipeline};
 use crate::cli::GenerateArguments;
 use crate::failure::Failure;
 use crate::generate::{GenerateOptions, Generator, write_dump, write_server};
-use crate::progress::{Progress, Stage};
+use crate::progress::{Progress, Stage, Total};
 use crate::report::Finished;
 use crate::source::without_credentials;
 
@@ -25,7 +25,7 @@ pub(super) fn run(
     };
     let generator = Generator::new(&pipeline, &options)?;
     let total: u64 = (0..generator.names().count()).map(|at| generator.count(at)).sum();
-    progress.start(Stage::Generate, &pipeline.name, Some(total));
+    progress.start(Stage::Generate, &pipeline.name, Total::Records(total));
     let written =
         |_: &str, documents: u64| progress.advance(Stage::Generate, &pipeline.name, documents, 0);
     if arguments.to.starts_with("mongodb://") || arguments.to.starts_with("mongodb+srv://") {

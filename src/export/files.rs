@@ -12,7 +12,7 @@ use super::journal::{Before, State};
 use super::part::Batch;
 use super::writer::{Context, Range, RangeWriter};
 use super::{About, ExportError, Exported, rejects_before};
-use crate::progress::Stage;
+use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::archive::{Archive, Event};
 use crate::source::dump::{Dump, DumpReader, DumpedCollection, Frame};
@@ -87,6 +87,11 @@ async fn directory(
 ) -> Result<Exported, ExportError> {
     let mut result = exported("mongodump", source, &dump.database);
     let places = Arc::new(Semaphore::new(threads));
+    let size =
+        |collection: &DumpedCollection| collection.bytes().map_or(Total::Unknown, Total::Bytes);
+    let data = dump.collections.iter().filter(|collection| collection.data.is_some());
+    let expected = data.map(|collection| (collection.name.clone(), size(collection)));
+    context.progress.expect(Stage::Export, &expected.collect::<Vec<_>>());
     let mut tasks = Vec::new();
     for collection in dump.collections {
         let about = match (describe(&collection), &collection.data) {
@@ -109,7 +114,7 @@ async fn directory(
             result.collections.push(finished);
             continue;
         }
-        context.progress.start(Stage::Export, &collection.name, None);
+        context.progress.start(Stage::Export, &collection.name, size(&collection));
         let (context, database) = (context.clone(), dump.database.clone());
         let (path, places) = (collection.data.clone().unwrap_or_default(), Arc::clone(&places));
         tasks.push(tokio::spawn(async move {
@@ -237,7 +242,7 @@ async fn archive(
                 match context.finished(&before) {
                     Some(finished) => result.collections.push(finished),
                     None => {
-                        context.progress.start(Stage::Export, &about.name, None);
+                        context.progress.start(Stage::Export, &about.name, Total::Unknown);
                         wanted.insert(at, (about, before));
                     }
                 }

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 use self::journal::{Before, Entry, Ordered};
 use self::writer::{Context, Range, reject_files};
-use crate::progress::{Progress, Stage};
+use crate::progress::{Progress, Stage, Total};
 use crate::source::SourceAddress;
 use crate::staging::StagingError;
 use crate::staging::journal::Journal;
@@ -48,7 +48,7 @@ pub struct ExportOptions {
 impl Default for ExportOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { threads, part_bytes: 32 << 20, snapshot: true }
+        Self { threads, part_bytes: 16 << 20, snapshot: true }
     }
 }
 
@@ -110,7 +110,7 @@ fn check_finished(
     progress: &Arc<dyn Progress>,
 ) -> Result<(), ExportError> {
     for collection in &manifest.collections {
-        progress.start(Stage::Export, &collection.name, Some(collection.documents));
+        progress.start(Stage::Export, &collection.name, Total::Records(collection.documents));
         for part in &collection.parts {
             check_part(run, &part.file)?;
             progress.advance(Stage::Export, &collection.name, part.file.rows, part.document_bytes);
@@ -162,7 +162,7 @@ impl Context {
     /// A collection that an earlier attempt finished, after its hashes agreed.
     fn finished(&self, before: &Before) -> Option<CollectionManifest> {
         let manifest = before.finished.as_ref()?;
-        self.progress.start(Stage::Export, &manifest.name, Some(manifest.documents));
+        self.progress.start(Stage::Export, &manifest.name, Total::Records(manifest.documents));
         for part in &manifest.parts {
             if let Err(error) = check_part(&self.run, &part.file) {
                 let note = format!("{} is exported again: {error}", manifest.name);

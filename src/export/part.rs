@@ -26,8 +26,11 @@ use crate::staging::schema::{export_properties, export_schema};
 /// BSON bytes of one Arrow batch: large enough to compress well, small beside a part.
 const BATCH_BYTES: usize = 4 << 20;
 
+/// Room of a batch. Allocators give so large a block back to the system as soon as it is free, and
+/// what is never written to takes no memory.
+const BATCH_ROOM: usize = 33 << 20;
+
 /// Documents one after another in one buffer.
-#[derive(Default)]
 pub(super) struct Batch {
     buffer: Vec<u8>,
     ends: Vec<usize>,
@@ -35,6 +38,17 @@ pub(super) struct Batch {
     offsets: Vec<u64>,
     /// The last record cannot be followed: why.
     broken: Option<String>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            buffer: Vec::with_capacity(BATCH_ROOM),
+            ends: Vec::new(),
+            offsets: Vec::new(),
+            broken: None,
+        }
+    }
 }
 
 impl Batch {

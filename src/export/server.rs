@@ -14,7 +14,7 @@ use super::writer::{Context, Range, RangeWriter};
 use super::{About, ExportError, ExportOptions, Exported, rejects_before};
 use crate::document::extended_json::to_json;
 use crate::document::raw::{Doc, Value};
-use crate::progress::Stage;
+use crate::progress::{Stage, Total};
 use crate::source::mongodb::{IdRange, ListedCollection, Server};
 use crate::source::{SourceError, describe, may_pass};
 use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
@@ -66,6 +66,9 @@ pub(super) async fn export(
     }
     // The largest first, so that no thread is left with it at the end.
     work.sort_by(|left, right| right.0.cmp(&left.0).then_with(|| left.2.name.cmp(&right.2.name)));
+    let expected =
+        work.iter().map(|(_, documents, listed)| (listed.name.clone(), Total::Records(*documents)));
+    context.progress.expect(Stage::Export, &expected.collect::<Vec<_>>());
     let places = Arc::new(Semaphore::new(options.threads.max(1)));
     let mut collections = Vec::new();
     for (bytes, documents, listed) in work {
@@ -86,7 +89,7 @@ pub(super) async fn export(
             options: extended(&listed.options),
             indexes: indexes.iter().map(extended).collect(),
         };
-        context.progress.start(Stage::Export, &listed.name, Some(documents));
+        context.progress.start(Stage::Export, &listed.name, Total::Records(documents));
         let mut tasks = Vec::new();
         if before.ordered.is_none() {
             let ranges = match before.ranges.take() {

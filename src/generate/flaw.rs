@@ -312,8 +312,10 @@ impl Planter<'_> {
         {
             self.long_text = true;
             // Words that all differ are the hardest for full-text search.
-            let text: String =
-                (0..LONG_TEXT / 10).map(|word| format!("ferry{word:04x} ")).collect();
+            let text: String = (0..LONG_TEXT / 10)
+                .map(|word| format!("ferry{word:04x} "))
+                .collect::<Vec<_>>()
+                .concat();
             let expect = Expectation::Value(Some(text.clone()));
             let edit = (path.clone(), Some(Bson::String(text)));
             self.add(table, Some(column), "a document of 2 MB", vec![edit], expect);

@@ -22,7 +22,7 @@ use tokio_postgres::error::ErrorPosition;
 use crate::pgcopy::{CopyEncoder, PgType};
 use crate::postgres::ddl::{Statement, create_statements, foreign_key_statements, key_statements};
 use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
-use crate::progress::{Progress, Stage};
+use crate::progress::{Progress, Stage, Total};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{Hook, TransformManifest};
 use crate::staging::part::{self, PartFile};
@@ -226,10 +226,13 @@ async fn copy_parts(
     tables.sort_by_key(|table| {
         std::cmp::Reverse(table.parts.iter().map(|part| part.bytes).sum::<u64>())
     });
+    let expected =
+        tables.iter().map(|table| (table.definition.name.clone(), Total::Records(table.rows)));
+    progress.expect(Stage::Load, &expected.collect::<Vec<_>>());
     let mut queue = VecDeque::new();
     for table in tables {
         let definition = Arc::new(table.definition.clone());
-        progress.start(Stage::Load, &definition.name, Some(table.rows));
+        progress.start(Stage::Load, &definition.name, Total::Records(table.rows));
         for part in &table.parts {
             match loaded.get(&part.path) {
                 None => queue
@@ -344,7 +347,7 @@ async fn run_statements(
     progress: &Arc<dyn Progress>,
 ) -> Result<(), LoadError> {
     let item = "keys and indexes";
-    progress.start(Stage::Load, item, Some(statements.len() as u64));
+    progress.start(Stage::Load, item, Total::Records(statements.len() as u64));
     let queue = Arc::new(Mutex::new(VecDeque::from(statements)));
     let mut tasks = Vec::new();
     for _ in 0..options.connections.max(1) {

@@ -1,27 +1,71 @@
 //! Progress: bars on a terminal, lines or JSON elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::LogFormat;
-use crate::progress::{Progress, Stage};
+use crate::progress::{Progress, Stage, Total};
 
 /// Without a terminal an item says something at most this often.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Name of the bar for all items of a stage; no collection is called so.
+const OVERALL: &str = "";
 
 struct Item {
     bar: Option<ProgressBar>,
     records: u64,
     bytes: u64,
-    total: Option<u64>,
+    total: Total,
     started: Instant,
     spoken: Instant,
+}
+
+impl Item {
+    fn new(bar: Option<ProgressBar>, total: Total) -> Self {
+        let now = Instant::now();
+        Self { bar, records: 0, bytes: 0, total, started: now, spoken: now }
+    }
+
+    /// The part that is done, from 0 to 1.
+    fn fraction(&self) -> Option<f64> {
+        let (done, all) = match self.total {
+            Total::Records(total) => (self.records, total),
+            Total::Bytes(total) => (self.bytes, total),
+            Total::Unknown => return None,
+        };
+        (all > 0).then(|| (done as f64 / all as f64).min(1.0))
+    }
+
+    fn advance(&mut self, records: u64, bytes: u64) {
+        self.records += records;
+        self.bytes += bytes;
+        if let Some(bar) = &self.bar {
+            bar.inc(if matches!(self.total, Total::Bytes(_)) { bytes } else { records });
+        }
+    }
+
+    /// Whether it is time for a line.
+    fn speaks(&mut self) -> bool {
+        let speaks = self.bar.is_none() && self.spoken.elapsed() >= LINE_INTERVAL;
+        if speaks {
+            self.spoken = Instant::now();
+        }
+        speaks
+    }
+}
+
+#[derive(Default)]
+struct Items {
+    items: HashMap<(Stage, String), Item>,
+    /// Items that count for the whole of their stage and are not finished.
+    expected: HashSet<(Stage, String)>,
 }
 
 /// Shows progress on standard error.
@@ -30,7 +74,7 @@ pub struct Console {
     quiet: bool,
     interrupted: Arc<AtomicBool>,
     bars: Option<MultiProgress>,
-    items: Mutex<HashMap<(Stage, String), Item>>,
+    state: Mutex<Items>,
 }
 
 impl Console {
@@ -44,81 +88,129 @@ impl Console {
             quiet,
             interrupted,
             bars: bars.then(MultiProgress::new),
-            items: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    fn say(&self, event: &str, stage: Stage, item: &str, progress: Option<&Item>) {
+    fn state(&self) -> MutexGuard<'_, Items> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bar(&self, title: String, total: Total, last: bool) -> Option<ProgressBar> {
+        let bars = self.bars.as_ref()?;
+        let (bar, template) = match total {
+            Total::Records(total) => (
+                ProgressBar::new(total),
+                "{msg:32!} {wide_bar} {percent:>3} % {human_pos:>12} {per_sec:>16} {eta:>5}",
+            ),
+            Total::Bytes(total) => (
+                ProgressBar::new(total),
+                "{msg:32!} {wide_bar} {percent:>3} % {bytes:>12} {bytes_per_sec:>16} {eta:>5}",
+            ),
+            Total::Unknown => {
+                (ProgressBar::new_spinner(), "{msg:32!} {spinner} {human_pos:>12} {per_sec:>16}")
+            }
+        };
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = bar.with_style(style).with_message(title);
+        // The bar of the whole stays below those of the items.
+        Some(if last { bars.add(bar) } else { bars.insert(0, bar) })
+    }
+
+    fn say(&self, event: &str, stage: Stage, name: &str, item: &Item) {
+        let seconds = item.started.elapsed().as_secs_f64();
+        let fraction = item.fraction();
+        let left = fraction
+            .filter(|fraction| *fraction > 0.0 && event != "done")
+            .map(|fraction| seconds / fraction - seconds);
         let mut stderr = stderr().lock();
-        let (records, total, seconds, bytes) = progress.map_or((0, None, 0.0, 0), |item| {
-            (item.records, item.total, item.started.elapsed().as_secs_f64(), item.bytes)
-        });
         let _ = match self.format {
             LogFormat::Json => writeln!(
                 stderr,
                 "{}",
-                json!({"event": event, "stage": stage, "item": item, "records": records,
-                    "total": total, "bytes": bytes, "seconds": seconds})
+                json!({"event": event, "stage": stage, "item": name, "records": item.records,
+                    "bytes": item.bytes, "fraction": fraction, "seconds": seconds,
+                    "seconds_left": left})
             ),
             LogFormat::Text => {
-                let rate = if seconds > 0.0 { records as f64 / seconds } else { 0.0 };
-                let percent = total.filter(|total| *total > 0);
-                let percent = percent
-                    .map(|total| format!(" {:.0} %,", records as f64 / total as f64 * 100.0));
+                let rate = if seconds > 0.0 { item.records as f64 / seconds } else { 0.0 };
+                let percent = fraction.map(|fraction| format!(" {:.0} %,", fraction * 100.0));
+                let left = left.map(|left| format!(", {left:.0} s left"));
+                let name = if name == OVERALL { "in all" } else { name };
                 writeln!(
                     stderr,
-                    "{stage} {item}: {event},{} {records} records, {rate:.0} a second",
-                    percent.unwrap_or_default()
+                    "{stage} {name}: {event},{} {} records, {rate:.0} a second{}",
+                    percent.unwrap_or_default(),
+                    item.records,
+                    left.unwrap_or_default()
                 )
             }
         };
     }
 }
 
+/// The sum, where all count the same.
+fn sum(items: &[(String, Total)]) -> Total {
+    let mut sum = None;
+    for (_, total) in items {
+        sum = Some(match (sum, *total) {
+            (None, total) => total,
+            (Some(Total::Records(sum)), Total::Records(more)) => Total::Records(sum + more),
+            (Some(Total::Bytes(sum)), Total::Bytes(more)) => Total::Bytes(sum + more),
+            _ => Total::Unknown,
+        });
+    }
+    sum.unwrap_or(Total::Unknown)
+}
+
 impl Progress for Console {
-    fn start(&self, stage: Stage, item: &str, total: Option<u64>) {
+    fn expect(&self, stage: Stage, items: &[(String, Total)]) {
+        if self.quiet || items.len() < 2 {
+            return;
+        }
+        let total = sum(items);
+        let bar = self.bar(format!("{stage} in all"), total, true);
+        let mut state = self.state();
+        state.expected.extend(items.iter().map(|(name, _)| (stage, name.clone())));
+        state.items.insert((stage, OVERALL.to_owned()), Item::new(bar, total));
+    }
+
+    fn start(&self, stage: Stage, item: &str, total: Total) {
         if self.quiet {
             return;
         }
-        let bar = self.bars.as_ref().map(|bars| {
-            let template =
-                "{msg:32!} {wide_bar} {percent:>3} % {human_pos:>12} {per_sec:>16} {eta:>5}";
-            let spinner = "{msg:32!} {spinner} {human_pos:>12} {per_sec:>16}";
-            let (bar, template) = match total {
-                Some(total) => (ProgressBar::new(total), template),
-                None => (ProgressBar::new_spinner(), spinner),
-            };
-            let style = ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            bars.add(bar.with_style(style).with_message(format!("{stage} {item}")))
-        });
-        let now = Instant::now();
-        let entry = Item { bar, records: 0, bytes: 0, total, started: now, spoken: now };
-        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        items.insert((stage, item.to_owned()), entry);
+        let bar = self.bar(format!("{stage} {item}"), total, false);
+        self.state().items.insert((stage, item.to_owned()), Item::new(bar, total));
     }
 
     fn advance(&self, stage: Stage, item: &str, records: u64, bytes: u64) {
-        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(entry) = items.get_mut(&(stage, item.to_owned())) else { return };
-        entry.records += records;
-        entry.bytes += bytes;
-        match &entry.bar {
-            Some(bar) => bar.inc(records),
-            None if entry.spoken.elapsed() >= LINE_INTERVAL => {
-                entry.spoken = Instant::now();
-                self.say("working", stage, item, Some(entry));
+        let mut state = self.state();
+        let mut names = vec![item];
+        if state.expected.contains(&(stage, item.to_owned())) {
+            names.push(OVERALL);
+        }
+        for name in names {
+            if let Some(entry) = state.items.get_mut(&(stage, name.to_owned())) {
+                entry.advance(records, bytes);
+                if entry.speaks() {
+                    self.say("working", stage, name, entry);
+                }
             }
-            None => {}
         }
     }
 
     fn finish(&self, stage: Stage, item: &str) {
-        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(entry) = items.remove(&(stage, item.to_owned())) else { return };
-        match &entry.bar {
-            Some(bar) => bar.finish_and_clear(),
-            None => self.say("done", stage, item, Some(&entry)),
+        let mut state = self.state();
+        state.expected.remove(&(stage, item.to_owned()));
+        let whole = state.expected.iter().all(|(other, _)| *other != stage);
+        for name in [Some(item), whole.then_some(OVERALL)].into_iter().flatten() {
+            if let Some(entry) = state.items.remove(&(stage, name.to_owned())) {
+                match &entry.bar {
+                    Some(bar) => bar.finish_and_clear(),
+                    None => self.say("done", stage, name, &entry),
+                }
+            }
         }
     }
 

@@ -25,6 +25,15 @@ pub struct DumpedCollection {
     pub metadata: Json,
 }
 
+impl DumpedCollection {
+    /// BSON bytes of its documents; none where the file is compressed.
+    pub fn bytes(&self) -> Option<u64> {
+        let path = self.data.as_ref()?;
+        let compressed = path.extension().is_some_and(|extension| extension == "gz");
+        if compressed { None } else { path.metadata().ok().map(|found| found.len()) }
+    }
+}
+
 /// A database of a dump.
 #[derive(Clone, Debug)]
 pub struct Dump {

@@ -35,7 +35,7 @@ use self::settle::describe_key;
 use self::write::{Context, PartResult, begin_part, write_part};
 use crate::pgcopy::PgType;
 use crate::pipeline::model::Pipeline;
-use crate::progress::{Progress, Stage};
+use crate::progress::{Progress, Stage, Total};
 use crate::staging::checksum::{sha256_file, sha256_hex};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
@@ -170,6 +170,12 @@ fn shape_tables(
         .iter()
         .map(|collection| (collection.name.as_str(), collection.parts.as_slice()))
         .collect();
+    let expected = plan.tables.iter().map(|table| {
+        let parts = collections.get(table.source.as_str()).copied().unwrap_or_default();
+        let documents = parts.iter().map(|part| part.file.rows).sum();
+        (table.name.clone(), Total::Records(documents))
+    });
+    progress.expect(Stage::Transform, &expected.collect::<Vec<_>>());
     for group in order::groups_of(plan) {
         let parts: Vec<Vec<PartTask<'_>>> = group
             .tables
@@ -194,7 +200,7 @@ fn shape_tables(
         for (at, member) in group.tables.iter().enumerate() {
             let table = &plan.tables[*member];
             let total = parts[at].iter().map(|task| task.part.file.rows).sum();
-            progress.start(Stage::Transform, &table.name, Some(total));
+            progress.start(Stage::Transform, &table.name, Total::Records(total));
             let context = Context { run, plan, sets: &sets, work, progress };
             let written: Result<Vec<PartResult>, TransformError> = parts[at]
                 .par_iter()
@@ -390,7 +396,7 @@ fn merge_junction(
         }
     }
     let elements: u64 = counts.elements.values().sum();
-    progress.start(Stage::Transform, name, Some(elements));
+    progress.start(Stage::Transform, name, Total::Records(elements));
     let mut lister = LinkLister::new(plan, junction, work.join(format!("junction-{at}.findings")));
     let mut output = JunctionOutput::new(run, junction);
     let mut merge = Merge::open(runs)?;

@@ -17,7 +17,7 @@ use crate::document::raw::{Doc, Value};
 use crate::pgcopy::PgType;
 use crate::pgcopy::reader::fields;
 use crate::pipeline::model::{FieldPath, Junction, Origin, Pipeline};
-use crate::progress::{Progress, Stage};
+use crate::progress::{Progress, Stage, Total};
 use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
@@ -158,7 +158,11 @@ async fn pass(
             .flat_map(|collection| collection.parts.iter().map(|part| part.file.clone()))
             .collect();
         let item = format!("links of {name}");
-        progress.start(Stage::Verify, &item, Some(files.iter().map(|file| file.rows).sum()));
+        progress.start(
+            Stage::Verify,
+            &item,
+            Total::Records(files.iter().map(|file| file.rows).sum()),
+        );
         let (run, progress) = (run.clone(), Arc::clone(progress));
         // Decompression and walking have a thread of their own.
         let task = tokio::task::spawn_blocking(move || {

@@ -20,7 +20,7 @@ use self::rows::{found_rows, key_positions, name_rows, staged_rows};
 use crate::pgcopy::digest::TableDigest;
 use crate::pipeline::model::Pipeline;
 use crate::postgres::{Target, enum_oids};
-use crate::progress::{Progress, Stage};
+use crate::progress::{Progress, Stage, Total};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TableManifest, TransformManifest};
 
@@ -123,6 +123,11 @@ async fn verify_tables(
     order.sort_by_key(|at| {
         std::cmp::Reverse(manifest.tables[*at].parts.iter().map(|part| part.bytes).sum::<u64>())
     });
+    let expected = order.iter().map(|at| {
+        let table = &manifest.tables[*at];
+        (table.definition.name.clone(), Total::Records(table.rows))
+    });
+    progress.expect(Stage::Verify, &expected.collect::<Vec<_>>());
     let queue = Arc::new(Mutex::new(VecDeque::from(order)));
     let tables = Arc::new(manifest.tables.clone());
     let mut workers = Vec::new();
@@ -137,7 +142,7 @@ async fn verify_tables(
                 let Some(at) = next else { return Ok::<_, VerifyError>(verdicts) };
                 let table = &tables[at];
                 let name = &table.definition.name;
-                progress.start(Stage::Verify, name, Some(table.rows));
+                progress.start(Stage::Verify, name, Total::Records(table.rows));
                 verdicts.push((at, verify_table(&run, table, &client, &oids).await?));
                 progress.advance(Stage::Verify, name, table.rows, 0);
                 progress.finish(Stage::Verify, name);

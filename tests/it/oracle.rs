@@ -196,7 +196,7 @@ fn every_value_is_what_postgresql_makes_of_its_text() {
                     id = { from = \"_id\", type = \"uuid\", key = true }\n"
         .to_owned();
     for (name, pg_type, _) in &columns {
-        toml.push_str(&format!("{name} = {{ type = \"{pg_type}\" }}\n"));
+        toml.extend([name, " = { type = \"", pg_type, "\" }\n"]);
     }
     let pipeline = folder.path().join("types.toml");
     std::fs::write(&pipeline, toml).unwrap();
