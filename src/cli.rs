@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::load::{Home, Mode};
+use crate::transform::MaxRejects;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Exit statuses, shown at the end of every `--help`.
@@ -60,11 +62,14 @@ pub enum Command {
     #[command(after_help = format!("Example:\n  docferry transform pipelines/nextcrm.toml --run latest\n\n{EXIT_STATUSES}"))]
     Transform(TransformArguments),
     /// Load the rows of a run into PostgreSQL: tables, rows, keys, indexes, foreign keys.
-    #[command(after_help = format!("Example:\n  docferry load pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    #[command(after_help = format!("Example:\n  docferry load pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n  docferry load pipelines/nextcrm.toml --home existing --dry-run --target postgres://localhost/app\n\n{EXIT_STATUSES}"))]
     Load(LoadArguments),
+    /// Undo a load: drop what it made, delete what it inserted, put back what it changed.
+    #[command(after_help = format!("Example:\n  docferry rollback 20261121T081504Z --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    Rollback(RollbackArguments),
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
     #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
-    Verify(LoadArguments),
+    Verify(TargetArguments),
     /// Print the SQL that makes the target tables.
     #[command(after_help = format!("Example:\n  docferry ddl pipelines/nextcrm.toml > schema.sql\n\n{EXIT_STATUSES}"))]
     Ddl(PipelineArgument),
@@ -141,6 +146,10 @@ pub struct TransformArguments {
     /// Run to work on: its id, or `latest`.
     #[arg(long, default_value = "latest")]
     pub run: String,
+
+    /// End early when more records than this are refused: a number, or a percentage of the documents.
+    #[arg(long, value_name = "N|P%")]
+    pub max_rejects: Option<MaxRejects>,
 }
 
 /// Arguments of `generate`.
@@ -179,9 +188,53 @@ pub struct IdArguments {
     pub ids: Vec<String>,
 }
 
-/// Arguments of `load` and `verify`.
+/// How a load meets what is there.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LoadWay {
+    /// Who makes the tables.
+    #[arg(long, value_enum, default_value_t = Home::Create)]
+    pub home: Home,
+
+    /// What becomes of rows that are there already.
+    #[arg(long, value_enum, default_value_t = Mode::Insert)]
+    pub mode: Mode,
+}
+
+/// Arguments of `load`.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
+    /// Those it shares with `verify`.
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// Home and mode.
+    #[command(flatten)]
+    pub way: LoadWay,
+
+    /// Connect and compare, print each statement with the rows it concerns, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArguments {
+    /// Run to undo: its id, `pipeline/id`, or `latest`.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+
+    /// PostgreSQL database: a `postgres://` URI. The password may be in PGPASSWORD.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub target: String,
+
+    /// Undo it although rows were changed after the load.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `load` and `verify`.
+#[derive(Debug, Args)]
+pub struct TargetArguments {
     /// Pipeline file.
     #[command(flatten)]
     pub pipeline: PipelineArgument,
@@ -217,6 +270,14 @@ pub struct RunArguments {
     /// Connections that load at the same time.
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub connections: usize,
+
+    /// End early when more records than this are refused: a number, or a percentage of the documents.
+    #[arg(long, value_name = "N|P%")]
+    pub max_rejects: Option<MaxRejects>,
+
+    /// Home and mode of the load.
+    #[command(flatten)]
+    pub way: LoadWay,
 }
 
 impl RunArguments {
@@ -226,12 +287,18 @@ impl RunArguments {
             pipeline: self.export.pipeline.clone(),
             staging: self.export.staging.clone(),
             run: run.to_owned(),
+            max_rejects: self.max_rejects,
         }
     }
 
-    /// Those of its load and verification.
+    /// Those of its load.
     pub fn load(&self, run: &str) -> LoadArguments {
-        LoadArguments {
+        LoadArguments { target: self.target(run), way: self.way, dry_run: false }
+    }
+
+    /// Those of its verification.
+    pub fn target(&self, run: &str) -> TargetArguments {
+        TargetArguments {
             pipeline: self.export.pipeline.clone(),
             staging: self.export.staging.clone(),
             run: run.to_owned(),

@@ -47,8 +47,7 @@ pub(super) fn stage(
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let (directory, mut record) = match &arguments.resume {
         None => {
-            let id = run_id(jiff::Timestamp::now());
-            let directory = RunDirectory::create(staging, &pipeline.name, &id)?;
+            let directory = RunDirectory::create(staging, &pipeline.name, run_id)?;
             let record = RunRecord::new(&directory, &source.display());
             (directory, record)
         }

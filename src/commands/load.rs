@@ -1,13 +1,13 @@
-//! `docferry load` and `docferry ddl`.
+//! `docferry load`, `docferry rollback` and `docferry ddl`.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::{CommandError, load_pipeline};
-use crate::cli::{LoadArguments, PipelineArgument};
+use crate::cli::{LoadArguments, LoadWay, PipelineArgument, RollbackArguments};
 use crate::failure::Failure;
-use crate::load::{LoadOptions, LoadReport, load};
+use crate::load::{self, LoadOptions, LoadReport};
 use crate::pipeline::definitions::table_definitions;
 use crate::postgres::{Target, ddl};
 use crate::progress::{Progress, Stage};
@@ -21,12 +21,42 @@ pub(super) fn run(
     arguments: &LoadArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
+    if arguments.dry_run {
+        return dry_run(arguments);
+    }
     let (directory, report) = stage(arguments, progress)?;
-    let target = Target::parse(&arguments.target)?;
+    let target = Target::parse(&arguments.target.target)?;
     Ok(Finished::done(
         summary::load(&directory, &report, &target.display()),
         json!({"run": directory.run(), "load": report}),
     ))
+}
+
+fn options(arguments: &LoadArguments) -> LoadOptions {
+    let LoadWay { home, mode } = arguments.way;
+    LoadOptions { connections: arguments.target.connections, home, mode }
+}
+
+fn dry_run(arguments: &LoadArguments) -> Result<Finished, Failure> {
+    let options = options(arguments);
+    let arguments = &arguments.target;
+    let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
+    let target = Target::parse(&arguments.target)?;
+    let directory = RunDirectory::open(&arguments.staging.staging, &pipeline.name, &arguments.run)?;
+    let manifest = TransformManifest::read(&directory)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    let plan = runtime.block_on(load::dry_run(&directory, &manifest, &target, &options))?;
+    let value = json!({"run": directory.run(), "plan": plan});
+    Ok(Finished::done(summary::plan(&plan, &target.display()), value))
+}
+
+pub(super) fn rollback(arguments: &RollbackArguments) -> Result<Finished, Failure> {
+    let target = Target::parse(&arguments.target)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    let undone = load::rollback(&target, &arguments.run, arguments.force);
+    let report = runtime.block_on(undone)?;
+    let text = summary::rollback(&report, &target.display());
+    Ok(Finished::done(text, json!({"rollback": report})))
 }
 
 /// Does the work of the stage.
@@ -34,6 +64,8 @@ pub(super) fn stage(
     arguments: &LoadArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<(RunDirectory, LoadReport), Failure> {
+    let options = options(arguments);
+    let arguments = &arguments.target;
     let path = &arguments.pipeline.pipeline;
     let pipeline = load_pipeline(path)?;
     let target = Target::parse(&arguments.target)?;
@@ -44,8 +76,7 @@ pub(super) fn stage(
     let mut record = RunRecord::read(&directory)?;
     record.start(&directory, Stage::Load)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    let options = LoadOptions { connections: arguments.connections };
-    let result = runtime.block_on(load(&directory, &manifest, &target, &options, progress));
+    let result = runtime.block_on(load::load(&directory, &manifest, &target, &options, progress));
     record.end_with(&directory, Stage::Load, result.is_ok())?;
     Ok((directory, result?))
 }

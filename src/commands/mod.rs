@@ -41,6 +41,7 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Export(arguments) => export::run(arguments, &progress),
         Command::Transform(arguments) => transform::run(arguments, &progress),
         Command::Load(arguments) => load::run(arguments, &progress),
+        Command::Rollback(arguments) => load::rollback(arguments),
         Command::Verify(arguments) => verify::run(arguments, &progress),
         Command::Ddl(arguments) => load::ddl(arguments),
         Command::Check(arguments) => check::run(arguments),

@@ -17,9 +17,8 @@ pub(super) fn run(
     let (directory, exported) = export::stage(&arguments.export, progress)?;
     // The run just made, whatever `latest` names by then.
     let (_, manifest) = transform::stage(&arguments.transform(directory.run()), progress)?;
-    let to_load = arguments.load(directory.run());
-    load::stage(&to_load, progress)?;
-    let (_, report) = verify::stage(&to_load, progress)?;
+    load::stage(&arguments.load(directory.run()), progress)?;
+    let (_, report) = verify::stage(&arguments.target(directory.run()), progress)?;
     // Differences weigh more than rejects.
     let exit = match verify::exit(&report) {
         Exit::Done if export::exit(&exported) == Exit::Rejects => Exit::Rejects,

@@ -48,9 +48,10 @@ pub(super) fn stage(
     let directory = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
     let mut record = RunRecord::read(&directory)?;
     record.start(&directory, Stage::Transform)?;
-    // The run keeps the mapping that was used.
-    fs::write(directory.resolve("pipeline.toml"), &text).map_err(file)?;
-    let options = TransformOptions { threads: threads(arguments.staging.threads) };
+    let options = TransformOptions {
+        threads: threads(arguments.staging.threads),
+        max_rejects: arguments.max_rejects,
+    };
     let result = transform(&directory, &pipeline, &text, &options, progress.as_ref());
     record.end_with(&directory, Stage::Transform, result.is_ok())?;
     Ok((directory, result?))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{CommandError, load_pipeline};
-use crate::cli::LoadArguments;
+use crate::cli::TargetArguments;
 use crate::failure::{Exit, Failure};
 use crate::postgres::Target;
 use crate::progress::{Progress, Stage};
@@ -16,7 +16,7 @@ use crate::staging::run::RunRecord;
 use crate::verify::{VerifyOptions, verify};
 
 pub(super) fn run(
-    arguments: &LoadArguments,
+    arguments: &TargetArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let (directory, report) = stage(arguments, progress)?;
@@ -34,7 +34,7 @@ pub(super) fn exit(report: &RunReport) -> Exit {
 
 /// Does the work of the stage, and writes the run's report.
 pub(super) fn stage(
-    arguments: &LoadArguments,
+    arguments: &TargetArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<(RunDirectory, RunReport), Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;

@@ -1,9 +1,11 @@
 //! Why a load ended early.
 
+use super::Difference;
 use crate::failure::{Exit, Explain};
 use crate::pgcopy::CopyError;
 use crate::postgres::PostgresError;
 use crate::staging::StagingError;
+use tokio_postgres::error::SqlState;
 
 /// A load that ended early.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,48 @@ pub enum LoadError {
         table: String,
         /// Rows in it.
         rows: i64,
+    },
+    /// A target table holds rows.
+    #[error("table {table} holds {rows} rows")]
+    NotEmpty {
+        /// Table name.
+        table: String,
+        /// Rows in it.
+        rows: i64,
+    },
+    /// Tables that are there are not as the staged rows need them.
+    #[error("the tables are not as the staged rows need them: {}", list(.0))]
+    Differs(Vec<Difference>),
+    /// The run was loaded before in another way.
+    #[error("the run was begun with --home {home} --mode {mode}")]
+    OtherWay {
+        /// Who made the tables.
+        home: String,
+        /// What became of rows.
+        mode: String,
+    },
+    /// It was asked to stop.
+    #[error("the load was interrupted")]
+    Interrupted,
+    /// The ledger knows no such run.
+    #[error("run {run} is not loaded there")]
+    NotLoaded {
+        /// As it was named.
+        run: String,
+    },
+    /// Several runs are meant.
+    #[error("{run} is the id of several runs: {}", .names.join(", "))]
+    Ambiguous {
+        /// As it was named.
+        run: String,
+        /// Their full names.
+        names: Vec<String>,
+    },
+    /// Rows were changed after the load.
+    #[error("the data changed after the load: {}", .changes.join("; "))]
+    ChangedSince {
+        /// A sentence each.
+        changes: Vec<String>,
     },
     /// A part was loaded from another file.
     #[error("{part} was loaded before with another content")]
@@ -52,12 +96,44 @@ pub enum LoadError {
     Worker(#[source] tokio::task::JoinError),
 }
 
+/// Those that hinder the load, then the others.
+fn list(differences: &[Difference]) -> String {
+    let of = |blocking: bool| differences.iter().filter(move |found| found.blocking == blocking);
+    let lines = of(true).chain(of(false)).map(|found| format!("\n  {found}"));
+    lines.collect()
+}
+
+impl LoadError {
+    /// Whether it may be well after a while: the server, or the way to it, was gone.
+    pub(super) fn may_pass(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        match error {
+            PostgresError::Connect { .. } => true,
+            PostgresError::Statement { source, .. } => {
+                let stopped = [
+                    SqlState::ADMIN_SHUTDOWN,
+                    SqlState::CRASH_SHUTDOWN,
+                    SqlState::CANNOT_CONNECT_NOW,
+                ];
+                source.is_closed()
+                    || source.code().is_some_and(|code| stopped.contains(code))
+                    || std::error::Error::source(source)
+                        .is_some_and(|cause| cause.is::<std::io::Error>())
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Explain for LoadError {
     fn exit(&self) -> Exit {
         match self {
             Self::Postgres(error) => error.exit(),
             Self::Staging(error) => error.exit(),
             Self::Locked { .. } => Exit::Locked,
+            Self::Interrupted => Exit::Interrupted,
+            Self::NotLoaded { .. } => Exit::NoSuchRun,
+            Self::OtherWay { .. } | Self::Ambiguous { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -66,12 +142,35 @@ impl Explain for LoadError {
         match self {
             Self::Postgres(error) => error.hint(),
             Self::Staging(error) => error.hint(),
-            Self::TableExists { .. } => {
-                Some("Drop it, or load into another schema: `schema` in the pipeline file.".into())
-            }
+            Self::TableExists { .. } => Some(
+                "Drop it, load into another schema (`schema` in the pipeline file), or use \
+                     --home existing, --mode upsert or --mode replace."
+                    .into(),
+            ),
             Self::OtherPart { .. } => {
                 Some("The run was transformed again after its load. Drop its tables first.".into())
             }
+            Self::NotEmpty { .. } => {
+                Some("Use --mode upsert or --mode replace, or empty it first.".into())
+            }
+            Self::Differs(_) => Some(
+                "Nothing was written. Change the pipeline file, or the tables, until they agree."
+                    .into(),
+            ),
+            Self::OtherWay { .. } => {
+                Some("Go on in the same way, or undo it first with `docferry rollback`.".into())
+            }
+            Self::Interrupted => {
+                Some("Loaded parts are kept: the same command goes on from there.".into())
+            }
+            Self::NotLoaded { .. } => {
+                Some("The table docferry.runs of that database names the runs that are.".into())
+            }
+            Self::Ambiguous { .. } => Some("Name it as `pipeline/run`.".into()),
+            Self::ChangedSince { .. } => Some(
+                "Nothing was undone. --force undoes it all the same, these changes included."
+                    .into(),
+            ),
             Self::Locked { .. } => Some("Wait for it to end, or stop it.".into()),
             _ => None,
         }

@@ -1,41 +1,94 @@
-//! Typed parts into PostgreSQL: tables are made, filled by binary COPY over several connections,
-//! then get their keys, indexes and foreign keys.
+//! Typed parts into PostgreSQL, into tables that docferry makes or that others own.
 //!
 //! Each part is one transaction together with its row in the ledger `docferry.loaded_parts`, so
-//! that a repeated load never doubles a row.
+//! that a repeated load never doubles a row. Whatever else changes is in the ledger too: a load
+//! that was stopped goes on, and a rollback finds all it needs.
 
+mod aside;
+mod copy;
+mod differences;
 mod error;
 mod ledger;
+mod plan;
+mod rollback;
 
-use std::collections::{HashMap, VecDeque};
-use std::pin::pin;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
+pub use differences::Difference;
 pub use error::LoadError;
-use futures_util::SinkExt;
+pub use plan::{LoadPlan, PlannedStep};
+pub use rollback::{RollbackReport, UndoneTable, rollback};
 use serde::Serialize;
-use tokio::sync::mpsc;
 use tokio_postgres::Client;
-use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::error::{ErrorPosition, SqlState};
 
-use crate::pgcopy::{CopyEncoder, PgType};
-use crate::postgres::ddl::{Statement, create_statements, foreign_key_statements, key_statements};
+use self::copy::{Work, load_part};
+use self::ledger::{Ledger, Loaded, Saved};
+use self::plan::{Plan, decide};
+use crate::postgres::ddl::Statement;
 use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
 use crate::progress::{Progress, Stage, Total};
+use crate::staging::checksum::sha256_hex;
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::{Hook, TransformManifest};
-use crate::staging::part::{self, PartFile};
-use crate::staging::table::TableDefinition;
+use crate::staging::manifest::{Hook, TableManifest, TransformManifest};
 
-/// Bytes of one message to the server.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Pauses before a load goes on after its server went away, in milliseconds.
+const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000];
+
+/// Who makes the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Home {
+    /// docferry makes them.
+    #[default]
+    Create,
+    /// They are there: the application's migrations made them.
+    Existing,
+}
+
+/// What becomes of rows that are there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// There may be none.
+    #[default]
+    Insert,
+    /// Rows with the same key are changed, others stay.
+    Upsert,
+    /// They are deleted.
+    Replace,
+}
+
+impl fmt::Display for Home {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Create => "create",
+            Self::Existing => "existing",
+        })
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Insert => "insert",
+            Self::Upsert => "upsert",
+            Self::Replace => "replace",
+        })
+    }
+}
 
 /// How a load is done.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
     /// Connections that copy and build at the same time.
     pub connections: usize,
+    /// Who makes the tables.
+    pub home: Home,
+    /// What becomes of rows that are there already.
+    pub mode: Mode,
 }
 
 /// What a load did.
@@ -43,6 +96,9 @@ pub struct LoadOptions {
 pub struct LoadReport {
     /// Tables, in the order of the manifest.
     pub tables: Vec<LoadedTable>,
+    /// What is otherwise in the database than in the staged files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
 }
 
 /// What became of a table.
@@ -58,13 +114,17 @@ pub struct LoadedTable {
     pub skipped: usize,
 }
 
-/// A part to copy.
-struct Work {
-    definition: Arc<TableDefinition>,
-    part: PartFile,
+/// What the attempts of a load share.
+#[derive(Default)]
+struct Attempts {
+    /// The server was reached.
+    connected: AtomicBool,
+    /// Parts and statements that were finished.
+    done: AtomicUsize,
 }
 
-/// Loads a run's transformed parts.
+/// Loads a run's transformed parts, or goes on with a load that was stopped. A server that goes
+/// away is waited for.
 pub async fn load(
     run: &RunDirectory,
     manifest: &TransformManifest,
@@ -72,53 +132,354 @@ pub async fn load(
     options: &LoadOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<LoadReport, LoadError> {
-    let definitions: Vec<&TableDefinition> =
-        manifest.tables.iter().map(|table| &table.definition).collect();
-    let client = target.connect().await?;
-    ledger::lock(&client, manifest).await?;
-    let loaded = ledger::read(&client, run.run(), &manifest.schema).await?;
-    let ours = ledger::tables(&client, run.run(), &manifest.schema).await?;
-    refuse_foreign_tables(&client, &definitions, &ours).await?;
-    ledger::create(&client).await?;
-    if ours.is_empty() {
-        create_tables(&client, run, manifest, &definitions).await?;
-    }
-    copy_parts(run, manifest, target, options, &loaded, progress).await?;
-
-    let existing = existing_names(&client, &manifest.schema).await?;
-    let fresh = |statements: Vec<Statement>| -> Vec<Statement> {
-        let made = |statement: &Statement| {
-            existing.iter().any(|name| statement.what.ends_with(&format!(" {name}")))
-                || (statement.what.starts_with("primary key of ")
-                    && existing.contains(&format!("{}_pkey", statement.table)))
+    let attempts = Arc::new(Attempts::default());
+    let (mut tries, mut done) = (0, 0);
+    loop {
+        let job = Job { run, manifest, target, options, progress, attempts: &attempts };
+        let error = match job.attempt().await {
+            Ok(report) => return Ok(report),
+            Err(error) => error,
         };
-        statements.into_iter().filter(|statement| !made(statement)).collect()
-    };
-    run_statements(target, options, fresh(key_statements(&definitions)), progress).await?;
-    run_statements(target, options, fresh(foreign_key_statements(&definitions)), progress).await?;
-    let ran = ledger::hooks(&client, run.run(), &manifest.schema).await?;
-    for hook in manifest.after_load.iter().filter(|hook| !ran.contains(&hook.path)) {
-        execute(&client, "begin".to_owned(), "BEGIN").await?;
-        run_hook(&client, manifest, hook).await?;
-        ledger::record_hook(&client, run.run(), &manifest.schema, &hook.path).await?;
-        execute(&client, format!("commit {}", hook.path), "COMMIT").await?;
-    }
-    for definition in &definitions {
-        let name = qualified(&definition.schema, &definition.name);
-        execute(&client, format!("analyze {}", definition.name), &format!("ANALYZE {name}"))
-            .await?;
-    }
-    ledger::finish(&client, run.run()).await?;
-    let tables = manifest.tables.iter().map(|table| {
-        let skipped = table.parts.iter().filter(|part| loaded.contains_key(&part.path)).count();
-        LoadedTable {
-            table: table.definition.name.clone(),
-            rows: table.rows,
-            parts: table.parts.len() - skipped,
-            skipped,
+        let now = attempts.done.load(Ordering::Relaxed);
+        if now > done {
+            (tries, done) = (0, now);
         }
-    });
-    Ok(LoadReport { tables: tables.collect() })
+        // The session of a lost connection may hold its lock a little longer.
+        let held = tries > 0 && matches!(error, LoadError::Locked { .. });
+        if !attempts.connected.load(Ordering::Relaxed) || !(error.may_pass() || held) {
+            return Err(error);
+        }
+        let Some(pause) = PAUSES.get(tries).copied() else { return Err(error) };
+        tries += 1;
+        progress.note(Stage::Load, &format!("trying again: {error}"));
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+/// Says what a load would do.
+pub async fn dry_run(
+    run: &RunDirectory,
+    manifest: &TransformManifest,
+    target: &Target,
+    options: &LoadOptions,
+) -> Result<LoadPlan, LoadError> {
+    let client = target.connect().await?;
+    let plan = decide(&client, &ledger_of(run, manifest), manifest, options).await?;
+    plan.describe(&client, manifest, options.mode).await
+}
+
+fn ledger_of(run: &RunDirectory, manifest: &TransformManifest) -> Ledger {
+    Ledger { run: format!("{}/{}", run.pipeline(), run.run()), schema: manifest.schema.clone() }
+}
+
+struct Job<'j> {
+    run: &'j RunDirectory,
+    manifest: &'j TransformManifest,
+    target: &'j Target,
+    options: &'j LoadOptions,
+    progress: &'j Arc<dyn Progress>,
+    attempts: &'j Arc<Attempts>,
+}
+
+impl Job<'_> {
+    async fn attempt(&self) -> Result<LoadReport, LoadError> {
+        let client = self.target.connect().await?;
+        self.attempts.connected.store(true, Ordering::Relaxed);
+        let ledger = ledger_of(self.run, self.manifest);
+        ledger::lock(&client, &ledger.schema).await?;
+        // What a load that was killed left away is put back first: then all is seen as it is.
+        if let Err(error) = self.put_back(&ledger).await
+            && (error.may_pass() || ledger.loaded(&client).await?.is_none())
+        {
+            return Err(error);
+        }
+        let plan = decide(&client, &ledger, self.manifest, self.options).await?;
+        for difference in &plan.differences {
+            self.progress.note(Stage::Load, &difference.to_string());
+        }
+        ledger::create(&client).await?;
+        if plan.begun.is_none() {
+            self.begin(&client, &ledger, &plan).await?;
+        }
+        if !plan.asides.is_empty() {
+            aside::take(&client, &ledger, &plan.asides).await?;
+        }
+        let result = self.fill(&client, &ledger, &plan).await;
+        if result.as_ref().is_err_and(|error| !error.may_pass()) {
+            // Others own these tables: they get back what was theirs, whatever happened. What
+            // cannot be put back is said there.
+            let _ = self.put_back(&ledger).await;
+        }
+        result?;
+        let skipped = |path: &String| plan.parts.contains_key(path);
+        let tables = self.manifest.tables.iter().map(|table| {
+            let skipped = table.parts.iter().filter(|part| skipped(&part.path)).count();
+            LoadedTable {
+                table: table.definition.name.clone(),
+                rows: table.rows,
+                parts: table.parts.len() - skipped,
+                skipped,
+            }
+        });
+        Ok(LoadReport { tables: tables.collect(), differences: plan.differences })
+    }
+
+    async fn put_back(&self, ledger: &Ledger) -> Result<(), LoadError> {
+        aside::put_back(self.target, self.options.connections, ledger, self.progress).await
+    }
+
+    fn check(&self) -> Result<(), LoadError> {
+        if self.progress.interrupted() { Err(LoadError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Everything from the first part to the last statement.
+    async fn fill(&self, client: &Client, ledger: &Ledger, plan: &Plan) -> Result<(), LoadError> {
+        self.load_parts(client, ledger, plan).await?;
+        let [keys, foreign_keys] = plan.key_statements(client, self.manifest).await?;
+        self.run_statements(keys).await?;
+        self.put_back(ledger).await?;
+        self.run_statements(foreign_keys).await?;
+        for sequence in &plan.sequences {
+            if let Some(advance) = &sequence.advance {
+                execute(client, format!("advance {}", sequence.name), advance).await?;
+            }
+        }
+        let ran = ledger.hooks(client).await?;
+        for hook in self.manifest.after_load.iter().filter(|hook| !ran.contains(&hook.path)) {
+            execute(client, "begin".to_owned(), "BEGIN").await?;
+            run_hook(client, self.manifest, hook).await?;
+            ledger.record_hook(client, &hook.path).await?;
+            execute(client, format!("commit {}", hook.path), "COMMIT").await?;
+        }
+        for table in &self.manifest.tables {
+            let definition = &table.definition;
+            let name = qualified(&definition.schema, &definition.name);
+            execute(client, format!("analyze {}", definition.name), &format!("ANALYZE {name}"))
+                .await?;
+        }
+        ledger.finish(client).await
+    }
+
+    /// Makes tables, and the room for rows that must be kept, in one transaction with the run's
+    /// entry in the ledger.
+    async fn begin(&self, client: &Client, ledger: &Ledger, plan: &Plan) -> Result<(), LoadError> {
+        execute(client, "begin".to_owned(), "BEGIN").await?;
+        let (home, mode) = (self.options.home.to_string(), self.options.mode.to_string());
+        ledger.start(client, &Loaded { home, mode }).await?;
+        let schema = client
+            .query_one("SELECT to_regnamespace($1) IS NULL", &[&quote_identifier(&ledger.schema)])
+            .await
+            .map_err(|source| PostgresError::Statement {
+                action: "look for the schema".to_owned(),
+                source,
+            })?;
+        if schema.get(0) {
+            ledger.create_object(client, "schema", &ledger.schema).await?;
+        }
+        for hook in &self.manifest.before_load {
+            run_hook(client, self.manifest, hook).await?;
+        }
+        for statement in &plan.create {
+            let action = format!("create {} {}", statement.kind, statement.name);
+            execute(client, action, &statement.sql).await?;
+            if statement.kind != "schema" {
+                ledger.create_object(client, statement.kind, &statement.name).await?;
+            }
+        }
+        for sequence in plan.sequences.iter().map(|sequence| &sequence.name) {
+            let sql = format!(
+                "INSERT INTO docferry.sequences SELECT $1, $2, $3, last_value, is_called FROM {sequence}"
+            );
+            client.execute(&sql, &[&ledger.run, &ledger.schema, sequence]).await.map_err(
+                |source| PostgresError::Statement {
+                    action: format!("read sequence {sequence}"),
+                    source,
+                },
+            )?;
+        }
+        for (table, by) in &plan.upsert {
+            let saved = saved(ledger, table, Some(by.clone()));
+            let (name, kept) =
+                (qualified(&ledger.schema, table), qualified("docferry", &saved.saved_in));
+            let columns: Vec<String> = by.iter().map(|column| quote_identifier(column)).collect();
+            let sql = format!(
+                "CREATE TABLE {kept} AS SELECT 0::bigint AS docferry_xmin, * FROM {name} LIMIT 0; \
+                 CREATE INDEX ON {kept} ({})",
+                columns.join(", ")
+            );
+            execute(client, format!("make room for rows of {table}"), &sql).await?;
+            ledger.save(client, &saved).await?;
+        }
+        for table in &plan.replace {
+            let saved = saved(ledger, table, None);
+            let (name, kept) =
+                (qualified(&ledger.schema, table), qualified("docferry", &saved.saved_in));
+            let sql = format!(
+                "CREATE TABLE {kept} AS SELECT xmin::text::bigint AS docferry_xmin, * FROM {name}"
+            );
+            execute(client, format!("keep the rows of {table}"), &sql).await?;
+            ledger.save(client, &saved).await?;
+        }
+        if !plan.replace.is_empty() {
+            self.empty(client, ledger, plan).await?;
+        }
+        execute(client, "commit the beginning".to_owned(), "COMMIT").await
+    }
+
+    /// Deletes the rows of tables that are replaced, whatever points to what among them.
+    async fn empty(&self, client: &Client, ledger: &Ledger, plan: &Plan) -> Result<(), LoadError> {
+        let keys: Vec<_> = plan.asides.iter().filter(|aside| aside.kind == "foreign key").collect();
+        for key in &keys {
+            execute(client, format!("set foreign key {} aside", key.name), &key.take).await?;
+        }
+        for table in &plan.replace {
+            let name = qualified(&ledger.schema, table);
+            execute(client, format!("empty {table}"), &format!("DELETE FROM {name}")).await?;
+        }
+        for key in &keys {
+            execute(client, format!("put foreign key {} back", key.name), &key.make).await?;
+        }
+        Ok(())
+    }
+
+    async fn load_parts(
+        &self,
+        client: &Client,
+        ledger: &Ledger,
+        plan: &Plan,
+    ) -> Result<(), LoadError> {
+        let mut tables: Vec<_> = self.manifest.tables.iter().collect();
+        if plan.free_order {
+            // The largest first, so that no connection is left with it at the end.
+            tables.sort_by_key(|table| {
+                std::cmp::Reverse(table.parts.iter().map(|part| part.bytes).sum::<u64>())
+            });
+        } else {
+            tables = in_order(tables);
+        }
+        let expected =
+            tables.iter().map(|table| (table.definition.name.clone(), Total::Records(table.rows)));
+        self.progress.expect(Stage::Load, &expected.collect::<Vec<_>>());
+        let kept = ledger.saved(client).await?;
+        let mut queue = VecDeque::new();
+        for table in tables {
+            let definition = Arc::new(table.definition.clone());
+            self.progress.start(Stage::Load, &definition.name, Total::Records(table.rows));
+            let kept = kept.iter().find(|kept| kept.table == definition.name && kept.by.is_some());
+            for part in &table.parts {
+                match plan.parts.get(&part.path) {
+                    None => queue.push_back(Work {
+                        definition: Arc::clone(&definition),
+                        part: part.clone(),
+                        saved_in: kept.map(|kept| kept.saved_in.clone()),
+                    }),
+                    Some(sha256) if *sha256 == part.sha256 => {
+                        self.progress.advance(Stage::Load, &definition.name, part.rows, part.bytes);
+                    }
+                    Some(_) => return Err(LoadError::OtherPart { part: part.path.clone() }),
+                }
+            }
+        }
+        let oids = Arc::new(enum_oids(client, &ledger.schema).await?);
+        let queue = Arc::new(Mutex::new(queue));
+        let connections = if plan.free_order { self.options.connections.max(1) } else { 1 };
+        let mut tasks = Vec::new();
+        for _ in 0..connections {
+            let client = self.target.connect().await?;
+            let (run, ledger, queue) = (self.run.clone(), ledger.clone(), Arc::clone(&queue));
+            let (oids, progress) = (Arc::clone(&oids), Arc::clone(self.progress));
+            let attempts = Arc::clone(self.attempts);
+            tasks.push(tokio::spawn(async move {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some(work) = next else { return Ok::<(), LoadError>(()) };
+                    if progress.interrupted() {
+                        return Err(LoadError::Interrupted);
+                    }
+                    let rows = load_part(&client, &run, &ledger, &work, &oids).await?;
+                    attempts.done.fetch_add(1, Ordering::Relaxed);
+                    let (name, bytes) = (&work.definition.name, work.part.bytes);
+                    progress.advance(Stage::Load, name, rows, bytes);
+                }
+            }));
+        }
+        join(tasks).await?;
+        for table in &self.manifest.tables {
+            self.progress.finish(Stage::Load, &table.definition.name);
+        }
+        Ok(())
+    }
+
+    /// Statements that do not depend on one another, over all connections.
+    async fn run_statements(&self, statements: Vec<Statement>) -> Result<(), LoadError> {
+        self.check()?;
+        let item = "keys and indexes";
+        self.progress.start(Stage::Load, item, Total::Records(statements.len() as u64));
+        let queue = Arc::new(Mutex::new(VecDeque::from(statements)));
+        let mut tasks = Vec::new();
+        for _ in 0..self.options.connections.max(1) {
+            let client = session_for_indexes(self.target).await?;
+            let (queue, progress) = (Arc::clone(&queue), Arc::clone(self.progress));
+            let attempts = Arc::clone(self.attempts);
+            tasks.push(tokio::spawn(async move {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some(statement) = next else { return Ok::<(), LoadError>(()) };
+                    if progress.interrupted() {
+                        return Err(LoadError::Interrupted);
+                    }
+                    // Foreign keys lock both tables, and two of them each other.
+                    retry_deadlock(&client, &statement).await?;
+                    attempts.done.fetch_add(1, Ordering::Relaxed);
+                    progress.advance(Stage::Load, item, 1, 0);
+                }
+            }));
+        }
+        join(tasks).await?;
+        self.progress.finish(Stage::Load, item);
+        Ok(())
+    }
+}
+
+/// Waits for all, so that what is in hand is kept when one fails.
+async fn join(tasks: Vec<tokio::task::JoinHandle<Result<(), LoadError>>>) -> Result<(), LoadError> {
+    let mut failure = None;
+    for task in tasks {
+        if let Err(error) = task.await.map_err(LoadError::Worker)? {
+            failure.get_or_insert(error);
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Where rows of a table are kept for a rollback.
+fn saved(ledger: &Ledger, table: &str, by: Option<Vec<String>>) -> Saved {
+    let name = format!("{}\0{}\0{table}", ledger.run, ledger.schema);
+    let saved_in = format!("saved_{}", &sha256_hex(name.as_bytes())[..16]);
+    Saved { table: table.to_owned(), saved_in, by }
+}
+
+/// Tables after those that they refer to, as far as there are no cycles.
+fn in_order(tables: Vec<&TableManifest>) -> Vec<&TableManifest> {
+    let mut ordered: Vec<&TableManifest> = Vec::new();
+    let mut left = tables;
+    while !left.is_empty() {
+        let waits = |table: &TableManifest| {
+            table.definition.foreign_keys.iter().any(|key| {
+                key.references_table != table.definition.name
+                    && left.iter().any(|other| other.definition.name == key.references_table)
+            })
+        };
+        let at = left.iter().position(|table| !waits(table)).unwrap_or(0);
+        ordered.push(left.remove(at));
+    }
+    ordered
+}
+
+async fn session_for_indexes(target: &Target) -> Result<Client, LoadError> {
+    let client = target.connect().await?;
+    execute(&client, "raise the memory".to_owned(), "SET maintenance_work_mem = '256MB'").await?;
+    Ok(client)
 }
 
 async fn execute(client: &Client, action: String, sql: &str) -> Result<(), LoadError> {
@@ -126,51 +487,6 @@ async fn execute(client: &Client, action: String, sql: &str) -> Result<(), LoadE
         .batch_execute(sql)
         .await
         .map_err(|source| LoadError::Postgres(PostgresError::Statement { action, source }))
-}
-
-/// Refuses, before anything is written, tables that this run did not make.
-async fn refuse_foreign_tables(
-    client: &Client,
-    definitions: &[&TableDefinition],
-    ours: &[String],
-) -> Result<(), LoadError> {
-    for definition in definitions.iter().filter(|definition| !ours.contains(&definition.name)) {
-        let name = qualified(&definition.schema, &definition.name);
-        let statement =
-            |source| PostgresError::Statement { action: format!("look at {name}"), source };
-        let exists = client
-            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&name])
-            .await
-            .map_err(statement)?
-            .get::<_, bool>(0);
-        if !exists {
-            continue;
-        }
-        let rows = client
-            .query_one(&format!("SELECT count(*) FROM {name}"), &[])
-            .await
-            .map_err(statement)?
-            .get::<_, i64>(0);
-        return Err(LoadError::TableExists { table: definition.name.clone(), rows });
-    }
-    Ok(())
-}
-
-async fn create_tables(
-    client: &Client,
-    run: &RunDirectory,
-    manifest: &TransformManifest,
-    definitions: &[&TableDefinition],
-) -> Result<(), LoadError> {
-    execute(client, "begin".to_owned(), "BEGIN").await?;
-    for hook in &manifest.before_load {
-        run_hook(client, manifest, hook).await?;
-    }
-    for statement in create_statements(definitions) {
-        execute(client, format!("create {}", statement.what), &statement.sql).await?;
-    }
-    ledger::start(client, run.run(), manifest, definitions).await?;
-    execute(client, "commit the new tables".to_owned(), "COMMIT").await
 }
 
 /// Runs an SQL file of the pipeline in the target schema; an error names its line.
@@ -200,187 +516,13 @@ async fn run_hook(
     })
 }
 
-/// Names of constraints and indexes in the schema.
-async fn existing_names(client: &Client, schema: &str) -> Result<Vec<String>, LoadError> {
-    let rows = client
-        .query(
-            "SELECT conname::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace \
-             WHERE nspname = $1 UNION SELECT indexname::text FROM pg_indexes WHERE schemaname = $1",
-            &[&schema],
-        )
-        .await
-        .map_err(|source| PostgresError::Statement { action: "read the catalogue".to_owned(), source })?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-async fn copy_parts(
-    run: &RunDirectory,
-    manifest: &TransformManifest,
-    target: &Target,
-    options: &LoadOptions,
-    loaded: &HashMap<String, String>,
-    progress: &Arc<dyn Progress>,
-) -> Result<(), LoadError> {
-    let mut tables: Vec<_> = manifest.tables.iter().collect();
-    // The largest first, so that no connection is left with it at the end.
-    tables.sort_by_key(|table| {
-        std::cmp::Reverse(table.parts.iter().map(|part| part.bytes).sum::<u64>())
-    });
-    let expected =
-        tables.iter().map(|table| (table.definition.name.clone(), Total::Records(table.rows)));
-    progress.expect(Stage::Load, &expected.collect::<Vec<_>>());
-    let mut queue = VecDeque::new();
-    for table in tables {
-        let definition = Arc::new(table.definition.clone());
-        progress.start(Stage::Load, &definition.name, Total::Records(table.rows));
-        for part in &table.parts {
-            match loaded.get(&part.path) {
-                None => queue
-                    .push_back(Work { definition: Arc::clone(&definition), part: part.clone() }),
-                Some(sha256) if *sha256 == part.sha256 => {
-                    progress.advance(Stage::Load, &definition.name, part.rows, part.bytes);
-                }
-                Some(_) => return Err(LoadError::OtherPart { part: part.path.clone() }),
-            }
-        }
-    }
-    let queue = Arc::new(Mutex::new(queue));
-    let mut tasks = Vec::new();
-    for _ in 0..options.connections.max(1) {
-        let client = target.connect().await?;
-        let (run, queue, progress) = (run.clone(), Arc::clone(&queue), Arc::clone(progress));
-        tasks.push(tokio::spawn(async move {
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                let Some(work) = next else { return Ok::<(), LoadError>(()) };
-                copy_part(&client, &run, &work, progress.as_ref()).await?;
-            }
-        }));
-    }
-    for task in tasks {
-        task.await.map_err(LoadError::Worker)??;
-    }
-    for table in &manifest.tables {
-        progress.finish(Stage::Load, &table.definition.name);
-    }
-    Ok(())
-}
-
-/// One part, in one transaction with its row in the ledger.
-async fn copy_part(
-    client: &Client,
-    run: &RunDirectory,
-    work: &Work,
-    progress: &dyn Progress,
-) -> Result<(), LoadError> {
-    let definition = &work.definition;
-    let columns: Vec<(String, PgType)> = definition
-        .columns
-        .iter()
-        .map(|column| (column.name.clone(), column.pg_type.clone()))
-        .collect();
-    let oids = enum_oids(client, &definition.schema).await?;
-    let encoder = CopyEncoder::new(&columns, &oids)?;
-    let (sender, mut receiver) = mpsc::channel::<Bytes>(4);
-    let (owned_run, part) = (run.clone(), work.part.clone());
-    // Decoding and encoding have a thread of their own, so that the socket never waits for them.
-    let producer = tokio::task::spawn_blocking(move || -> Result<(), LoadError> {
-        let mut buffer = Vec::with_capacity(CHUNK_BYTES * 2);
-        encoder.header(&mut buffer);
-        for batch in part::open(&owned_run, &part)? {
-            let batch = batch.map_err(|source| crate::staging::StagingError::Arrow {
-                path: part.path.clone().into(),
-                source,
-            })?;
-            // Small slices, so that the buffer stays near the size of a message.
-            for from in (0..batch.num_rows()).step_by(256) {
-                let slice = batch.slice(from, 256.min(batch.num_rows() - from));
-                encoder.encode(&slice, &mut buffer, None)?;
-                if buffer.len() >= CHUNK_BYTES {
-                    let full = std::mem::replace(&mut buffer, Vec::with_capacity(CHUNK_BYTES * 2));
-                    if sender.blocking_send(Bytes::from(full)).is_err() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        encoder.trailer(&mut buffer);
-        let _ = sender.blocking_send(Bytes::from(buffer));
-        Ok(())
-    });
-    let names: Vec<String> = columns.iter().map(|(name, _)| quote_identifier(name)).collect();
-    let sql = format!(
-        "COPY {} ({}) FROM STDIN (FORMAT binary)",
-        qualified(&definition.schema, &definition.name),
-        names.join(", ")
-    );
-    let failed = |source| PostgresError::Statement {
-        action: format!("copy {} into {}", work.part.path, definition.name),
-        source,
-    };
-    execute(client, "begin".to_owned(), "BEGIN").await?;
-    let mut sink = pin!(client.copy_in::<_, Bytes>(&sql).await.map_err(failed)?);
-    while let Some(chunk) = receiver.recv().await {
-        sink.send(chunk).await.map_err(failed)?;
-    }
-    // Only a producer that came to its end may end the COPY.
-    producer.await.map_err(LoadError::Worker)??;
-    let rows = sink.finish().await.map_err(failed)?;
-    if rows != work.part.rows {
-        return Err(LoadError::RowCount {
-            part: work.part.path.clone(),
-            expected: work.part.rows,
-            found: rows,
-        });
-    }
-    ledger::record(client, run.run(), &definition.schema, &definition.name, &work.part).await?;
-    execute(client, format!("commit {}", work.part.path), "COMMIT").await?;
-    progress.advance(Stage::Load, &definition.name, rows, work.part.bytes);
-    Ok(())
-}
-
-/// Statements that do not depend on one another, over all connections.
-async fn run_statements(
-    target: &Target,
-    options: &LoadOptions,
-    statements: Vec<Statement>,
-    progress: &Arc<dyn Progress>,
-) -> Result<(), LoadError> {
-    let item = "keys and indexes";
-    progress.start(Stage::Load, item, Total::Records(statements.len() as u64));
-    let queue = Arc::new(Mutex::new(VecDeque::from(statements)));
-    let mut tasks = Vec::new();
-    for _ in 0..options.connections.max(1) {
-        let client = target.connect().await?;
-        execute(&client, "raise the memory".to_owned(), "SET maintenance_work_mem = '256MB'")
-            .await?;
-        let (queue, progress) = (Arc::clone(&queue), Arc::clone(progress));
-        tasks.push(tokio::spawn(async move {
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                let Some(statement) = next else { return Ok::<(), LoadError>(()) };
-                // Foreign keys lock both tables, and two of them each other.
-                retry_deadlock(&client, &statement).await?;
-                progress.advance(Stage::Load, item, 1, 0);
-            }
-        }));
-    }
-    for task in tasks {
-        task.await.map_err(LoadError::Worker)??;
-    }
-    progress.finish(Stage::Load, item);
-    Ok(())
-}
-
 async fn retry_deadlock(client: &Client, statement: &Statement) -> Result<(), LoadError> {
     loop {
         match client.batch_execute(&statement.sql).await {
             Ok(()) => return Ok(()),
-            Err(error)
-                if error.code()
-                    == Some(&tokio_postgres::error::SqlState::T_R_DEADLOCK_DETECTED) => {}
+            Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {}
             Err(source) => {
-                let action = format!("create {}", statement.what);
+                let action = format!("create {} {}", statement.kind, statement.name);
                 return Err(PostgresError::Statement { action, source }.into());
             }
         }

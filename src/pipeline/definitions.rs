@@ -109,6 +109,7 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
             .filter(|column| column.key.is_some())
             .map(|column| column.name.clone())
             .collect(),
+        upsert_by: table.upsert_by.clone(),
         unique: table
             .unique
             .iter()
@@ -188,6 +189,7 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         source: None,
         columns: columns.collect(),
         primary_key: junction.columns.iter().map(|column| column.name.clone()).collect(),
+        upsert_by: Vec::new(),
         unique: Vec::new(),
         foreign_keys: foreign_keys.collect(),
         // The primary key serves look-ups by the first column only.

@@ -66,6 +66,8 @@ pub struct Table {
     pub search: Vec<Search>,
     /// Unique keys of one or more columns, a column's own `unique` included.
     pub unique: Vec<Vec<String>>,
+    /// Columns by which an upsert finds rows that are there already; empty for the key.
+    pub upsert_by: Vec<String>,
     /// Check constraints.
     pub checks: Vec<Check>,
 }

@@ -352,6 +352,8 @@ impl Parser {
                 language: language.map_or_else(|| "simple".to_owned(), |language| language.value),
             });
         }
+        let upsert_by = fields.strings("upsert_by", &mut self.mistakes);
+        let upsert_by = self.known_columns(upsert_by, &column_names);
         let mut checks = Vec::new();
         if let Some(table) = fields.table("checks", &mut self.mistakes) {
             for (key, value) in table {
@@ -394,6 +396,7 @@ impl Parser {
                 indexes,
                 search,
                 unique,
+                upsert_by,
                 checks,
             },
             name,
@@ -921,6 +924,7 @@ fn empty_table() -> Table {
         indexes: Vec::new(),
         search: Vec::new(),
         unique: Vec::new(),
+        upsert_by: Vec::new(),
         checks: Vec::new(),
     }
 }

@@ -4,7 +4,13 @@ use std::collections::HashMap;
 
 use tokio_postgres::Client;
 
-use super::PostgresError;
+use super::{PostgresError, quote_literal};
+use crate::pgcopy::PgType;
+
+fn failed(action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> PostgresError {
+    let action = action.into();
+    move |source| PostgresError::Statement { action, source }
+}
 
 /// The server's identifiers of the enum types of a schema, which arrays of them carry.
 pub async fn enum_oids(
@@ -18,9 +24,289 @@ pub async fn enum_oids(
             &[&schema],
         )
         .await
-        .map_err(|source| PostgresError::Statement {
-            action: "read the enum types".to_owned(),
-            source,
-        })?;
+        .map_err(failed("read the enum types"))?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// The labels of the enum types of a schema, in order.
+pub async fn enum_labels(
+    client: &Client,
+    schema: &str,
+) -> Result<HashMap<String, Vec<String>>, PostgresError> {
+    let rows = client
+        .query(
+            "SELECT typname::text, array_agg(enumlabel::text ORDER BY enumsortorder) \
+             FROM pg_enum e JOIN pg_type t ON t.oid = enumtypid \
+             JOIN pg_namespace n ON n.oid = typnamespace WHERE nspname = $1 GROUP BY 1",
+            &[&schema],
+        )
+        .await
+        .map_err(failed("read the enum types"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// A table as it is in the database.
+#[derive(Clone, Debug)]
+pub struct TableShape {
+    /// Whether this session may alter it.
+    pub owned: bool,
+    /// Columns, in order.
+    pub columns: Vec<ColumnShape>,
+    /// Column sets of its whole unique indexes, the primary key's first.
+    pub unique: Vec<Vec<String>>,
+    /// Triggers that users made and that are enabled.
+    pub triggers: Vec<TriggerShape>,
+}
+
+/// A column as it is in the database.
+#[derive(Clone, Debug)]
+pub struct ColumnShape {
+    /// Name.
+    pub name: String,
+    /// Its type, as PostgreSQL prints it.
+    pub type_text: String,
+    /// The same where docferry stages such a type.
+    pub pg_type: Option<PgType>,
+    /// NULL is refused.
+    pub not_null: bool,
+    /// Default, as SQL.
+    pub default: Option<String>,
+    /// `GENERATED ALWAYS AS (…) STORED`.
+    pub generated: bool,
+    /// An identity column.
+    pub identity: bool,
+}
+
+/// A trigger.
+#[derive(Clone, Debug)]
+pub struct TriggerShape {
+    /// Name.
+    pub name: String,
+    /// Name of its function.
+    pub function: String,
+    /// Body of its function.
+    pub source: String,
+}
+
+/// A type as the catalogue prints it, as docferry writes it.
+fn pg_type(text: &str, enum_name: Option<&str>) -> Option<PgType> {
+    if let Some(name) = enum_name {
+        let scalar = PgType::Enum(name.to_owned());
+        return Some(if text.ends_with("[]") { PgType::Array(Box::new(scalar)) } else { scalar });
+    }
+    let (base, array) = match text.strip_suffix("[]") {
+        Some(base) => (base, "[]"),
+        None => (text, ""),
+    };
+    let base = match (base.strip_suffix(" without time zone"), base.strip_suffix(" with time zone"))
+    {
+        (Some(base), _) => base.to_owned(),
+        (None, Some(base)) => base.replacen("timestamp", "timestamptz", 1),
+        (None, None) => base.to_owned(),
+    };
+    format!("{base}{array}").parse().ok()
+}
+
+/// Reads a table; none when there is no such table.
+pub async fn table_shape(
+    client: &Client,
+    schema: &str,
+    table: &str,
+) -> Result<Option<TableShape>, PostgresError> {
+    let action = || failed(format!("look at table {table}"));
+    let found = client
+        .query_opt(
+            "SELECT c.oid, pg_has_role(relowner, 'USAGE') FROM pg_class c \
+             JOIN pg_namespace n ON n.oid = relnamespace \
+             WHERE nspname = $1 AND relname = $2 AND relkind IN ('r', 'p')",
+            &[&schema, &table],
+        )
+        .await
+        .map_err(action())?;
+    let Some(found) = found else { return Ok(None) };
+    let (oid, owned): (u32, bool) = (found.get(0), found.get(1));
+    let rows = client
+        .query(
+            "SELECT attname::text, format_type(atttypid, atttypmod), \
+                    CASE WHEN t.typtype = 'e' THEN t.typname WHEN e.typtype = 'e' THEN e.typname END::text, \
+                    attnotnull, pg_get_expr(adbin, adrelid), attgenerated <> '', attidentity <> '' \
+             FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid \
+             LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' \
+             LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum \
+             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            &[&oid],
+        )
+        .await
+        .map_err(action())?;
+    let columns = rows.iter().map(|row| {
+        let type_text: String = row.get(1);
+        let enum_name: Option<String> = row.get(2);
+        ColumnShape {
+            name: row.get(0),
+            pg_type: pg_type(&type_text, enum_name.as_deref()),
+            type_text,
+            not_null: row.get(3),
+            default: row.get(4),
+            generated: row.get(5),
+            identity: row.get(6),
+        }
+    });
+    let unique = client
+        .query(
+            "SELECT array_agg(attname::text ORDER BY k.at) FROM pg_index i \
+             CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(number, at) \
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
+             WHERE i.indrelid = $1 AND indisunique AND indisvalid AND indpred IS NULL \
+               AND indexprs IS NULL AND k.at <= i.indnkeyatts \
+             GROUP BY i.indexrelid, indisprimary ORDER BY indisprimary DESC, i.indexrelid",
+            &[&oid],
+        )
+        .await
+        .map_err(action())?;
+    let triggers = client
+        .query(
+            "SELECT tgname::text, proname::text, prosrc FROM pg_trigger \
+             JOIN pg_proc p ON p.oid = tgfoid \
+             WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY 1",
+            &[&oid],
+        )
+        .await
+        .map_err(action())?;
+    Ok(Some(TableShape {
+        owned,
+        columns: columns.collect(),
+        unique: unique.iter().map(|row| row.get(0)).collect(),
+        triggers: triggers
+            .iter()
+            .map(|row| TriggerShape { name: row.get(0), function: row.get(1), source: row.get(2) })
+            .collect(),
+    }))
+}
+
+/// A constraint or index that can be taken away and made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// Table it belongs to.
+    pub table: String,
+    /// `foreign key` or `index`.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// The SQL that makes it as it is now, comment included.
+    pub make: String,
+    /// The SQL that takes it away.
+    pub take: String,
+}
+
+/// The foreign keys of a table.
+pub async fn foreign_keys(
+    client: &Client,
+    schema: &str,
+    table: &str,
+) -> Result<Vec<Aside>, PostgresError> {
+    let rows = client
+        .query(
+            "SELECT conname::text, quote_ident(conname), pg_get_constraintdef(k.oid), \
+                    obj_description(k.oid, 'pg_constraint') \
+             FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid \
+             JOIN pg_namespace n ON n.oid = relnamespace \
+             WHERE contype = 'f' AND conparentid = 0 AND nspname = $1 AND relname = $2 ORDER BY 1",
+            &[&schema, &table],
+        )
+        .await
+        .map_err(failed(format!("read the foreign keys of {table}")))?;
+    let target = super::qualified(schema, table);
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let (quoted, definition): (String, String) = (row.get(1), row.get(2));
+            let comment = row.get::<_, Option<String>>(3).map_or_else(String::new, |comment| {
+                let comment = quote_literal(&comment);
+                format!("; COMMENT ON CONSTRAINT {quoted} ON {target} IS {comment}")
+            });
+            Aside {
+                table: table.to_owned(),
+                kind: "foreign key".to_owned(),
+                name: row.get(0),
+                make: format!("ALTER TABLE {target} ADD CONSTRAINT {quoted} {definition}{comment}"),
+                take: format!("ALTER TABLE {target} DROP CONSTRAINT {quoted}"),
+            }
+        })
+        .collect())
+}
+
+/// The indexes of a table that only make queries faster: not unique, not used by a constraint,
+/// and with nothing about them that their definition does not say.
+pub async fn plain_indexes(
+    client: &Client,
+    schema: &str,
+    table: &str,
+) -> Result<Vec<Aside>, PostgresError> {
+    let rows = client
+        .query(
+            "SELECT x.relname::text, quote_ident(n.nspname) || '.' || quote_ident(x.relname), \
+                    pg_get_indexdef(x.oid), obj_description(x.oid, 'pg_class') \
+             FROM pg_index i JOIN pg_class x ON x.oid = indexrelid JOIN pg_class c ON c.oid = indrelid \
+             JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE nspname = $1 AND c.relname = $2 AND c.relkind = 'r' AND NOT indisunique \
+               AND indisvalid AND NOT indisclustered AND NOT indisreplident AND x.reltablespace = 0 \
+               AND x.relowner = c.relowner \
+               AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = x.oid) \
+               AND NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = x.oid AND attstattarget >= 0) \
+             ORDER BY 1",
+            &[&schema, &table],
+        )
+        .await
+        .map_err(failed(format!("read the indexes of {table}")))?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let (quoted, definition): (String, String) = (row.get(1), row.get(2));
+            let comment = row.get::<_, Option<String>>(3).map_or_else(String::new, |comment| {
+                format!("; COMMENT ON INDEX {quoted} IS {}", quote_literal(&comment))
+            });
+            Aside {
+                table: table.to_owned(),
+                kind: "index".to_owned(),
+                name: row.get(0),
+                make: format!("{definition}{comment}"),
+                take: format!("DROP INDEX {quoted}"),
+            }
+        })
+        .collect())
+}
+
+/// Names of constraints and indexes in a schema.
+pub async fn names(client: &Client, schema: &str) -> Result<Vec<String>, PostgresError> {
+    let rows = client
+        .query(
+            "SELECT conname::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace \
+             WHERE nspname = $1 UNION SELECT indexname::text FROM pg_indexes WHERE schemaname = $1",
+            &[&schema],
+        )
+        .await
+        .map_err(failed("read the catalogue"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_read_as_the_catalogue_prints_them() {
+        for (text, expected) in [
+            ("timestamp(3) without time zone", "timestamp(3)"),
+            ("timestamp with time zone", "timestamptz"),
+            ("timestamp(0) with time zone[]", "timestamptz(0)[]"),
+            ("character varying(20)", "varchar(20)"),
+            ("numeric(10,2)", "numeric(10,2)"),
+            ("double precision", "double precision"),
+            ("time(3) without time zone", "time(3)"),
+        ] {
+            assert_eq!(pg_type(text, None), expected.parse().ok(), "{text}");
+        }
+        assert_eq!(pg_type("tsvector", None), None);
+        assert_eq!(pg_type("public.\"Mood\"", Some("Mood")), Some(PgType::Enum("Mood".into())));
+    }
 }

@@ -15,14 +15,16 @@ const SEARCHED_CHARACTERS: u32 = 200_000;
 pub struct Statement {
     /// Table it concerns; empty for types and schemas.
     pub table: String,
-    /// What it makes, for messages.
-    pub what: String,
+    /// What it makes: `table`, `index`, …
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
     /// The SQL, without a semicolon.
     pub sql: String,
 }
 
-fn statement(table: &str, what: String, sql: String) -> Statement {
-    Statement { table: table.to_owned(), what, sql }
+fn statement(table: &str, kind: &'static str, name: &str, sql: String) -> Statement {
+    Statement { table: table.to_owned(), kind, name: name.to_owned(), sql }
 }
 
 fn column_list(columns: &[String]) -> String {
@@ -43,7 +45,8 @@ pub fn create_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
     let Some(schema) = tables.first().map(|table| table.schema.as_str()) else { return result };
     result.push(statement(
         "",
-        format!("schema {schema}"),
+        "schema",
+        schema,
         format!("CREATE SCHEMA IF NOT EXISTS {}", quote_identifier(schema)),
     ));
     let mut made: Vec<&str> = Vec::new();
@@ -55,7 +58,8 @@ pub fn create_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
         let labels: Vec<_> = declared.labels.iter().map(|label| quote_literal(label)).collect();
         result.push(statement(
             "",
-            format!("enum {}", declared.name),
+            "enum",
+            &declared.name,
             format!(
                 "CREATE TYPE {} AS ENUM ({})",
                 qualified(schema, &declared.name),
@@ -70,7 +74,8 @@ pub fn create_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
         // A generated column needs an immutable function; array_to_string is only stable.
         result.push(statement(
             "",
-            "function docferry_text".to_owned(),
+            "function",
+            "docferry_text",
             format!(
                 "CREATE FUNCTION {}(text[]) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE \
                  AS $$ SELECT pg_catalog.array_to_string($1, ' ') $$",
@@ -122,7 +127,8 @@ fn create_table(table: &TableDefinition) -> Statement {
     }
     statement(
         &table.name,
-        format!("table {}", table.name),
+        "table",
+        &table.name,
         format!(
             "CREATE TABLE {} (\n{}\n)",
             qualified(&table.schema, &table.name),
@@ -136,7 +142,9 @@ pub fn key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
     let mut result = Vec::new();
     for table in tables {
         let name = qualified(&table.schema, &table.name);
-        let mut add = |what: String, sql: String| result.push(statement(&table.name, what, sql));
+        let mut add = |kind: &'static str, made: &str, sql: String| {
+            result.push(statement(&table.name, kind, made, sql));
+        };
         if !table.primary_key.is_empty() {
             let key = format!("{}_pkey", table.name);
             let key = if key.len() > 63 {
@@ -145,7 +153,8 @@ pub fn key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
                 key
             };
             add(
-                format!("primary key of {}", table.name),
+                "primary key",
+                &key,
                 format!(
                     "ALTER TABLE {name} ADD CONSTRAINT {} PRIMARY KEY ({})",
                     quote_identifier(&key),
@@ -155,7 +164,8 @@ pub fn key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
         }
         for unique in &table.unique {
             add(
-                format!("unique constraint {}", unique.name),
+                "unique constraint",
+                &unique.name,
                 format!(
                     "ALTER TABLE {name} ADD CONSTRAINT {} UNIQUE ({})",
                     quote_identifier(&unique.name),
@@ -174,11 +184,12 @@ pub fn key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
             if let Some(predicate) = &index.predicate {
                 let _ = write!(sql, " WHERE {predicate}");
             }
-            add(format!("index {}", index.name), sql);
+            add("index", &index.name, sql);
         }
         for search in &table.search {
             add(
-                format!("index {}", search.index),
+                "index",
+                &search.index,
                 format!(
                     "CREATE INDEX {} ON {name} USING gin ({})",
                     quote_identifier(&search.index),
@@ -188,7 +199,8 @@ pub fn key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
         }
         for check in &table.checks {
             add(
-                format!("check {}", check.name),
+                "check",
+                &check.name,
                 format!(
                     "ALTER TABLE {name} ADD CONSTRAINT {} CHECK ({})",
                     quote_identifier(&check.name),
@@ -216,7 +228,7 @@ pub fn foreign_key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
             if let Some(action) = &key.on_delete {
                 let _ = write!(sql, " ON DELETE {action}");
             }
-            result.push(statement(&table.name, format!("foreign key {}", key.name), sql));
+            result.push(statement(&table.name, "foreign key", &key.name, sql));
         }
     }
     result

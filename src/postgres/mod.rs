@@ -6,7 +6,10 @@ mod error;
 mod identifier;
 mod target;
 
-pub use catalogue::enum_oids;
+pub use catalogue::{
+    Aside, ColumnShape, TableShape, TriggerShape, enum_labels, enum_oids, foreign_keys, names,
+    plain_indexes, table_shape,
+};
 pub use error::{PostgresError, describe};
 pub use identifier::{qualified, quote_identifier, quote_literal};
 pub use target::Target;

@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 
 use super::RunReport;
-use crate::load::LoadReport;
+use crate::load::{LoadPlan, LoadReport, RollbackReport};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
 
@@ -128,6 +128,38 @@ pub fn load(run: &RunDirectory, report: &LoadReport, target: &str) -> String {
         rows.add(&entry.table, numbers, None);
     }
     format!("{}\nrun {} is in {target}", rows.finish(), run.run())
+}
+
+/// What a load would do.
+pub fn plan(plan: &LoadPlan, target: &str) -> String {
+    let mut text = format!("-- what a load into {target} would do; nothing was written\n");
+    for difference in &plan.differences {
+        let _ = writeln!(text, "-- differs: {difference}");
+    }
+    for step in &plan.steps {
+        let _ = match step.rows {
+            Some(rows) => writeln!(text, "{}; -- {} rows", step.sql, count(rows)),
+            None => writeln!(text, "{};", step.sql),
+        };
+    }
+    text.trim_end().to_owned()
+}
+
+/// What a rollback undid.
+pub fn rollback(report: &RollbackReport, target: &str) -> String {
+    let mut rows = table(&["table", "dropped", "rows deleted", "rows put back"]);
+    for entry in &report.tables {
+        let dropped = if entry.dropped { "yes" } else { "no" };
+        let (deleted, restored) = (count(entry.deleted), count(entry.restored));
+        rows.add_row([entry.table.clone(), dropped.to_owned(), deleted, restored]);
+    }
+    let mut text = rows.to_string();
+    if !report.hooks.is_empty() {
+        let hooks = report.hooks.join(", ");
+        let _ = write!(text, "\nSQL files ran with the load; what they did stays: {hooks}");
+    }
+    let _ = write!(text, "\nrun {} is undone in {target}", report.run);
+    text
 }
 
 /// What was proved.

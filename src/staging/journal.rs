@@ -82,6 +82,12 @@ impl Journal {
         fs::remove_file(&self.path).map_err(io("remove", &self.path))
     }
 
+    /// Removes the journal of a stage, whatever it holds.
+    pub fn discard(run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
+        let path = path(run, stage);
+        fs::remove_file(&path).map_err(io("remove", &path))
+    }
+
     /// Whether a stage has a journal, so was stopped before its end.
     pub fn exists(run: &RunDirectory, stage: Stage) -> bool {
         path(run, stage).exists()

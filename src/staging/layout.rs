@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::StagingError;
+use super::json_file::sync_directory;
 use crate::progress::Stage;
 
 /// Name of the link to the newest run.
@@ -52,20 +53,37 @@ pub struct RunDirectory {
     path: PathBuf,
     pipeline: String,
     run: String,
+    /// A stage whose folder is made anew beside the one that others read.
+    preparing: Option<Stage>,
 }
 
 impl RunDirectory {
-    /// Makes the directory of a new run and points `latest` to it.
-    pub fn create(staging: &Path, pipeline: &str, run: &str) -> Result<Self, StagingError> {
+    /// Makes the directory of a new run and points `latest` to it. A run that starts in the same
+    /// second as another gets the next second that is free.
+    pub fn create(
+        staging: &Path,
+        pipeline: &str,
+        name: impl Fn(u64) -> String,
+    ) -> Result<Self, StagingError> {
         let parent = staging.join(folder_name(pipeline));
+        fs::create_dir_all(&parent).map_err(io("create", &parent))?;
+        let mut later = 0;
+        let run = &loop {
+            let run = name(later);
+            let path = parent.join(&run);
+            match fs::create_dir(&path) {
+                Ok(()) => break run,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => later += 1,
+                Err(source) => return Err(io("create", &path)(source)),
+            }
+        };
         let path = parent.join(run);
-        fs::create_dir_all(&path).map_err(io("create", &path))?;
         let link = parent.join(LATEST);
         let temporary = parent.join(format!(".{LATEST}-{run}"));
         let _ = fs::remove_file(&temporary);
         std::os::unix::fs::symlink(run, &temporary).map_err(io("create", &temporary))?;
         fs::rename(&temporary, &link).map_err(io("replace", &link))?;
-        Ok(Self { path, pipeline: pipeline.to_owned(), run: run.to_owned() })
+        Ok(Self { path, pipeline: pipeline.to_owned(), run: run.to_owned(), preparing: None })
     }
 
     /// Finds a run by its id, or the newest one by `latest`.
@@ -84,7 +102,44 @@ impl RunDirectory {
             return Err(missing());
         }
         let run = path.file_name().and_then(|name| name.to_str()).ok_or_else(missing)?.to_owned();
-        Ok(Self { path, pipeline: pipeline.to_owned(), run })
+        Ok(Self { path, pipeline: pipeline.to_owned(), run, preparing: None })
+    }
+
+    /// The run as it will be when a stage is done again: its files are in `<stage>.next`, so that
+    /// those of the last time stay until `publish`.
+    pub fn preparing(&self, stage: Stage) -> Self {
+        Self { preparing: Some(stage), ..self.clone() }
+    }
+
+    /// Puts the folder of a stage that was prepared in the place of the last one.
+    pub fn publish(&self, stage: Stage) -> Result<(), StagingError> {
+        let [next, current, previous] = self.generations(stage);
+        if current.exists() {
+            fs::rename(&current, &previous).map_err(io("rename", &current))?;
+        }
+        fs::rename(&next, &current).map_err(io("rename", &next))?;
+        sync_directory(&self.path)?;
+        if previous.exists() {
+            fs::remove_dir_all(&previous).map_err(io("remove", &previous))?;
+        }
+        Ok(())
+    }
+
+    /// Ends a `publish` that was cut off: there is one current folder afterwards, or none.
+    pub fn recover(&self, stage: Stage) -> Result<(), StagingError> {
+        let [_, current, previous] = self.generations(stage);
+        match (current.exists(), previous.exists()) {
+            (true, true) => fs::remove_dir_all(&previous).map_err(io("remove", &previous)),
+            (false, true) => fs::rename(&previous, &current).map_err(io("rename", &previous)),
+            _ => Ok(()),
+        }
+    }
+
+    fn generations(&self, stage: Stage) -> [PathBuf; 3] {
+        ["next", "", "previous"].map(|generation| {
+            let suffix = if generation.is_empty() { "" } else { "." };
+            self.path.join(format!("{stage}{suffix}{generation}"))
+        })
     }
 
     /// The directory itself.
@@ -104,11 +159,18 @@ impl RunDirectory {
 
     /// The file that a manifest's relative path names.
     pub fn resolve(&self, relative: &str) -> PathBuf {
-        self.path.join(relative)
+        let prepared = self.preparing.and_then(|stage| {
+            let rest = relative.strip_prefix(&format!("{stage}/"))?;
+            Some(self.stage_directory(stage).join(rest))
+        });
+        prepared.unwrap_or_else(|| self.path.join(relative))
     }
 
     /// `export`, `transform`: the directory of a stage's parts.
     pub fn stage_directory(&self, stage: Stage) -> PathBuf {
+        if self.preparing == Some(stage) {
+            return self.path.join(format!("{stage}.next"));
+        }
         self.path.join(stage.to_string())
     }
 

@@ -133,6 +133,9 @@ pub struct TransformManifest {
     pub pipeline_sha256: String,
     /// SHA-256 of the export manifest that was read.
     pub export_sha256: String,
+    /// SHA-256 of everything that the outcome depends on: both files, the SQL files, the version.
+    #[serde(default)]
+    pub input_sha256: String,
     /// Tables and junction tables, in the order of the pipeline file.
     pub tables: Vec<TableManifest>,
     /// Exported collections that the pipeline file leaves out on purpose, with their documents.

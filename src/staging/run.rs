@@ -60,8 +60,9 @@ pub struct RunRecord {
     pub stages: BTreeMap<Stage, StageRecord>,
 }
 
-/// A run id: the moment it starts, in UTC, as `20261121T081504Z`.
-pub fn run_id(start: Timestamp) -> String {
+/// A run id: so many seconds from now, in UTC, as `20261121T081504Z`.
+pub fn run_id(later: u64) -> String {
+    let start = Timestamp::now() + std::time::Duration::from_secs(later);
     start.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 

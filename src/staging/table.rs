@@ -31,6 +31,9 @@ pub struct TableDefinition {
     pub columns: Vec<ColumnDefinition>,
     /// Columns of the primary key; empty when there is none.
     pub primary_key: Vec<String>,
+    /// Columns by which an upsert finds rows that are there already; empty for the primary key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upsert_by: Vec<String>,
     /// Unique constraints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unique: Vec<UniqueDefinition>,
@@ -49,6 +52,13 @@ pub struct TableDefinition {
     /// The enum types that the columns use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enums: Vec<EnumDefinition>,
+}
+
+impl TableDefinition {
+    /// Columns by which an upsert finds rows that are there already; empty when there are none.
+    pub fn conflict_columns(&self) -> &[String] {
+        if self.upsert_by.is_empty() { &self.primary_key } else { &self.upsert_by }
+    }
 }
 
 /// A staged column.

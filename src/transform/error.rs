@@ -39,6 +39,17 @@ pub enum TransformError {
     /// The pipeline file asks for something this version cannot do.
     #[error("{0}")]
     Unsupported(String),
+    /// It was asked to stop.
+    #[error("the transform was interrupted")]
+    Interrupted,
+    /// More documents were refused than the caller accepts.
+    #[error("{found} records were refused, at most {most} are accepted")]
+    TooManyRejects {
+        /// So far.
+        found: u64,
+        /// The limit.
+        most: u64,
+    },
     /// A batch could not be built.
     #[error("could not build a batch of table {table}")]
     Batch {
@@ -70,6 +81,7 @@ impl Explain for TransformError {
     fn exit(&self) -> Exit {
         match self {
             Self::Staging(error) => error.exit(),
+            Self::Interrupted => Exit::Interrupted,
             Self::MissingCollections { .. }
             | Self::UnmappedCollections { .. }
             | Self::Unsupported(_) => Exit::Usage,
@@ -80,6 +92,15 @@ impl Explain for TransformError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Staging(error) => error.hint(),
+            Self::Interrupted => {
+                Some("Finished parts are kept: the same command goes on from there.".into())
+            }
+            Self::TooManyRejects { .. } => Some(
+                "See them with `docferry rejects`, correct the pipeline file, and transform again.".into(),
+            ),
+            Self::Work { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("Free space on that file system; the same command goes on from there.".into())
+            }
             Self::MissingCollections { .. } => Some(
                 "Correct `source`, or write `optional = true` on the table if the collection may be absent.".into(),
             ),

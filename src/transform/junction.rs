@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::TransformError;
+use super::work::{WorkFile, WorkWriter};
 
 /// A link from a row of the first table to a row of the second, and the side that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,12 +23,12 @@ const LINK_BYTES: usize = 33;
 const RUN_BUFFER_BYTES: usize = 64 * 1024;
 
 impl Link {
-    fn write(self, output: &mut impl Write) -> io::Result<()> {
+    fn to_bytes(self) -> [u8; LINK_BYTES] {
         let mut bytes = [0; LINK_BYTES];
         bytes[..16].copy_from_slice(&self.first.to_be_bytes());
         bytes[16..32].copy_from_slice(&self.second.to_be_bytes());
         bytes[32] = self.sides;
-        output.write_all(&bytes)
+        bytes
     }
 
     fn read(input: &mut impl Read) -> io::Result<Option<Self>> {
@@ -47,16 +48,17 @@ impl Link {
 }
 
 /// Sorts links and writes them as a run.
-pub(super) fn write_run(path: &Path, mut links: Vec<Link>) -> Result<(), TransformError> {
+pub(super) fn write_run(
+    folder: &Path,
+    name: &str,
+    mut links: Vec<Link>,
+) -> Result<WorkFile, TransformError> {
     links.sort_unstable();
-    let write = || -> io::Result<()> {
-        let mut output = BufWriter::new(File::create(path)?);
-        for link in &links {
-            link.write(&mut output)?;
-        }
-        output.flush()
-    };
-    write().map_err(|source| TransformError::Work { path: path.to_owned(), source })
+    let mut writer = WorkWriter::create(folder, name)?;
+    for link in &links {
+        writer.write(folder, &link.to_bytes())?;
+    }
+    writer.finish(folder)
 }
 
 /// Merges sorted runs; equal links come out once, with the sides of all of them.
@@ -116,8 +118,8 @@ mod tests {
         let link = |first, second, sides| Link { first, second, sides };
         let runs = [vec![link(3, 1, 1), link(1, 2, 1)], vec![link(1, 2, 2), link(2, 9, 2)], vec![]];
         let paths: Vec<_> = (0..3).map(|run| folder.path().join(run.to_string())).collect();
-        for (path, run) in paths.iter().zip(runs) {
-            write_run(path, run).unwrap();
+        for (name, run) in runs.into_iter().enumerate() {
+            write_run(folder.path(), &name.to_string(), run).unwrap();
         }
         let mut merge = Merge::open(paths).unwrap();
         let mut merged = Vec::new();

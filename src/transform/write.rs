@@ -2,20 +2,22 @@
 //! sets and verdicts that were settled before.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
 
 use super::columns::BatchBuilder;
 use super::convert::reference_candidates;
+use super::journal::TransformJournal;
 use super::junction::{Link, write_run};
 use super::keys::KeySet;
+use super::limit::RejectLimit;
 use super::plan::{ArrayPlan, Plan, TablePlan};
 use super::records::{Item, Router};
 use super::settle::{Verdicts, identity_of};
 use super::shape::{Broken, Found, Row, Shaper, State};
+use super::work::{WorkFile, WorkWriter};
 use super::{PartTask, TransformError};
 use crate::document::extended_json;
 use crate::document::raw::{Doc, Value};
@@ -31,7 +33,7 @@ use crate::staging::schema::{table_properties, table_schema};
 const LISTED_FINDINGS: u64 = 1000;
 
 /// What became of a part.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct PartResult {
     pub(super) file: Option<PartFile>,
     pub(super) records: u64,
@@ -45,48 +47,71 @@ pub(super) struct PartResult {
     pub(super) seen: Vec<bool>,
     pub(super) each_seen: bool,
     /// Accepted values: (set, values).
+    #[serde(skip)]
     pub(super) feeds: Vec<(usize, Vec<u128>)>,
+    /// The same on disk, for an attempt that goes on.
+    feed_files: Vec<(usize, WorkFile)>,
     /// Sorted links: (junction, file).
-    pub(super) runs: Vec<(usize, PathBuf)>,
+    pub(super) runs: Vec<(usize, WorkFile)>,
     pub(super) junctions: BTreeMap<usize, JunctionCounts>,
-    pub(super) reject_lines: Option<PathBuf>,
-    pub(super) finding_lines: Option<PathBuf>,
+    pub(super) reject_lines: Option<WorkFile>,
+    pub(super) finding_lines: Option<WorkFile>,
 }
 
-/// A list that exists only once something is written to it.
-struct Lines {
-    path: PathBuf,
-    file: Option<BufWriter<File>>,
-}
-
-impl Lines {
-    fn new(path: PathBuf) -> Self {
-        Self { path, file: None }
-    }
-
-    fn write(&mut self, line: &Reject) -> Result<(), TransformError> {
-        let work = |source| TransformError::Work { path: self.path.clone(), source };
-        if self.file.is_none() {
-            self.file = Some(BufWriter::new(File::create(&self.path).map_err(work)?));
-        }
-        if let Some(file) = &mut self.file {
-            serde_json::to_writer(&mut *file, line)
-                .map_err(std::io::Error::from)
-                .and_then(|()| file.write_all(b"\n"))
-                .map_err(work)?;
+impl PartResult {
+    fn write_feeds(&mut self, folder: &Path, name: &str) -> Result<(), TransformError> {
+        for (at, (set, keys)) in self.feeds.iter().enumerate() {
+            let bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+            let file = WorkFile::write(folder, &format!("{name}-{at}.feed"), &bytes)?;
+            self.feed_files.push((*set, file));
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<Option<PathBuf>, TransformError> {
-        match self.file {
-            None => Ok(None),
-            Some(mut file) => {
-                file.flush()
-                    .map_err(|source| TransformError::Work { path: self.path.clone(), source })?;
-                Ok(Some(self.path))
+    /// Takes the accepted values from disk; none when they are not what was written.
+    pub(super) fn read_feeds(&mut self, folder: &Path) -> Option<()> {
+        self.feeds.clear();
+        for (set, file) in &self.feed_files {
+            let bytes = file.read(folder)?;
+            let (keys, rest) = bytes.as_chunks::<16>();
+            if !rest.is_empty() {
+                return None;
             }
+            self.feeds.push((*set, keys.iter().map(|key| u128::from_le_bytes(*key)).collect()));
         }
+        Some(())
+    }
+}
+
+/// A list that exists only once something is written to it.
+struct Lines<'p> {
+    folder: &'p Path,
+    name: String,
+    writer: Option<WorkWriter>,
+}
+
+impl<'p> Lines<'p> {
+    fn new(folder: &'p Path, name: String) -> Self {
+        Self { folder, name, writer: None }
+    }
+
+    fn write(&mut self, line: &Reject) -> Result<(), TransformError> {
+        let mut bytes = serde_json::to_vec(line).map_err(|error| TransformError::Work {
+            path: self.folder.join(&self.name),
+            source: error.into(),
+        })?;
+        bytes.push(b'\n');
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => WorkWriter::create(self.folder, &self.name)?,
+        };
+        writer.write(self.folder, &bytes)?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Option<WorkFile>, TransformError> {
+        self.writer.map(|writer| writer.finish(self.folder)).transpose()
     }
 }
 
@@ -95,12 +120,37 @@ pub(super) struct Context<'p> {
     pub(super) run: &'p RunDirectory,
     pub(super) plan: &'p Plan,
     pub(super) sets: &'p [Option<KeySet>],
-    pub(super) work: &'p Path,
+    pub(super) journal: &'p TransformJournal,
     pub(super) progress: &'p dyn Progress,
+    pub(super) rejects: &'p RejectLimit,
+}
+
+/// What becomes of a part of `table`: from an earlier attempt, or written now.
+pub(super) fn finish_part(
+    context: &Context<'_>,
+    table: &TablePlan,
+    task: &PartTask<'_>,
+    verdicts: Option<&Verdicts>,
+) -> Result<PartResult, TransformError> {
+    if context.progress.interrupted() {
+        return Err(TransformError::Interrupted);
+    }
+    let (number, index) = (task.table_number, task.index);
+    let result = if let Some(result) = context.journal.part(number, index) {
+        let (records, bytes) = (task.part.file.rows, task.part.document_bytes);
+        context.progress.advance(Stage::Transform, &table.name, records, bytes);
+        result
+    } else {
+        let result = write_part(context, table, task, verdicts)?;
+        context.journal.finish_part(number, index, &result)?;
+        result
+    };
+    context.rejects.add(result.rejects)?;
+    Ok(result)
 }
 
 /// Shapes a part of `table` and writes what it becomes.
-pub(super) fn write_part(
+fn write_part(
     context: &Context<'_>,
     table: &TablePlan,
     task: &PartTask<'_>,
@@ -158,13 +208,15 @@ struct PartInProgress<'p> {
     context: &'p Context<'p>,
     table: &'p TablePlan,
     index: usize,
+    /// How the names of its working files begin.
+    name: String,
     builder: BatchBuilder,
     writer: Option<PartWriter>,
     links: BTreeMap<usize, Vec<Link>>,
     /// Targets of the array in hand.
     targets: FxHashSet<u128>,
-    rejects: Lines,
-    findings: Lines,
+    rejects: Lines<'p>,
+    findings: Lines<'p>,
     result: PartResult,
 }
 
@@ -172,9 +224,9 @@ impl<'p> PartInProgress<'p> {
     fn new(context: &'p Context<'p>, table: &'p TablePlan, task: &PartTask<'_>) -> Self {
         let schema = table_schema(&table.definition);
         let types = table.columns.iter().map(|column| column.pg_type.clone());
-        let file = |kind: &str| {
-            context.work.join(format!("{}-{:05}.{kind}", task.table_number, task.index))
-        };
+        let name = format!("{}-{:05}", task.table_number, task.index);
+        let file = |kind: &str| format!("{name}.{kind}");
+        let work = context.journal.work();
         Self {
             context,
             table,
@@ -183,8 +235,9 @@ impl<'p> PartInProgress<'p> {
             writer: None,
             links: BTreeMap::new(),
             targets: FxHashSet::default(),
-            rejects: Lines::new(file("rejects")),
-            findings: Lines::new(file("findings")),
+            rejects: Lines::new(work, file("rejects")),
+            findings: Lines::new(work, file("findings")),
+            name,
             result: PartResult {
                 states: vec![[0; 3]; table.columns.len()],
                 feeds: table.feeds.iter().map(|(set, _)| (*set, Vec::new())).collect(),
@@ -375,12 +428,12 @@ impl<'p> PartInProgress<'p> {
         }
         for (junction, links) in self.links {
             if !links.is_empty() {
-                let name = format!("{}-{:05}-{junction}.links", self.table.name, self.index);
-                let path = self.context.work.join(crate::staging::layout::folder_name(&name));
-                write_run(&path, links)?;
-                self.result.runs.push((junction, path));
+                let name = format!("{}-{junction}.links", self.name);
+                let run = write_run(self.context.journal.work(), &name, links)?;
+                self.result.runs.push((junction, run));
             }
         }
+        self.result.write_feeds(self.context.journal.work(), &self.name)?;
         self.result.reject_lines = self.rejects.finish()?;
         self.result.finding_lines = self.findings.finish()?;
         Ok(self.result)

@@ -17,9 +17,9 @@ use tokio_postgres::Client;
 
 use self::references::check_references;
 use self::rows::{found_rows, key_positions, name_rows, staged_rows};
-use crate::pgcopy::digest::TableDigest;
+use crate::pgcopy::digest::{TableDigest, key_bytes, row_hash};
 use crate::pipeline::model::Pipeline;
-use crate::postgres::{Target, enum_oids};
+use crate::postgres::{PostgresError, Target, enum_oids};
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TableManifest, TransformManifest};
@@ -86,6 +86,7 @@ pub async fn verify(
 ) -> Result<VerifyReport, VerifyError> {
     let client = target.connect().await?;
     let oids = Arc::new(enum_oids(&client, &manifest.schema).await?);
+    let loaded = loaded_as(&client, run, manifest).await?;
     let export = ExportManifest::read(run).ok();
     let mut left_out = Vec::new();
     if export.is_none() {
@@ -95,7 +96,7 @@ pub async fn verify(
         );
     }
     let balance = balance::check(run, pipeline, manifest, export.as_ref())?;
-    let mut tables = verify_tables(run, manifest, target, options, &oids, progress).await?;
+    let mut tables = verify_tables(run, manifest, target, options, &oids, loaded, progress).await?;
     if let Some(export) = &export {
         for (name, checked) in
             links::check(run, pipeline, manifest, export, &client, progress).await?
@@ -103,6 +104,12 @@ pub async fn verify(
             if let Some(verdict) = tables.iter_mut().find(|verdict| verdict.table == name) {
                 verdict.elements = Some(checked.elements);
                 verdict.differences.extend(checked.differences);
+                if checked.strangers > 0 && !loaded.beside_others {
+                    verdict.differences.push(format!(
+                        "{} rows are held by no array of the source",
+                        checked.strangers
+                    ));
+                }
             }
         }
     }
@@ -116,6 +123,7 @@ async fn verify_tables(
     target: &Target,
     options: &VerifyOptions,
     oids: &Arc<HashMap<String, u32>>,
+    loaded: LoadedAs,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<TableVerdict>, VerifyError> {
     let mut order: Vec<usize> = (0..manifest.tables.len()).collect();
@@ -143,7 +151,7 @@ async fn verify_tables(
                 let table = &tables[at];
                 let name = &table.definition.name;
                 progress.start(Stage::Verify, name, Total::Records(table.rows));
-                verdicts.push((at, verify_table(&run, table, &client, &oids).await?));
+                verdicts.push((at, verify_table(&run, table, &client, &oids, loaded).await?));
                 progress.advance(Stage::Verify, name, table.rows, 0);
                 progress.finish(Stage::Verify, name);
             }
@@ -157,11 +165,72 @@ async fn verify_tables(
     Ok(verdicts.into_iter().map(|(_, verdict)| verdict).collect())
 }
 
+/// How a run was loaded, as far as its proof depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+struct LoadedAs {
+    /// Rows of others may stand in its tables.
+    beside_others: bool,
+    /// Others made its tables.
+    existing: bool,
+}
+
+async fn loaded_as(
+    client: &Client,
+    run: &RunDirectory,
+    manifest: &TransformManifest,
+) -> Result<LoadedAs, VerifyError> {
+    let failed = |source| PostgresError::Statement { action: "read the ledger".to_owned(), source };
+    let ledger = client
+        .query_one("SELECT to_regclass('docferry.runs') IS NOT NULL", &[])
+        .await
+        .map_err(failed)?;
+    if !ledger.get::<_, bool>(0) {
+        return Ok(LoadedAs::default());
+    }
+    let name = format!("{}/{}", run.pipeline(), run.run());
+    let row = client
+        .query_opt(
+            "SELECT mode = 'upsert', home = 'existing' FROM docferry.runs \
+             WHERE run = $1 AND schema_name = $2",
+            &[&name, &manifest.schema],
+        )
+        .await
+        .map_err(failed)?;
+    Ok(row.map_or_else(LoadedAs::default, |row| LoadedAs {
+        beside_others: row.get(0),
+        existing: row.get(1),
+    }))
+}
+
+/// The keys of all staged rows: 16 bytes each.
+async fn own_keys(
+    run: RunDirectory,
+    table: TableManifest,
+    oids: Arc<HashMap<String, u32>>,
+    key: Vec<usize>,
+) -> Result<Vec<u128>, VerifyError> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut keys = Vec::new();
+        staged_rows(&run, &table, &oids, |tuple| keys.push(key_hash(tuple, &key)))?;
+        keys.sort_unstable();
+        Ok(keys)
+    });
+    read.await.map_err(VerifyError::Worker)?
+}
+
+fn key_hash(tuple: &[u8], key: &[usize]) -> u128 {
+    let hash = row_hash(&key_bytes(tuple, key));
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    u128::from_be_bytes(half)
+}
+
 async fn verify_table(
     run: &RunDirectory,
     table: &TableManifest,
     client: &Client,
     oids: &Arc<HashMap<String, u32>>,
+    loaded: LoadedAs,
 ) -> Result<TableVerdict, VerifyError> {
     let definition = &table.definition;
     let key = key_positions(definition);
@@ -175,8 +244,21 @@ async fn verify_table(
             (staged, read)
         }
     });
+    let own = if loaded.beside_others {
+        Some(own_keys(run.clone(), table.clone(), Arc::clone(oids), key.clone()).await?)
+    } else {
+        None
+    };
+    let is_own = |tuple: &[u8]| {
+        own.as_ref().is_none_or(|own| own.binary_search(&key_hash(tuple, &key)).is_ok())
+    };
     let mut found = TableDigest::default();
-    if let Err(error) = found_rows(client, definition, |tuple| found.add(tuple, &key)).await {
+    let reading = found_rows(client, definition, |tuple| {
+        if is_own(tuple) {
+            found.add(tuple, &key);
+        }
+    });
+    if let Err(error) = reading.await {
         match error {
             VerifyError::Postgres(missing) => differences.push(missing.to_string()),
             other => return Err(other),
@@ -191,12 +273,12 @@ async fn verify_table(
     }
     let differing = staged.differing(&found);
     if differences.is_empty() && !differing.is_empty() {
-        differences = name_rows(run, table, client, oids, &key, &differing).await?;
+        differences = name_rows(run, table, client, oids, &key, &differing, &is_own).await?;
     }
     if staged.rows != found.rows {
         differences.insert(0, format!("{} rows are staged, {} are there", staged.rows, found.rows));
     }
-    differences.extend(check_references(client, definition).await?);
+    differences.extend(check_references(client, definition, loaded.existing).await?);
     Ok(TableVerdict {
         table: definition.name.clone(),
         staged_rows: staged.rows,

@@ -96,6 +96,7 @@ pub(super) async fn name_rows(
     oids: &HashMap<String, u32>,
     key: &[usize],
     differing: &[usize],
+    is_own: &(impl Fn(&[u8]) -> bool + Sync),
 ) -> Result<Vec<String>, VerifyError> {
     // Rows that would not be named anyway need not be held.
     let wanted = &differing[..differing.len().min(NAMED_ROWS)];
@@ -107,7 +108,12 @@ pub(super) async fn name_rows(
         }
     };
     staged_rows(run, table, oids, |tuple| keep(&mut staged, tuple))?;
-    found_rows(client, &table.definition, |tuple| keep(&mut found, tuple)).await?;
+    let keep_own = |tuple: &[u8]| {
+        if is_own(tuple) {
+            keep(&mut found, tuple);
+        }
+    };
+    found_rows(client, &table.definition, keep_own).await?;
     let mut named = Vec::new();
     for (row_key, (tuple, hash)) in &staged {
         match found.get(row_key) {

@@ -209,6 +209,7 @@ fn a_changed_byte_of_a_staged_part_is_refused_by_name() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
+    std::fs::remove_dir_all(run.resolve("transform")).unwrap();
     let output = docferry()
         .arg("transform")
         .arg(folder.path().join("shop.toml"))

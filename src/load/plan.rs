@@ -1,0 +1,288 @@
+//! What a load is going to do, decided before anything is written.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::differences::{Difference, compare};
+use super::ledger::{Ledger, Loaded};
+use super::{Home, LoadError, LoadOptions, Mode, aside, copy};
+use crate::postgres::ddl::{Statement, create_statements, foreign_key_statements, key_statements};
+use crate::postgres::{
+    Aside, PostgresError, TableShape, enum_labels, names, qualified, quote_identifier, table_shape,
+};
+use crate::staging::manifest::TransformManifest;
+use crate::staging::table::TableDefinition;
+
+/// A step, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedStep {
+    /// The SQL.
+    pub sql: String,
+    /// Rows it concerns, where it concerns rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
+/// What a load would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadPlan {
+    /// What is otherwise in the database, and can be loaded all the same.
+    pub differences: Vec<Difference>,
+    /// The steps, in order.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// The same for the load itself.
+pub(super) struct Plan {
+    /// How an earlier attempt of this run began.
+    pub(super) begun: Option<Loaded>,
+    pub(super) differences: Vec<Difference>,
+    /// Tables that are made by this run, now or in an earlier attempt.
+    pub(super) own: Vec<String>,
+    pub(super) create: Vec<Statement>,
+    /// Tables whose rows are kept and then deleted.
+    pub(super) replace: Vec<String>,
+    /// Tables whose changed rows are kept.
+    pub(super) upsert: Vec<(String, Vec<String>)>,
+    pub(super) asides: Vec<Aside>,
+    /// Parts that are loaded: path to SHA-256.
+    pub(super) parts: HashMap<String, String>,
+    /// Whether everything that hinders a free order could be set aside.
+    pub(super) free_order: bool,
+    /// Sequences that give columns their values.
+    pub(super) sequences: Vec<Sequence>,
+}
+
+/// A sequence of a table of others.
+pub(super) struct Sequence {
+    pub(super) name: String,
+    /// The statement that moves it past the staged values; none when nothing is staged.
+    pub(super) advance: Option<String>,
+}
+
+/// Looks at the target and decides. Nothing is written.
+pub(super) async fn decide(
+    client: &Client,
+    ledger: &Ledger,
+    manifest: &TransformManifest,
+    options: &LoadOptions,
+) -> Result<Plan, LoadError> {
+    let begun = ledger.loaded(client).await?;
+    let wanted = Loaded { home: options.home.to_string(), mode: options.mode.to_string() };
+    if let Some(begun) = begun.as_ref().filter(|begun| **begun != wanted) {
+        let (home, mode) = (begun.home.clone(), begun.mode.clone());
+        return Err(LoadError::OtherWay { home, mode });
+    }
+    let parts = ledger.parts(client).await?;
+    let own = if begun.is_some() { ledger.created(client, "table").await? } else { Vec::new() };
+    let labels = enum_labels(client, &manifest.schema).await?;
+    let mut plan = Plan {
+        begun,
+        differences: Vec::new(),
+        own,
+        create: Vec::new(),
+        replace: Vec::new(),
+        upsert: Vec::new(),
+        asides: Vec::new(),
+        parts,
+        free_order: true,
+        sequences: Vec::new(),
+    };
+    let mut missing: Vec<&TableDefinition> = Vec::new();
+    let mut there: Vec<(String, bool)> = Vec::new();
+    for table in &manifest.tables {
+        let definition = &table.definition;
+        if plan.own.contains(&definition.name) {
+            continue;
+        }
+        let shape = table_shape(client, &definition.schema, &definition.name).await?;
+        if options.home == Home::Create && shape.is_none() && plan.begun.is_none() {
+            missing.push(definition);
+            continue;
+        }
+        let rows = match &shape {
+            Some(_) => rows(client, definition, options.mode).await?,
+            None => 0,
+        };
+        if options.home == Home::Create && options.mode == Mode::Insert {
+            return Err(LoadError::TableExists { table: definition.name.clone(), rows });
+        }
+        let conflict = (options.mode == Mode::Upsert).then(|| definition.conflict_columns());
+        plan.differences.extend(compare(table, shape.as_ref(), &labels, conflict));
+        let begun = table.parts.iter().any(|part| plan.parts.contains_key(&part.path));
+        match options.mode {
+            Mode::Insert if rows > 0 && !begun => {
+                return Err(LoadError::NotEmpty { table: definition.name.clone(), rows });
+            }
+            Mode::Insert => {}
+            Mode::Upsert => {
+                let by = definition.conflict_columns().to_vec();
+                plan.upsert.push((definition.name.clone(), by));
+            }
+            Mode::Replace => plan.replace.push(definition.name.clone()),
+        }
+        let owned = shape.as_ref().is_some_and(|shape| shape.owned);
+        if owned {
+            // Indexes of a table that holds rows would cost more than they save.
+            there.push((definition.name.clone(), options.mode != Mode::Upsert || rows == 0));
+        }
+        plan.free_order &= owned;
+        if let Some(shape) = &shape {
+            plan.sequences.extend(sequences(client, definition, shape).await?);
+        }
+    }
+    if plan.differences.iter().any(|difference| difference.blocking) {
+        return Err(LoadError::Differs(plan.differences));
+    }
+    if plan.begun.is_none() {
+        let known = names(client, &manifest.schema).await?;
+        plan.create = create_statements(&missing)
+            .into_iter()
+            .filter(|statement| match statement.kind {
+                "enum" => !labels.contains_key(&statement.name),
+                _ => !known.contains(&statement.name) || statement.kind == "table",
+            })
+            .collect();
+        plan.own = missing.iter().map(|definition| definition.name.clone()).collect();
+    }
+    plan.asides = aside::find(client, &manifest.schema, &there).await?;
+    Ok(plan)
+}
+
+/// Rows of a table; whether there are any is enough where they only hinder.
+async fn rows(client: &Client, definition: &TableDefinition, mode: Mode) -> Result<i64, LoadError> {
+    let name = qualified(&definition.schema, &definition.name);
+    let sql = match mode {
+        Mode::Upsert => format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT 1) t"),
+        Mode::Insert | Mode::Replace => format!("SELECT count(*) FROM {name}"),
+    };
+    let row = client
+        .query_one(&sql, &[])
+        .await
+        .map_err(|source| PostgresError::Statement { action: format!("look at {name}"), source })?;
+    Ok(row.get(0))
+}
+
+/// Sequences that give rows their values: staged ones must stay behind them, and a rollback sets
+/// them back.
+async fn sequences(
+    client: &Client,
+    definition: &TableDefinition,
+    shape: &TableShape,
+) -> Result<Vec<Sequence>, LoadError> {
+    let name = qualified(&definition.schema, &definition.name);
+    let mut found = Vec::new();
+    for column in &shape.columns {
+        if !column.identity && column.default.is_none() {
+            continue;
+        }
+        let row = client
+            .query_one("SELECT pg_get_serial_sequence($1, $2)", &[&name, &column.name])
+            .await
+            .map_err(|source| PostgresError::Statement {
+                action: format!("look for the sequence of {name}"),
+                source,
+            })?;
+        if let Some(sequence) = row.get::<_, Option<String>>(0) {
+            let staged = definition.columns.iter().any(|staged| staged.name == column.name);
+            let advance = staged.then(|| advance_sequence(&sequence, &name, &column.name));
+            found.push(Sequence { name: sequence, advance });
+        }
+    }
+    Ok(found)
+}
+
+impl Plan {
+    /// Keys and indexes, then foreign keys, of the tables that this run makes; without those that
+    /// an earlier attempt made.
+    pub(super) async fn key_statements(
+        &self,
+        client: &Client,
+        manifest: &TransformManifest,
+    ) -> Result<[Vec<Statement>; 2], LoadError> {
+        let definitions: Vec<&TableDefinition> = manifest
+            .tables
+            .iter()
+            .map(|table| &table.definition)
+            .filter(|definition| self.own.contains(&definition.name))
+            .collect();
+        let known = names(client, &manifest.schema).await?;
+        let fresh = |statements: Vec<Statement>| {
+            let mut statements = statements;
+            statements.retain(|statement| !known.contains(&statement.name));
+            statements
+        };
+        Ok([fresh(key_statements(&definitions)), fresh(foreign_key_statements(&definitions))])
+    }
+
+    /// The whole of it, for people.
+    pub(super) async fn describe(
+        &self,
+        client: &Client,
+        manifest: &TransformManifest,
+        mode: Mode,
+    ) -> Result<LoadPlan, LoadError> {
+        let mut steps = Vec::new();
+        let mut step = |sql: String, rows: Option<u64>| steps.push(PlannedStep { sql, rows });
+        if self.begun.is_none() {
+            for hook in &manifest.before_load {
+                step(format!("-- {}\n{}", hook.path, hook.sql.trim_end()), None);
+            }
+            for statement in &self.create {
+                step(statement.sql.clone(), None);
+            }
+        }
+        for aside in self.asides.iter().rev() {
+            step(aside.take.clone(), None);
+        }
+        for table in &manifest.tables {
+            let definition = &table.definition;
+            let name = qualified(&definition.schema, &definition.name);
+            if self.replace.contains(&definition.name) {
+                let count = rows(client, definition, Mode::Replace).await?;
+                step(format!("DELETE FROM {name}"), u64::try_from(count).ok());
+            }
+            let parts = table.parts.iter().filter(|part| !self.parts.contains_key(&part.path));
+            let count = parts.map(|part| part.rows).sum();
+            let upserted = self.upsert.iter().any(|(table, _)| *table == definition.name);
+            let sql = if mode == Mode::Upsert && upserted {
+                copy::upsert_sql(definition)
+            } else {
+                copy::copy_sql(definition)
+            };
+            step(sql, Some(count));
+        }
+        let [keys, foreign_keys] = self.key_statements(client, manifest).await?;
+        for statement in keys {
+            step(statement.sql, None);
+        }
+        for aside in &self.asides {
+            step(aside.make.clone(), None);
+        }
+        for statement in foreign_keys {
+            step(statement.sql, None);
+        }
+        for advance in self.sequences.iter().filter_map(|sequence| sequence.advance.clone()) {
+            step(advance, None);
+        }
+        for hook in &manifest.after_load {
+            step(format!("-- {}\n{}", hook.path, hook.sql.trim_end()), None);
+        }
+        for table in &manifest.tables {
+            let definition = &table.definition;
+            step(format!("ANALYZE {}", qualified(&definition.schema, &definition.name)), None);
+        }
+        Ok(LoadPlan { differences: self.differences.clone(), steps })
+    }
+}
+
+/// Moves a sequence past the greatest value of its column.
+fn advance_sequence(sequence: &str, table: &str, column: &str) -> String {
+    let (column, literal) = (quote_identifier(column), crate::postgres::quote_literal(sequence));
+    format!(
+        "SELECT setval({literal}, greatest(highest, last_value)) \
+         FROM (SELECT max({column}) AS highest FROM {table}) t, {sequence} WHERE highest IS NOT NULL"
+    )
+}

@@ -1,0 +1,98 @@
+//! Nothing is empty that nobody asked to be empty: collections, paths and columns.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::TransformError;
+use super::plan::{Input, Plan};
+use super::write::PartResult;
+use crate::pipeline::model::Pipeline;
+use crate::staging::manifest::{ExportManifest, TransformManifest};
+
+/// Every mapped collection exists, and every exported one is mapped or left out on purpose.
+pub(super) fn check_collections(
+    plan: &Plan,
+    pipeline: &Pipeline,
+    export: &ExportManifest,
+) -> Result<BTreeMap<String, u64>, TransformError> {
+    let exported: HashMap<&str, u64> = export
+        .collections
+        .iter()
+        .map(|collection| (collection.name.as_str(), collection.documents))
+        .collect();
+    let mut names: Vec<String> = plan
+        .tables
+        .iter()
+        .filter(|table| !table.optional && !exported.contains_key(table.source.as_str()))
+        .map(|table| table.source.clone())
+        .collect();
+    names.dedup();
+    if !names.is_empty() {
+        return Err(TransformError::MissingCollections { names });
+    }
+    let mut ignored = BTreeMap::new();
+    let mut names = Vec::new();
+    for collection in &export.collections {
+        if plan.tables.iter().any(|table| table.source == collection.name) {
+            continue;
+        }
+        if pipeline.ignore.contains(&collection.name) {
+            ignored.insert(collection.name.clone(), collection.documents);
+        } else {
+            names.push(collection.name.clone());
+        }
+    }
+    if names.is_empty() { Ok(ignored) } else { Err(TransformError::UnmappedCollections { names }) }
+}
+
+/// A required column, junction array or `each` path that occurs in no document at all is an error:
+/// an empty result that nobody asked for.
+pub(super) fn check_presence(
+    plan: &Plan,
+    results: &[Vec<PartResult>],
+) -> Result<(), TransformError> {
+    let mut paths = Vec::new();
+    for (table, parts) in plan.tables.iter().zip(results) {
+        let documents_read = parts.iter().map(|part| part.records).sum::<u64>();
+        if table.each.is_some()
+            && !parts.is_empty()
+            && !table.optional
+            && !parts.iter().any(|part| part.each_seen)
+        {
+            paths.push(format!("table {}: its `each` path occurs in no document", table.name));
+        }
+        if documents_read == 0 {
+            continue;
+        }
+        let seen = |slot: usize| parts.iter().any(|part| part.seen.get(slot) == Some(&true));
+        for column in &table.columns {
+            if let Input::Slots(slots) = &column.input
+                && !column.nullable
+                && !column.optional
+                && !slots.iter().any(|slot| seen(*slot))
+            {
+                paths.push(format!(
+                    "table {}: field {} of required column {} occurs in no document of {}",
+                    table.name, column.field, column.name, table.source
+                ));
+            }
+        }
+        for array in table.arrays.iter().filter(|array| !array.optional && !seen(array.slot)) {
+            paths.push(format!(
+                "array {} of junction {} occurs in no document",
+                array.path, plan.junctions[array.junction].definition.name
+            ));
+        }
+    }
+    if paths.is_empty() { Ok(()) } else { Err(TransformError::NeverPresent { paths }) }
+}
+
+/// Columns that are nullable and hold nothing at all: probably a wrong path.
+pub fn never_filled(manifest: &TransformManifest) -> Vec<String> {
+    let tables = manifest.tables.iter().filter(|table| table.rows > 0);
+    tables
+        .flat_map(|table| {
+            let empty = table.columns.iter().filter(|column| column.present == 0);
+            empty.map(|column| format!("{}.{}", table.definition.name, column.name))
+        })
+        .collect()
+}

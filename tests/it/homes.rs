@@ -1,0 +1,340 @@
+//! Loads into tables that others own, into tables that hold rows, and the way back.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Document, doc};
+use tokio::runtime::Runtime;
+use tokio_postgres::Client;
+
+use crate::support::{docferry, fresh_database, server, write_dump};
+
+const PIPELINE: &str = r#"
+version = 1
+name = "books"
+schema = "app"
+[enums]
+Mood = ["GOOD", "BAD"]
+[tables.authors.columns]
+id = { from = "_id", type = "uuid", key = true }
+name = { type = "text", required = true }
+mood = { type = "Mood" }
+[tables.books.columns]
+id = { from = "_id", type = "uuid", key = true }
+title = { type = "varchar(40)", required = true, unique = true }
+pages = { type = "integer", index = true, optional = true }
+author = { type = "uuid", references = "authors", on_delete = "cascade" }
+[junctions.books_readers]
+columns = { book_id = "books", reader_id = "authors" }
+from = ["books.readers"]
+"#;
+
+/// The tables as an application's migrations make them.
+const EXISTING: &str = r#"
+CREATE SCHEMA app;
+CREATE TYPE app."Mood" AS ENUM ('BAD', 'GOOD', 'NONE');
+CREATE TABLE app.authors (id uuid PRIMARY KEY, name text NOT NULL, mood app."Mood");
+CREATE TABLE app.books (number serial, id uuid NOT NULL, title varchar(40) NOT NULL, pages integer,
+    author uuid, CONSTRAINT books_pk PRIMARY KEY (id), CONSTRAINT one_title UNIQUE (title));
+CREATE TABLE app.books_readers (book_id uuid NOT NULL, reader_id uuid NOT NULL, PRIMARY KEY (book_id, reader_id));
+ALTER TABLE app.books ADD CONSTRAINT "Written by" FOREIGN KEY (author) REFERENCES app.authors (id)
+    ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
+COMMENT ON CONSTRAINT "Written by" ON app.books IS 'who''s who';
+ALTER TABLE app.books_readers ADD FOREIGN KEY (book_id) REFERENCES app.books (id) ON DELETE CASCADE;
+ALTER TABLE app.books_readers ADD FOREIGN KEY (reader_id) REFERENCES app.authors (id) NOT VALID;
+CREATE INDEX books_pages ON app.books USING btree (pages DESC NULLS LAST) WITH (fillfactor = 70) WHERE pages > 0;
+COMMENT ON INDEX app.books_pages IS 'thick ones';
+CREATE INDEX books_lower ON app.books (lower(title));
+"#;
+
+struct Place {
+    folder: tempfile::TempDir,
+    runtime: Runtime,
+    client: Client,
+    address: String,
+}
+
+fn author(number: u8, name: &str) -> Document {
+    doc! {"_id": id(1, number), "name": name, "mood": "GOOD"}
+}
+
+fn book(number: u8, title: &str, author: u8) -> Document {
+    doc! {"_id": id(2, number), "title": title, "pages": i32::from(number), "author": id(1, author),
+    "readers": [id(1, 1), id(1, 2)]}
+}
+
+fn id(kind: u8, number: u8) -> ObjectId {
+    ObjectId::from_bytes([101, 0, 0, 0, kind, 0, 0, 0, 0, 0, 0, number])
+}
+
+impl Place {
+    fn new(database: &str) -> Option<Self> {
+        let server = server("DOCFERRY_TEST_POSTGRES")?;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("books.toml"), PIPELINE).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let (client, address) = runtime.block_on(fresh_database(&server, database));
+        Some(Self { folder, runtime, client, address })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Exports and transforms these documents; the run's id.
+    fn stage(&self, authors: &[Document], books: &[Document]) -> String {
+        let dump = self.path("dump/books");
+        write_dump(&dump, "authors", authors);
+        write_dump(&dump, "books", books);
+        let source = dump.to_str().unwrap().to_owned();
+        for (command, more) in [("export", vec!["--source", &source]), ("transform", vec![])] {
+            let output = self.run(command, &more);
+            assert!(output.status.success(), "{}", shown(&output));
+        }
+        let latest = std::fs::read_link(self.path("staging/books/latest")).unwrap();
+        latest.to_str().unwrap().to_owned()
+    }
+
+    fn run(&self, command: &str, more: &[&str]) -> Output {
+        let mut docferry = docferry();
+        docferry.arg(command).arg(self.path("books.toml"));
+        docferry.arg("--staging").arg(self.path("staging")).args(more).output().unwrap()
+    }
+
+    fn load(&self, run: &str, more: &[&str]) -> Output {
+        self.run("load", &[&["--target", &self.address, "--run", run], more].concat())
+    }
+
+    fn verify(&self, run: &str) {
+        let output = self.run("verify", &["--target", &self.address, "--run", run]);
+        assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    }
+
+    fn rollback(&self, more: &[&str]) -> Output {
+        let mut docferry = docferry();
+        docferry.args(["rollback", "latest", "--target", &self.address]).args(more);
+        docferry.output().unwrap()
+    }
+
+    fn sql(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
+    }
+
+    fn text(&self, sql: &str) -> String {
+        let row = self.runtime.block_on(self.client.query_one(sql, &[])).unwrap();
+        row.get::<_, Option<String>>(0).unwrap_or_default()
+    }
+
+    fn titles(&self) -> String {
+        self.text("SELECT string_agg(title, ' ' ORDER BY title) FROM app.books")
+    }
+
+    /// All that others see of the database: definitions, rows, sequences.
+    fn state(&self) -> Vec<String> {
+        let dump = std::process::Command::new("pg_dump")
+            .args(["--inserts", "--exclude-schema=docferry", "--dbname", &self.address])
+            .output()
+            .unwrap();
+        assert!(dump.status.success(), "{}", shown(&dump));
+        let text = String::from_utf8(dump.stdout).unwrap();
+        // Rows have no order of their own; the key of a dump changes each time.
+        let (mut rows, mut rest): (Vec<String>, Vec<String>) = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.contains("restrict"))
+            .map(str::to_owned)
+            .partition(|line| line.starts_with("INSERT"));
+        rows.sort();
+        rest.extend(rows);
+        rest
+    }
+}
+
+#[track_caller]
+fn assert_same(left: &[String], right: &[String]) {
+    let missing = |left: &[String], right: &[String]| {
+        left.iter().filter(|line| !right.contains(line)).cloned().collect::<Vec<_>>().join("\n")
+    };
+    let (gone, new) = (missing(left, right), missing(right, left));
+    assert!(left == right, "only before:\n{gone}\nonly after:\n{new}");
+}
+
+fn shown(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn two_authors() -> Vec<Document> {
+    vec![author(1, "Ann"), author(2, "Bob")]
+}
+
+#[test]
+fn an_application_gets_its_tables_back_as_they_were() {
+    let Some(place) = Place::new("docferry_existing") else { return };
+    place.sql(EXISTING);
+    let before = place.state();
+    let one = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
+    let output = place.load(&one, &["--home", "existing", "--dry-run"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    let plan = shown(&output);
+    assert!(plan.contains("DROP INDEX app.books_pages;"), "{plan}");
+    assert!(plan.contains("(FORMAT binary); -- 2 rows"), "{plan}");
+    assert!(plan.contains("enum Mood has more labels: NONE"), "{plan}");
+    assert_same(&before, &place.state());
+
+    let output = place.load(&one, &["--home", "existing"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    place.verify(&one);
+    let definitions = |state: Vec<String>| -> Vec<String> {
+        state
+            .into_iter()
+            .filter(|line| !line.starts_with("INSERT") && !line.contains("setval"))
+            .collect()
+    };
+    assert_same(&definitions(before.clone()), &definitions(place.state()));
+    // Twice is as once.
+    let output = place.load(&one, &["--home", "existing"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_same(&definitions(before.clone()), &definitions(place.state()));
+    assert_eq!(place.titles(), "Dune Emma");
+
+    let output = place.rollback(&[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_same(&before, &place.state());
+}
+
+#[test]
+fn every_difference_is_listed_before_anything_is_written() {
+    let Some(place) = Place::new("docferry_differences") else { return };
+    place.sql(
+        r#"
+        CREATE SCHEMA app;
+        CREATE TYPE app."Mood" AS ENUM ('BAD');
+        CREATE TABLE app.authors (id uuid PRIMARY KEY, name varchar(3) NOT NULL, mood app."Mood",
+            born date NOT NULL);
+        CREATE TABLE app.books (id text PRIMARY KEY, title varchar(40) NOT NULL,
+            pages integer GENERATED ALWAYS AS (1) STORED);
+        CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.updated_at = now(); RETURN NEW; END $$;
+        CREATE TRIGGER touch BEFORE INSERT ON app.books FOR EACH ROW EXECUTE FUNCTION app.touch();
+        "#,
+    );
+    let one = place.stage(&two_authors(), &[book(1, "Dune", 1)]);
+    let before = place.state();
+    let output = place.load(&one, &["--home", "existing"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = shown(&output);
+    for difference in [
+        "authors.mood: enum Mood has no label GOOD",
+        "authors.name: text is staged, varchar(3) is there",
+        "authors.born: nothing is staged for it, it is NOT NULL and has no default",
+        "books.id: uuid is staged, text is there",
+        "books.pages: the column is generated and cannot be written",
+        "books.author: the column is not there",
+        "books: trigger touch calls touch, which needs column updated_at, which is not there",
+        "books_readers: the table is not there",
+    ] {
+        assert!(text.contains(difference), "{difference}\n{text}");
+    }
+    assert_same(&before, &place.state());
+}
+
+#[test]
+fn upsert_and_replace_leave_the_same_rows_however_often_and_can_be_undone() {
+    let Some(place) = Place::new("docferry_modes") else { return };
+    let one = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
+    let output = place.load(&one, &[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    let first = place.state();
+
+    // Another run changes a book, adds one, and does not mention the second.
+    let two = place.stage(&two_authors(), &[book(1, "Dune II", 2), book(3, "Faust", 1)]);
+    let output = place.load(&two, &[]);
+    assert_eq!(output.status.code(), Some(1), "tables that hold rows are refused");
+    for _ in 0..2 {
+        let output = place.load(&two, &["--mode", "upsert"]);
+        assert!(output.status.success(), "{}", shown(&output));
+        assert_eq!(place.titles(), "Dune II Emma Faust");
+        place.verify(&two);
+    }
+    let output = place.rollback(&[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_same(&first, &place.state());
+    assert_eq!(place.titles(), "Dune Emma");
+
+    for _ in 0..2 {
+        let output = place.load(&two, &["--mode", "replace"]);
+        assert!(output.status.success(), "{}", shown(&output));
+        assert_eq!(place.titles(), "Dune II Faust");
+        place.verify(&two);
+    }
+    let output = place.rollback(&[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(place.titles(), "Dune Emma");
+
+    let output = place.rollback(&[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(
+        place.text(
+            "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname IN ('app', 'docferry')"
+        ),
+        ""
+    );
+    let output = place.load(&one, &[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    place.verify(&one);
+    assert_eq!(place.titles(), "Dune Emma");
+}
+
+#[test]
+fn a_rollback_refuses_when_rows_changed_unless_it_is_forced() {
+    let Some(place) = Place::new("docferry_changed") else { return };
+    let one = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
+    assert!(place.load(&one, &[]).status.success());
+    place.sql("UPDATE app.books SET pages = 7 WHERE title = 'Dune'; DELETE FROM app.books_readers");
+    let output = place.rollback(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = shown(&output);
+    assert!(text.contains("1 rows of books were added or changed"), "{text}");
+    assert!(text.contains("4 loaded rows of books_readers were changed or deleted"), "{text}");
+    assert_eq!(place.titles(), "Dune Emma");
+    assert!(place.rollback(&["--force"]).status.success());
+    let output = place.rollback(&[]);
+    assert_eq!(output.status.code(), Some(10), "{}", shown(&output));
+}
+
+#[test]
+fn a_row_that_cannot_be_loaded_leaves_the_application_its_constraints() {
+    let Some(place) = Place::new("docferry_aside") else { return };
+    place.sql(EXISTING);
+    // The application refuses what docferry's pipeline file allows.
+    place.sql("ALTER TABLE app.books ADD CONSTRAINT thin CHECK (pages < 3)");
+    let one = place.stage(&two_authors(), &[book(1, "Dune", 1), book(5, "Emma", 2)]);
+    let constraints = "SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid), '; ' ORDER BY conname) \
+                       || (SELECT string_agg(indexdef, '; ' ORDER BY indexname) FROM pg_indexes WHERE schemaname = 'app') \
+                       FROM pg_constraint WHERE connamespace = 'app'::regnamespace";
+    let before = place.text(constraints);
+    let output = place.load(&one, &["--home", "existing", "--connections", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(shown(&output).contains("thin"), "{}", shown(&output));
+    assert_eq!(place.text("SELECT count(*)::text FROM app.books"), "0");
+    let restored = place.text(constraints);
+    let missing = place.text("SELECT string_agg(name, ' ' ORDER BY name) FROM docferry.set_aside");
+    // Links were loaded before their books: their foreign key waits for the end of the load.
+    if missing.is_empty() {
+        assert_eq!(restored, before);
+    } else {
+        assert_eq!(missing, "books_readers_book_id_fkey");
+    }
+    place.sql("ALTER TABLE app.books DROP CONSTRAINT thin");
+    let output = place.load(&one, &["--home", "existing"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(
+        place.text(constraints),
+        before.replace("thin CHECK ((pages < 3)); ", "").replace("; thin CHECK ((pages < 3))", "")
+    );
+    place.verify(&one);
+}
