@@ -61,6 +61,9 @@ pub enum Command {
     /// Turn the exported documents of a run into typed rows.
     #[command(after_help = format!("Example:\n  docferry transform pipelines/nextcrm.toml --run latest\n\n{EXIT_STATUSES}"))]
     Transform(TransformArguments),
+    /// Count, list or show the records that were refused.
+    #[command(after_help = format!("Examples:\n  docferry rejects pipelines/nextcrm.toml\n  docferry rejects pipelines/nextcrm.toml --table Tasks --rule enum --list\n  docferry rejects pipelines/nextcrm.toml --show 507f1f77bcf86cd799439011\n\n{EXIT_STATUSES}"))]
+    Rejects(RejectsArguments),
     /// Load the rows of a run into PostgreSQL: tables, rows, keys, indexes, foreign keys.
     #[command(after_help = format!("Example:\n  docferry load pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n  docferry load pipelines/nextcrm.toml --home existing --dry-run --target postgres://localhost/app\n\n{EXIT_STATUSES}"))]
     Load(LoadArguments),
@@ -150,6 +153,43 @@ pub struct TransformArguments {
     /// End early when more records than this are refused: a number, or a percentage of the documents.
     #[arg(long, value_name = "N|P%")]
     pub max_rejects: Option<MaxRejects>,
+
+    /// Take only the records that were refused, after the pipeline file was corrected, and add
+    /// what becomes of them; `load` adds it to the tables.
+    #[arg(long)]
+    pub retry_rejects: bool,
+}
+
+/// Arguments of `rejects`.
+#[derive(Debug, Args)]
+pub struct RejectsArguments {
+    /// Pipeline file.
+    #[command(flatten)]
+    pub pipeline: PipelineArgument,
+
+    /// Where the runs are.
+    #[command(flatten)]
+    pub staging: StagingArguments,
+
+    /// Run to look at: its id, or `latest`.
+    #[arg(long, default_value = "latest")]
+    pub run: String,
+
+    /// Only those of this table.
+    #[arg(long)]
+    pub table: Option<String>,
+
+    /// Only those that broke this rule.
+    #[arg(long)]
+    pub rule: Option<String>,
+
+    /// List so many of them, one a line.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100")]
+    pub list: Option<usize>,
+
+    /// Show those of one document, with the document.
+    #[arg(long, value_name = "ID")]
+    pub show: Option<String>,
 }
 
 /// Arguments of `generate`.
@@ -288,6 +328,7 @@ impl RunArguments {
             staging: self.export.staging.clone(),
             run: run.to_owned(),
             max_rejects: self.max_rejects,
+            retry_rejects: false,
         }
     }
 

@@ -6,6 +6,7 @@ mod export;
 mod generate;
 mod id;
 mod load;
+mod rejects;
 mod run;
 mod transform;
 mod verify;
@@ -41,6 +42,7 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Export(arguments) => export::run(arguments, &progress),
         Command::Transform(arguments) => transform::run(arguments, &progress),
         Command::Load(arguments) => load::run(arguments, &progress),
+        Command::Rejects(arguments) => rejects::run(arguments),
         Command::Rollback(arguments) => load::rollback(arguments),
         Command::Verify(arguments) => verify::run(arguments, &progress),
         Command::Ddl(arguments) => load::ddl(arguments),

@@ -14,7 +14,7 @@ use crate::staging::layout::RunDirectory;
 use crate::staging::lock::PipelineLock;
 use crate::staging::manifest::TransformManifest;
 use crate::staging::run::RunRecord;
-use crate::transform::{TransformOptions, transform};
+use crate::transform::{TransformOptions, retry_rejects, transform};
 
 pub(super) fn run(
     arguments: &TransformArguments,
@@ -52,7 +52,8 @@ pub(super) fn stage(
         threads: threads(arguments.staging.threads),
         max_rejects: arguments.max_rejects,
     };
-    let result = transform(&directory, &pipeline, &text, &options, progress.as_ref());
+    let work = if arguments.retry_rejects { retry_rejects } else { transform };
+    let result = work(&directory, &pipeline, &text, &options, progress.as_ref());
     record.end_with(&directory, Stage::Transform, result.is_ok())?;
     Ok((directory, result?))
 }

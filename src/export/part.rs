@@ -221,6 +221,7 @@ fn malformed(collection: &str, batch: &Batch, at: usize, reason: &str) -> String
         rule: "malformed".to_owned(),
         value: batch.offsets.get(at).map_or(Json::Null, |offset| json!({"offset": offset})),
         detail: format!("{place} is no BSON document: {reason}"),
+        element: 0,
         document: Json::String(base64(batch.document(at))),
     };
     // A line of strings and numbers is always JSON.

@@ -118,7 +118,7 @@ impl LoadError {
                 source.is_closed()
                     || source.code().is_some_and(|code| stopped.contains(code))
                     || std::error::Error::source(source)
-                        .is_some_and(|cause| cause.is::<std::io::Error>())
+                        .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
             }
             _ => false,
         }

@@ -57,7 +57,7 @@ pub(super) struct Loaded {
 pub(super) struct Saved {
     pub(super) table: String,
     /// Table of schema docferry that holds them.
-    pub(super) saved_in: String,
+    pub(super) place: String,
     /// Columns that find a changed row; none when the table was replaced as a whole.
     pub(super) by: Option<Vec<String>>,
 }
@@ -333,7 +333,7 @@ impl Ledger {
             .map_err(failed("read the ledger"))?;
         let saved = |row: &tokio_postgres::Row| Saved {
             table: row.get(0),
-            saved_in: row.get(1),
+            place: row.get(1),
             by: row.get(2),
         };
         Ok(rows.iter().map(saved).collect())
@@ -344,7 +344,7 @@ impl Ledger {
         client
             .execute(
                 "INSERT INTO docferry.saved_rows VALUES ($1, $2, $3, $4, $5)",
-                &[&self.run, &self.schema, &saved.table, &saved.saved_in, &saved.by],
+                &[&self.run, &self.schema, &saved.table, &saved.place, &saved.by],
             )
             .await
             .map_err(failed("record the rows that are kept"))?;

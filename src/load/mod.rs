@@ -201,6 +201,9 @@ impl Job<'_> {
         if plan.begun.is_none() {
             self.begin(&client, &ledger, &plan).await?;
         }
+        for statement in &plan.alter {
+            execute(&client, "add a label".to_owned(), statement).await?;
+        }
         if !plan.asides.is_empty() {
             aside::take(&client, &ledger, &plan.asides).await?;
         }
@@ -235,9 +238,10 @@ impl Job<'_> {
     /// Everything from the first part to the last statement.
     async fn fill(&self, client: &Client, ledger: &Ledger, plan: &Plan) -> Result<(), LoadError> {
         self.load_parts(client, ledger, plan).await?;
-        let [keys, foreign_keys] = plan.key_statements(client, self.manifest).await?;
+        let [keys, _] = plan.key_statements(client, self.manifest).await?;
         self.run_statements(keys).await?;
         self.put_back(ledger).await?;
+        let [_, foreign_keys] = plan.key_statements(client, self.manifest).await?;
         self.run_statements(foreign_keys).await?;
         for sequence in &plan.sequences {
             if let Some(advance) = &sequence.advance {
@@ -300,7 +304,7 @@ impl Job<'_> {
         for (table, by) in &plan.upsert {
             let saved = saved(ledger, table, Some(by.clone()));
             let (name, kept) =
-                (qualified(&ledger.schema, table), qualified("docferry", &saved.saved_in));
+                (qualified(&ledger.schema, table), qualified("docferry", &saved.place));
             let columns: Vec<String> = by.iter().map(|column| quote_identifier(column)).collect();
             let sql = format!(
                 "CREATE TABLE {kept} AS SELECT 0::bigint AS docferry_xmin, * FROM {name} LIMIT 0; \
@@ -313,7 +317,7 @@ impl Job<'_> {
         for table in &plan.replace {
             let saved = saved(ledger, table, None);
             let (name, kept) =
-                (qualified(&ledger.schema, table), qualified("docferry", &saved.saved_in));
+                (qualified(&ledger.schema, table), qualified("docferry", &saved.place));
             let sql = format!(
                 "CREATE TABLE {kept} AS SELECT xmin::text::bigint AS docferry_xmin, * FROM {name}"
             );
@@ -371,7 +375,7 @@ impl Job<'_> {
                     None => queue.push_back(Work {
                         definition: Arc::clone(&definition),
                         part: part.clone(),
-                        saved_in: kept.map(|kept| kept.saved_in.clone()),
+                        saved_in: kept.map(|kept| kept.place.clone()),
                     }),
                     Some(sha256) if *sha256 == part.sha256 => {
                         self.progress.advance(Stage::Load, &definition.name, part.rows, part.bytes);
@@ -455,8 +459,8 @@ async fn join(tasks: Vec<tokio::task::JoinHandle<Result<(), LoadError>>>) -> Res
 /// Where rows of a table are kept for a rollback.
 fn saved(ledger: &Ledger, table: &str, by: Option<Vec<String>>) -> Saved {
     let name = format!("{}\0{}\0{table}", ledger.run, ledger.schema);
-    let saved_in = format!("saved_{}", &sha256_hex(name.as_bytes())[..16]);
-    Saved { table: table.to_owned(), saved_in, by }
+    let place = format!("saved_{}", &sha256_hex(name.as_bytes())[..16]);
+    Saved { table: table.to_owned(), place, by }
 }
 
 /// Tables after those that they refer to, as far as there are no cycles.

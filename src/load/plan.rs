@@ -10,7 +10,8 @@ use super::ledger::{Ledger, Loaded};
 use super::{Home, LoadError, LoadOptions, Mode, aside, copy};
 use crate::postgres::ddl::{Statement, create_statements, foreign_key_statements, key_statements};
 use crate::postgres::{
-    Aside, PostgresError, TableShape, enum_labels, names, qualified, quote_identifier, table_shape,
+    Aside, PostgresError, TableShape, enum_labels, names, qualified, quote_identifier,
+    quote_literal, table_shape,
 };
 use crate::staging::manifest::TransformManifest;
 use crate::staging::table::TableDefinition;
@@ -42,6 +43,8 @@ pub(super) struct Plan {
     /// Tables that are made by this run, now or in an earlier attempt.
     pub(super) own: Vec<String>,
     pub(super) create: Vec<Statement>,
+    /// Labels that enums of this run have gained since it began.
+    pub(super) alter: Vec<String>,
     /// Tables whose rows are kept and then deleted.
     pub(super) replace: Vec<String>,
     /// Tables whose changed rows are kept.
@@ -83,6 +86,7 @@ pub(super) async fn decide(
         differences: Vec::new(),
         own,
         create: Vec::new(),
+        alter: Vec::new(),
         replace: Vec::new(),
         upsert: Vec::new(),
         asides: Vec::new(),
@@ -92,9 +96,16 @@ pub(super) async fn decide(
     };
     let mut missing: Vec<&TableDefinition> = Vec::new();
     let mut there: Vec<(String, bool)> = Vec::new();
+    let left = manifest.tables.iter().flat_map(|table| &table.parts);
+    let left = left.filter(|part| !plan.parts.contains_key(&part.path)).count();
     for table in &manifest.tables {
         let definition = &table.definition;
         if plan.own.contains(&definition.name) {
+            // Rows that are added to a finished load come in any order.
+            if left > 0 {
+                there.push((definition.name.clone(), false));
+            }
+            plan.alter.extend(new_labels(definition, &labels));
             continue;
         }
         let shape = table_shape(client, &definition.schema, &definition.name).await?;
@@ -149,6 +160,22 @@ pub(super) async fn decide(
     }
     plan.asides = aside::find(client, &manifest.schema, &there).await?;
     Ok(plan)
+}
+
+/// The statements that add the labels which an enum of the database lacks.
+fn new_labels(definition: &TableDefinition, labels: &HashMap<String, Vec<String>>) -> Vec<String> {
+    let mut statements = Vec::new();
+    for declared in &definition.enums {
+        let Some(there) = labels.get(&declared.name) else { continue };
+        for label in declared.labels.iter().filter(|label| !there.contains(label)) {
+            statements.push(format!(
+                "ALTER TYPE {} ADD VALUE IF NOT EXISTS {}",
+                qualified(&definition.schema, &declared.name),
+                quote_literal(label)
+            ));
+        }
+    }
+    statements
 }
 
 /// Rows of a table; whether there are any is enough where they only hinder.
@@ -234,6 +261,9 @@ impl Plan {
                 step(statement.sql.clone(), None);
             }
         }
+        for statement in &self.alter {
+            step(statement.clone(), None);
+        }
         for aside in self.asides.iter().rev() {
             step(aside.take.clone(), None);
         }
@@ -261,7 +291,8 @@ impl Plan {
         for aside in &self.asides {
             step(aside.make.clone(), None);
         }
-        for statement in foreign_keys {
+        let aside = |name: &str| self.asides.iter().any(|aside| aside.name == name);
+        for statement in foreign_keys.into_iter().filter(|key| !aside(&key.name)) {
             step(statement.sql, None);
         }
         for advance in self.sequences.iter().filter_map(|sequence| sequence.advance.clone()) {
@@ -280,7 +311,7 @@ impl Plan {
 
 /// Moves a sequence past the greatest value of its column.
 fn advance_sequence(sequence: &str, table: &str, column: &str) -> String {
-    let (column, literal) = (quote_identifier(column), crate::postgres::quote_literal(sequence));
+    let (column, literal) = (quote_identifier(column), quote_literal(sequence));
     format!(
         "SELECT setval({literal}, greatest(highest, last_value)) \
          FROM (SELECT max({column}) AS highest FROM {table}) t, {sequence} WHERE highest IS NOT NULL"

@@ -143,7 +143,7 @@ impl Undo<'_> {
             let kept = self.saved(&table).filter(|saved| saved.by.is_some());
             let there = if let Some(saved) = kept {
                 let is_kept = joined(saved, "s", "t");
-                let kept = qualified("docferry", &saved.saved_in);
+                let kept = qualified("docferry", &saved.place);
                 let sql = format!(
                     "SELECT count(*) FROM {kept} s WHERE NOT EXISTS \
                      (SELECT 1 FROM {name} t WHERE {is_kept} AND {ours})"
@@ -222,7 +222,7 @@ impl Undo<'_> {
             }
         }
         for saved in &self.saved {
-            let sql = format!("DROP TABLE {}", qualified("docferry", &saved.saved_in));
+            let sql = format!("DROP TABLE {}", qualified("docferry", &saved.place));
             execute(self.client, "drop kept rows".to_owned(), &sql).await?;
         }
         let sequences = format!(
@@ -259,7 +259,7 @@ impl Undo<'_> {
                     self.run(action(), &format!("DELETE FROM {name} t WHERE {ours}")).await?;
             }
             Some(saved) => {
-                let kept = qualified("docferry", &saved.saved_in);
+                let kept = qualified("docferry", &saved.place);
                 let delete = match &saved.by {
                     None => format!("DELETE FROM {name} t"),
                     Some(_) => format!(

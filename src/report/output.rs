@@ -54,15 +54,16 @@ impl Output {
     }
 }
 
-/// The causes of a failure, each once: a wrapper that says what its source says is passed over.
+/// The causes of a failure, each once: what was said already is passed over, and so is the "db
+/// error" of the PostgreSQL driver, which says nothing.
 fn causes(failure: &Failure) -> impl Iterator<Item = String> {
-    let mut previous = failure.to_string();
+    let mut said = failure.to_string();
     let first: Option<&dyn Error> = failure.error.source();
     std::iter::successors(first, |error: &&dyn Error| (*error).source())
         .map(ToString::to_string)
         .filter(move |text| {
-            let repeated = previous.contains(text.as_str());
-            previous.clone_from(text);
+            let repeated = said.contains(text.trim_start_matches("ERROR: ")) || text == "db error";
+            said.push_str(text);
             !repeated
         })
 }

@@ -1,5 +1,6 @@
 //! The tables at the end of a command.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -9,6 +10,7 @@ use super::RunReport;
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
+use crate::staging::rejects::Reject;
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -143,6 +145,54 @@ pub fn plan(plan: &LoadPlan, target: &str) -> String {
         };
     }
     text.trim_end().to_owned()
+}
+
+/// How many records were refused, by table and rule, with an example each.
+pub fn reject_counts(
+    run: &RunDirectory,
+    counts: &BTreeMap<(String, String), (u64, String)>,
+) -> String {
+    if counts.is_empty() {
+        return format!("run {} has no such rejects", run.run());
+    }
+    let mut rows = table(&["table", "rule", "records", "for example"]);
+    for column in rows.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Left);
+    }
+    for ((table, rule), (number, example)) in counts {
+        rows.add_row([table.clone(), rule.clone(), count(*number), example.clone()]);
+    }
+    format!("{rows}\nlist them with --list, see one with --show ID")
+}
+
+/// Refused records, a line each.
+pub fn reject_lines(rejects: &[Reject]) -> String {
+    let mut text = String::new();
+    for reject in rejects {
+        let table = reject.table.as_ref().unwrap_or(&reject.collection);
+        let column = reject.column.as_ref().map(|column| format!(".{column}"));
+        let value =
+            if reject.value.is_null() { String::new() } else { format!(" {}", reject.value) };
+        let _ = writeln!(
+            text,
+            "{table}{} {} {}:{value} {}",
+            column.unwrap_or_default(),
+            reject.id,
+            reject.rule,
+            reject.detail
+        );
+    }
+    text.trim_end().to_owned()
+}
+
+/// Refused records with their documents.
+pub fn rejected_documents(rejects: &[Reject]) -> String {
+    let mut text = reject_lines(rejects);
+    if let Some(reject) = rejects.first() {
+        let document = serde_json::to_string_pretty(&reject.document).unwrap_or_default();
+        let _ = write!(text, "\n{document}");
+    }
+    text
 }
 
 /// What a rollback undid.

@@ -85,6 +85,14 @@ pub enum StagingError {
         /// Stage name.
         stage: &'static str,
     },
+    /// No refused record has this id.
+    #[error("run {run} has no refused record with the _id {id}")]
+    NoSuchReject {
+        /// Run id.
+        run: String,
+        /// As it was named.
+        id: String,
+    },
     /// A staged file contradicts the format.
     #[error("{path} is not a docferry file: {detail}")]
     Foreign {
@@ -112,6 +120,7 @@ impl Explain for StagingError {
             | Self::Json { .. } => Exit::Damaged,
             Self::NoSuchRun { .. } | Self::NotFinished { .. } => Exit::NoSuchRun,
             Self::Locked { .. } => Exit::Locked,
+            Self::NoSuchReject { .. } => Exit::Usage,
             Self::Io { .. } | Self::Parquet { .. } | Self::Arrow { .. } => Exit::Failed,
         }
     }
@@ -129,6 +138,9 @@ impl Explain for StagingError {
             Self::NoSuchRun { .. } => Some("List the runs with `docferry runs`.".into()),
             Self::NotFinished { stage, .. } => {
                 Some(format!("Run `docferry {stage}` for this pipeline first."))
+            }
+            Self::NoSuchReject { .. } => {
+                Some("List them with `docferry rejects PIPELINE --list`.".into())
             }
             Self::Locked { .. } => Some("Wait for it to end, or stop it.".into()),
             _ => None,

@@ -107,6 +107,7 @@ impl RunDirectory {
 
     /// The run as it will be when a stage is done again: its files are in `<stage>.next`, so that
     /// those of the last time stay until `publish`.
+    #[must_use]
     pub fn preparing(&self, stage: Stage) -> Self {
         Self { preparing: Some(stage), ..self.clone() }
     }
@@ -121,6 +122,15 @@ impl RunDirectory {
         sync_directory(&self.path)?;
         if previous.exists() {
             fs::remove_dir_all(&previous).map_err(io("remove", &previous))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was prepared.
+    pub fn abandon(&self, stage: Stage) -> Result<(), StagingError> {
+        let [next, ..] = self.generations(stage);
+        if next.exists() {
+            fs::remove_dir_all(&next).map_err(io("remove", &next))?;
         }
         Ok(())
     }

@@ -140,6 +140,9 @@ pub struct TransformManifest {
     pub tables: Vec<TableManifest>,
     /// Exported collections that the pipeline file leaves out on purpose, with their documents.
     pub ignored: BTreeMap<String, u64>,
+    /// SHA-256 of the list of rejects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejects_sha256: Option<String>,
     /// SQL to run before the tables are made.
     #[serde(default)]
     pub before_load: Vec<Hook>,

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::StagingError;
+use super::checksum::{HashingWriter, sha256_file};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, io};
+use super::manifest::TransformManifest;
 use crate::progress::Stage;
 
 /// A refused record, or a finding (which has no document).
@@ -38,9 +40,17 @@ pub struct Reject {
     pub value: Value,
     /// What is wrong and what to do, in a sentence.
     pub detail: String,
+    /// In a table with one row an element: which element of the document, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub element: u64,
     /// The whole document, canonical Extended JSON. For bytes that are not BSON: base64.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub document: Value,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The two kinds of list.
@@ -67,8 +77,10 @@ impl List {
 pub struct RejectWriter {
     path: PathBuf,
     temporary: PathBuf,
-    file: BufWriter<File>,
+    file: HashingWriter<BufWriter<File>>,
 }
+
+const NEXT: &str = "jsonl.next";
 
 impl RejectWriter {
     /// Begins a list anew.
@@ -78,7 +90,14 @@ impl RejectWriter {
         fs::create_dir_all(directory).map_err(io("create", directory))?;
         let temporary = path.with_extension("jsonl.writing");
         let file = File::create(&temporary).map_err(io("create", &temporary))?;
-        Ok(Self { path, temporary, file: BufWriter::new(file) })
+        Ok(Self { path, temporary, file: HashingWriter::new(BufWriter::new(file)) })
+    }
+
+    /// Begins the list that takes the place of another when its manifest does: see [`recover`].
+    pub fn next(run: &RunDirectory, list: List, stage: Stage) -> Result<Self, StagingError> {
+        let mut writer = Self::create(run, list, stage)?;
+        writer.path = writer.path.with_extension(NEXT);
+        Ok(writer)
     }
 
     /// Adds a line.
@@ -94,12 +113,36 @@ impl RejectWriter {
         self.file.write_all(lines).map_err(io("write", &self.path))
     }
 
-    /// Makes the list durable and gives it its name.
-    pub fn finish(mut self) -> Result<(), StagingError> {
+    /// Makes the list durable and gives it its name; its SHA-256.
+    pub fn finish(mut self) -> Result<String, StagingError> {
         self.file.flush().map_err(io("write", &self.path))?;
-        self.file.get_ref().sync_all().map_err(io("sync", &self.path))?;
+        let (file, sha256, _) = self.file.finish();
+        file.get_ref().sync_all().map_err(io("sync", &self.path))?;
         fs::rename(&self.temporary, &self.path).map_err(io("rename to", &self.path))?;
-        sync_directory(self.path.parent().unwrap_or(&self.path))
+        sync_directory(self.path.parent().unwrap_or(&self.path))?;
+        Ok(sha256)
+    }
+}
+
+/// Gives a list that waits beside the old one its name, if the manifest means it.
+pub fn recover(run: &RunDirectory, manifest: &TransformManifest) -> Result<(), StagingError> {
+    let path = run.resolve(&List::Rejects.path(Stage::Transform));
+    let next = path.with_extension(NEXT);
+    if !next.exists() {
+        return Ok(());
+    }
+    if manifest.rejects_sha256.as_ref() == Some(&sha256_file(&next)?) {
+        return fs::rename(&next, &path).map_err(io("rename to", &path));
+    }
+    fs::remove_file(&next).map_err(io("remove", &next))
+}
+
+/// A list as it is in its file; empty when there is none.
+pub fn read_bytes(run: &RunDirectory, list: List, stage: Stage) -> Result<Vec<u8>, StagingError> {
+    let path = run.resolve(&list.path(stage));
+    match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.map_err(io("read", &path)),
     }
 }
 

@@ -39,6 +39,12 @@ pub enum TransformError {
     /// The pipeline file asks for something this version cannot do.
     #[error("{0}")]
     Unsupported(String),
+    /// Rejects can only be added to tables that stayed what they are.
+    #[error("the pipeline file changes table {}", .names.join(", "))]
+    OtherTables {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// It was asked to stop.
     #[error("the transform was interrupted")]
     Interrupted,
@@ -82,6 +88,7 @@ impl Explain for TransformError {
         match self {
             Self::Staging(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
+            Self::OtherTables { .. } => Exit::Usage,
             Self::MissingCollections { .. }
             | Self::UnmappedCollections { .. }
             | Self::Unsupported(_) => Exit::Usage,
@@ -92,6 +99,11 @@ impl Explain for TransformError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Staging(error) => error.hint(),
+            Self::OtherTables { .. } => Some(
+                "Rows can be added to tables with the same columns, keys and constraints only: \
+                 leave out --retry-rejects and transform the whole run."
+                    .into(),
+            ),
             Self::Interrupted => {
                 Some("Finished parts are kept: the same command goes on from there.".into())
             }

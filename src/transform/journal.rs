@@ -27,7 +27,7 @@ enum Entry {
     /// A part of a table is finished.
     Part { table: usize, index: usize, result: Box<PartResult> },
     /// A junction is finished.
-    Junction { junction: usize, result: MergedJunction },
+    Junction { junction: usize, result: Box<MergedJunction> },
 }
 
 /// A finished junction table and the list of its links that a person should look at.
@@ -87,7 +87,7 @@ impl TransformJournal {
                     parts.insert((table, index), *result);
                 }
                 Entry::Junction { junction, result } => {
-                    junctions.insert(junction, result);
+                    junctions.insert(junction, *result);
                 }
             }
         }
@@ -149,7 +149,7 @@ impl TransformJournal {
         junction: usize,
         result: &MergedJunction,
     ) -> Result<(), TransformError> {
-        let result = result.clone();
+        let result = Box::new(result.clone());
         Ok(self.journal.append(&Entry::Junction { junction, result })?)
     }
 }

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 /// A set of 128-bit key identities.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct KeySet {
     sorted: Vec<u128>,
 }
@@ -17,6 +17,15 @@ impl KeySet {
         keys.dedup();
         keys.shrink_to_fit();
         Self { sorted: keys }
+    }
+
+    /// The keys of both.
+    pub(super) fn union(&self, other: &Self) -> Self {
+        Self::new(self.sorted.iter().chain(&other.sorted).copied().collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
     }
 
     /// Whether the key is there.

@@ -28,11 +28,11 @@ const JUNCTION_BATCH_ROWS: usize = 65_536;
 /// Lines listed per junction and rule; beyond it findings are only counted.
 const LISTED_FINDINGS: u64 = 10_000;
 
-/// Merges the links of a junction into its table.
+/// Merges the links of junction `at` into its table; `first` is the number of its first part.
 pub(super) fn merge_junction(
     run: &RunDirectory,
     plan: &Plan,
-    at: usize,
+    (at, first): (usize, usize),
     results: &[Vec<PartResult>],
     sets: &[Option<KeySet>],
     journal: &TransformJournal,
@@ -79,7 +79,7 @@ pub(super) fn merge_junction(
     progress.start(Stage::Transform, name, Total::Records(elements));
     let mut lister =
         LinkLister::new(plan, junction, journal.work(), format!("junction-{at}.findings"));
-    let mut output = JunctionOutput::new(run, junction);
+    let mut output = JunctionOutput::new(run, junction, first);
     let mut merge = Merge::open(runs)?;
     let known = |side: usize, key: u128| {
         sets[junction.sets[side]].as_ref().is_some_and(|set| set.contains(key))
@@ -137,6 +137,8 @@ pub(super) fn merge_junction(
 struct JunctionOutput<'p> {
     run: &'p RunDirectory,
     junction: &'p JunctionPlan,
+    /// Number of the first part.
+    first: usize,
     builder: BatchBuilder,
     writer: Option<PartWriter>,
     rows: u64,
@@ -144,10 +146,10 @@ struct JunctionOutput<'p> {
 }
 
 impl<'p> JunctionOutput<'p> {
-    fn new(run: &'p RunDirectory, junction: &'p JunctionPlan) -> Self {
+    fn new(run: &'p RunDirectory, junction: &'p JunctionPlan, first: usize) -> Self {
         let types = junction.types.iter().cloned();
         let builder = BatchBuilder::new(table_schema(&junction.definition), types);
-        Self { run, junction, builder, writer: None, rows: 0, parts: Vec::new() }
+        Self { run, junction, first, builder, writer: None, rows: 0, parts: Vec::new() }
     }
 
     fn push(&mut self, first: u128, second: u128) -> Result<(), TransformError> {
@@ -171,8 +173,11 @@ impl<'p> JunctionOutput<'p> {
             writer
         } else {
             let definition = &self.junction.definition;
-            let path =
-                RunDirectory::part_path(Stage::Transform, &definition.name, self.parts.len());
+            let path = RunDirectory::part_path(
+                Stage::Transform,
+                &definition.name,
+                self.first + self.first + self.parts.len(),
+            );
             PartWriter::create(
                 self.run,
                 &path,
@@ -252,6 +257,7 @@ impl<'p> LinkLister<'p> {
             rule: rule.to_owned(),
             value: serde_json::Value::String(describe(1 - holder, other_key)),
             detail,
+            element: 0,
             document: serde_json::Value::Null,
         };
         serde_json::to_writer(&mut self.lines, &line).map_err(|source| TransformError::Work {

@@ -19,8 +19,10 @@ mod order;
 mod plan;
 mod presence;
 mod records;
+mod retry;
 mod settle;
 mod shape;
+mod staged;
 mod work;
 mod write;
 
@@ -32,6 +34,7 @@ pub use error::TransformError;
 pub use limit::MaxRejects;
 pub use presence::never_filled;
 use rayon::prelude::*;
+pub use retry::retry_rejects;
 
 use self::journal::{TransformJournal, fingerprint};
 use self::keys::KeySet;
@@ -39,6 +42,7 @@ use self::limit::RejectLimit;
 use self::links::merge_junction;
 use self::plan::{Plan, TablePlan};
 use self::presence::{check_collections, check_presence};
+use self::retry::Only;
 use self::work::WorkFile;
 use self::write::{Context, PartResult, begin_part, finish_part};
 use crate::pipeline::model::Pipeline;
@@ -62,12 +66,32 @@ pub struct TransformOptions {
     pub max_rejects: Option<MaxRejects>,
 }
 
+impl TransformOptions {
+    fn pool(&self) -> Result<rayon::ThreadPool, TransformError> {
+        rayon::ThreadPoolBuilder::new().num_threads(self.threads).build().map_err(|error| {
+            TransformError::Unsupported(format!("threads could not be started: {error}"))
+        })
+    }
+}
+
 /// A part to work on.
-pub(crate) struct PartTask<'p> {
-    pub(crate) table_number: usize,
-    pub(crate) index: usize,
-    pub(crate) part: &'p ExportPart,
-    pub(crate) previous_id: Option<&'p str>,
+struct PartTask<'p> {
+    table_number: usize,
+    index: usize,
+    part: &'p ExportPart,
+    previous_id: Option<&'p str>,
+    /// When refused records are taken once more: which.
+    only: Option<&'p Only>,
+    /// Number of the first part that is written.
+    first_index: usize,
+}
+
+impl PartTask<'_> {
+    /// Whether a record is to be taken: an element of a document where the table has one row an
+    /// element, else the document.
+    fn takes(&self, id: &str, element: usize) -> bool {
+        self.only.is_none_or(|only| only.takes(id, element as u64))
+    }
 }
 
 /// Transforms the export of a run, or goes on with a transform that was stopped.
@@ -97,6 +121,7 @@ pub fn transform(
         ignored,
         before_load: pipeline.before_load.clone(),
         after_load: pipeline.after_load.clone(),
+        rejects_sha256: None,
     };
     let documents = export.collections.iter().map(|collection| collection.documents).sum();
     let limit = RejectLimit::new(options.max_rejects.map(|most| most.of(documents)));
@@ -106,18 +131,15 @@ pub fn transform(
     }
     let next = run.preparing(Stage::Transform);
     let journal = TransformJournal::open(&next, &manifest.input_sha256)?;
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().map_err(|error| {
-            TransformError::Unsupported(format!("threads could not be started: {error}"))
-        })?;
-    let shaped = pool.install(|| shape_tables(&next, &plan, &export, &journal, &limit, progress));
+    let shaped =
+        options.pool()?.install(|| shape_tables(&next, &plan, &export, &journal, &limit, progress));
     if matches!(shaped, Err(TransformError::TooManyRejects { .. })) {
         // What was refused so far can be looked at.
         write_lines(run, List::Rejects, journal.work(), &journal.reject_lines())?;
     }
     let Shaped { tables, rejects, findings } = shaped?;
     manifest.tables = tables;
-    write_lines(run, List::Rejects, journal.work(), &rejects)?;
+    manifest.rejects_sha256 = Some(write_lines(run, List::Rejects, journal.work(), &rejects)?);
     write_lines(run, List::Findings, journal.work(), &findings)?;
     // The run keeps the mapping that was used.
     replace(&run.resolve("pipeline.toml"), pipeline_text.as_bytes())?;
@@ -195,7 +217,8 @@ fn shape_tables(
                 .zip(&parts)
                 .any(|(member, parts)| must_settle(&plan.tables[*member], parts))
         {
-            let (verdicts, settled) = settle::settle(run, plan, &group.tables, &parts, &sets)?;
+            let (verdicts, settled) =
+                settle::settle(run, plan, &group.tables, &parts, &sets, None)?;
             for (set, keys) in settled {
                 sets[set] = Some(keys);
             }
@@ -236,7 +259,7 @@ fn shape_tables(
     }
     let merged: Result<Vec<_>, TransformError> = (0..plan.junctions.len())
         .into_par_iter()
-        .map(|at| merge_junction(run, plan, at, &results, &sets, journal, progress))
+        .map(|at| merge_junction(run, plan, (at, 0), &results, &sets, journal, progress))
         .collect();
     let mut findings: Vec<WorkFile> =
         results.iter().flatten().filter_map(|part| part.finding_lines.clone()).collect();
@@ -256,7 +279,14 @@ fn tasks<'p>(table_number: usize, parts: Option<&&'p [ExportPart]>) -> Vec<PartT
         .iter()
         .zip(previous)
         .enumerate()
-        .map(|(index, (part, previous_id))| PartTask { table_number, index, part, previous_id })
+        .map(|(index, (part, previous_id))| PartTask {
+            table_number,
+            index,
+            part,
+            previous_id,
+            only: None,
+            first_index: 0,
+        })
         .collect()
 }
 
@@ -270,11 +300,8 @@ fn must_settle(table: &TablePlan, parts: &[PartTask<'_>]) -> bool {
     !table.unique.is_empty() || !table.key_is_id || !all_object_ids
 }
 
-fn table_manifest(
-    run: &RunDirectory,
-    table: &TablePlan,
-    results: &[PartResult],
-) -> Result<TableManifest, TransformError> {
+/// The sums over the parts of a table.
+fn counts(table: &TablePlan, results: &[PartResult]) -> TableManifest {
     let mut manifest = TableManifest {
         definition: table.definition.clone(),
         records: 0,
@@ -309,6 +336,15 @@ fn table_manifest(
     for (column, [present, null, missing]) in table.columns.iter().zip(states) {
         manifest.columns.push(ColumnCounts { name: column.name.clone(), present, null, missing });
     }
+    manifest
+}
+
+fn table_manifest(
+    run: &RunDirectory,
+    table: &TablePlan,
+    results: &[PartResult],
+) -> Result<TableManifest, TransformError> {
+    let mut manifest = counts(table, results);
     if manifest.parts.is_empty() {
         // The definition must reach the load although there are no rows.
         manifest.parts.push(begin_part(run, table, 0)?.finish()?);
@@ -331,7 +367,7 @@ fn write_lines(
     list: List,
     work: &Path,
     files: &[WorkFile],
-) -> Result<(), TransformError> {
+) -> Result<String, TransformError> {
     let mut writer = RejectWriter::create(run, list, Stage::Transform)?;
     for file in files {
         let path = work.join(&file.name);

@@ -30,6 +30,15 @@ pub(super) type Verdicts = FxHashMap<u32, Verdict>;
 /// The verdicts of every member's parts, and the accepted values by set.
 pub(super) type Settled = (Vec<Vec<Verdicts>>, Vec<(usize, KeySet)>);
 
+/// What is accepted already when refused records are taken once more.
+pub(super) struct Prior<'p> {
+    /// Accepted keys, by set.
+    pub(super) sets: &'p [KeySet],
+    /// For each member of the group: the values that are taken, of every unique constraint and
+    /// then of the key.
+    pub(super) taken: Vec<Vec<KeySet>>,
+}
+
 /// What the decision needs to know of a record.
 struct Candidate {
     number: u32,
@@ -59,6 +68,7 @@ pub(super) fn settle(
     members: &[usize],
     parts: &[Vec<PartTask<'_>>],
     sets: &[Option<KeySet>],
+    prior: Option<&Prior<'_>>,
 ) -> Result<Settled, TransformError> {
     let mut candidates: Vec<Vec<Vec<Candidate>>> = Vec::new();
     for (member, tasks) in members.iter().zip(parts) {
@@ -70,7 +80,8 @@ pub(super) fn settle(
     let mut verdicts: Vec<Vec<Verdicts>> =
         parts.iter().map(|tasks| vec![Verdicts::default(); tasks.len()]).collect();
     for (at, member) in members.iter().enumerate() {
-        first_stays(&plan.tables[*member], &candidates[at], &mut verdicts[at]);
+        let taken = prior.map(|prior| prior.taken[at].as_slice()).unwrap_or_default();
+        first_stays(&plan.tables[*member], &candidates[at], taken, &mut verdicts[at]);
     }
 
     // References into the group: refusing a row can leave others without their target, so this
@@ -92,7 +103,10 @@ pub(super) fn settle(
                         continue;
                     }
                     let missing = record.hard.iter().find(|(_, set, wanted)| {
-                        !wanted.iter().flatten().any(|key| accepted[set].contains(*key))
+                        !wanted.iter().flatten().any(|key| {
+                            accepted[set].contains(*key)
+                                || prior.is_some_and(|prior| prior.sets[*set].contains(*key))
+                        })
                     });
                     if let Some((column, _, _)) = missing {
                         let reference = plan.tables[*member].columns[*column].reference.as_ref();
@@ -160,9 +174,12 @@ fn read_part(
             let repeats = previous.as_deref() == Some(batch.id(at));
             router.expand(batch.bytes(at), repeats, &mut items);
             previous = Some(batch.id(at).to_owned());
-            for item in items.drain(..) {
+            for (element, item) in items.drain(..).enumerate() {
                 let this = number;
                 number += 1;
+                if !task.takes(batch.id(at), element) {
+                    continue;
+                }
                 let Item::Record(record) = item else { continue };
                 if shaper.shape(record, &mut row).is_err() {
                     continue;
@@ -197,7 +214,12 @@ fn read_part(
 }
 
 /// Refuses every record whose key or unique values an earlier record has.
-fn first_stays(table: &TablePlan, parts: &[Vec<Candidate>], verdicts: &mut [Verdicts]) {
+fn first_stays(
+    table: &TablePlan,
+    parts: &[Vec<Candidate>],
+    taken: &[KeySet],
+    verdicts: &mut [Verdicts],
+) {
     let constraints = table.unique.len() + usize::from(!table.key.is_empty());
     for constraint in 0..constraints {
         let columns = table.unique.get(constraint).unwrap_or(&table.key);
@@ -215,6 +237,19 @@ fn first_stays(table: &TablePlan, parts: &[Vec<Candidate>], verdicts: &mut [Verd
                     order.push((value, part, u32::try_from(at).unwrap_or(u32::MAX)));
                 }
             }
+        }
+        if let Some(taken) = taken.get(constraint) {
+            order.retain(|(value, part, at)| {
+                let free = !taken.contains(*value);
+                if !free {
+                    let record = &parts[*part as usize][*at as usize];
+                    let detail = "an accepted row has the same values".to_owned();
+                    let verdict =
+                        Verdict { rule: "unique", column: columns.first().copied(), detail };
+                    verdicts[*part as usize].insert(record.number, verdict);
+                }
+                free
+            });
         }
         order.sort_unstable();
         let names: Vec<&str> =

@@ -173,9 +173,13 @@ fn write_part(
             let repeats = previous.as_deref() == Some(id);
             part.result.each_seen |= router.expand(bytes, repeats, &mut items);
             previous = Some(id.to_owned());
-            for item in items.drain(..) {
+            for (element, item) in items.drain(..).enumerate() {
                 let verdict = verdicts.and_then(|verdicts| verdicts.get(&number));
                 number += 1;
+                if !task.takes(id, element) {
+                    continue;
+                }
+                part.element = element as u64;
                 part.result.records += 1;
                 match item {
                     Item::Dropped => part.result.dropped += 1,
@@ -204,10 +208,69 @@ fn write_part(
     part.finish()
 }
 
+/// Links that accepted rows of a part hold to keys that are new.
+pub(super) fn links_to(
+    context: &Context<'_>,
+    table: &TablePlan,
+    task: &PartTask<'_>,
+    before: &[KeySet],
+    keys: &[KeySet],
+) -> Result<PartResult, TransformError> {
+    let mut part = PartInProgress::new(context, table, task);
+    part.name.push_str("-again");
+    part.findings = Lines::new(context.journal.work(), format!("{}.findings", part.name));
+    let router = Router::new(table, &context.plan.tables);
+    let mut shaper = Shaper::new(table, context.sets);
+    let mut previous = task.previous_id.map(str::to_owned);
+    for batch in documents(context.run, &task.part.file)? {
+        let batch = batch?;
+        let mut row = Row::default();
+        let mut items = Vec::new();
+        for at in 0..batch.len() {
+            let id = batch.id(at);
+            let repeats = previous.as_deref() == Some(id);
+            router.expand(batch.bytes(at), repeats, &mut items);
+            previous = Some(id.to_owned());
+            for item in items.drain(..) {
+                let Item::Record(record) = item else { continue };
+                let shaped = shaper.shape(record, &mut row).is_ok();
+                let own = if shaped { identity_of(&row.cells, &table.key) } else { None };
+                if let Some(own) = own {
+                    part.link(id, own, &row)?;
+                }
+            }
+        }
+    }
+    let mut result = PartResult::default();
+    for (junction, mut links) in part.links {
+        let [first, second] = context.plan.junctions[junction].sets;
+        links.retain(|link| {
+            let known = |set: usize, key: u128| before[set].contains(key);
+            let new = |set: usize, key: u128| keys[set].contains(key);
+            if link.sides == 1 {
+                known(first, link.first) && new(second, link.second)
+            } else {
+                known(second, link.second) && new(first, link.first)
+            }
+        });
+        if links.is_empty() {
+            continue;
+        }
+        let counts = result.junctions.entry(junction).or_default();
+        // Under a path of its own: they were counted when their rows were accepted.
+        counts.elements.insert(String::new(), links.len() as u64);
+        let name = format!("{}-{junction}.links", part.name);
+        result.runs.push((junction, write_run(context.journal.work(), &name, links)?));
+    }
+    Ok(result)
+}
+
 struct PartInProgress<'p> {
     context: &'p Context<'p>,
     table: &'p TablePlan,
     index: usize,
+    /// The record in hand, counted in its document.
+    element: u64,
     /// How the names of its working files begin.
     name: String,
     builder: BatchBuilder,
@@ -230,7 +293,8 @@ impl<'p> PartInProgress<'p> {
         Self {
             context,
             table,
-            index: task.index,
+            index: task.first_index + task.index,
+            element: 0,
             builder: BatchBuilder::new(schema, types),
             writer: None,
             links: BTreeMap::new(),
@@ -262,6 +326,7 @@ impl<'p> PartInProgress<'p> {
             rule: broken.rule.to_owned(),
             value: broken.value.as_ref().map_or(serde_json::Value::Null, json),
             detail: broken.detail,
+            element: self.element,
             document,
         })
     }
@@ -281,6 +346,7 @@ impl<'p> PartInProgress<'p> {
             rule: found.rule.to_owned(),
             value: found.value.as_ref().map_or(serde_json::Value::Null, json),
             detail: found.detail.clone(),
+            element: 0,
             document: serde_json::Value::Null,
         })
     }
@@ -402,6 +468,7 @@ impl<'p> PartInProgress<'p> {
             rule: found.rule.to_owned(),
             value: found.value.as_ref().map_or(serde_json::Value::Null, json),
             detail: found.detail.clone(),
+            element: 0,
             document: serde_json::Value::Null,
         })
     }

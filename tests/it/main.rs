@@ -12,6 +12,7 @@ mod load;
 mod oracle;
 mod pipeline;
 mod planted;
+mod rejects;
 mod sources;
 mod stages;
 mod support;

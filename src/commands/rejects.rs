@@ -1,0 +1,67 @@
+//! `docferry rejects`.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::load_pipeline;
+use crate::cli::RejectsArguments;
+use crate::failure::{Exit, Failure};
+use crate::progress::Stage;
+use crate::report::{Finished, summary};
+use crate::staging::StagingError;
+use crate::staging::layout::RunDirectory;
+use crate::staging::rejects::{List, Reject, lines};
+
+pub(super) fn run(arguments: &RejectsArguments) -> Result<Finished, Failure> {
+    let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
+    let staging = &arguments.staging.staging;
+    let run = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
+    let mut counts: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
+    let mut shown: Vec<Reject> = Vec::new();
+    let most = match (&arguments.show, arguments.list) {
+        (Some(_), _) => usize::MAX,
+        (None, list) => list.unwrap_or(0),
+    };
+    for stage in [Stage::Export, Stage::Transform] {
+        for reject in lines::<Reject>(&run, List::Rejects, stage)? {
+            let reject: Reject = reject?;
+            let table = reject.table.clone().unwrap_or_else(|| reject.collection.clone());
+            let wanted = |filter: &Option<String>, value: &str| {
+                filter.as_ref().is_none_or(|filter| filter == value)
+            };
+            if !wanted(&arguments.table, &table)
+                || !wanted(&arguments.rule, &reject.rule)
+                || !wanted(&arguments.show, &reject.id)
+            {
+                continue;
+            }
+            let count = counts.entry((table, reject.rule.clone())).or_default();
+            count.0 += 1;
+            if count.1.is_empty() {
+                count.1.clone_from(&reject.detail);
+            }
+            if shown.len() < most {
+                shown.push(reject);
+            }
+        }
+    }
+    if let Some(id) = arguments.show.as_ref().filter(|_| shown.is_empty()) {
+        return Err(StagingError::NoSuchReject { run: run.run().to_owned(), id: id.clone() }.into());
+    }
+    let text = if arguments.show.is_some() {
+        summary::rejected_documents(&shown)
+    } else if arguments.list.is_some() {
+        summary::reject_lines(&shown)
+    } else {
+        summary::reject_counts(&run, &counts)
+    };
+    let counted: Vec<_> = counts
+        .iter()
+        .map(|((table, rule), (count, example))| {
+            json!({"table": table, "rule": rule, "count": count, "example": example})
+        })
+        .collect();
+    let value = json!({"run": run.run(), "counts": counted, "rejects": shown});
+    Ok(Finished { exit: Exit::Done, text, value })
+}
