@@ -2,6 +2,7 @@
 //! a repeated load or a rollback needs is here, not in the staging directory.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio_postgres::Client;
 
@@ -83,15 +84,28 @@ pub(super) async fn exists(client: &Client) -> Result<bool, LoadError> {
     Ok(row.get(0))
 }
 
+/// Pauses before the lock is asked for again, in milliseconds: the server needs a moment to see
+/// that the process which held it is gone.
+const LOCK_PAUSES: [u64; 6] = [100, 200, 400, 800, 1500, 2000];
+
 /// Keeps two loads into one schema apart for as long as the session lasts.
 pub(super) async fn lock(client: &Client, schema: &str) -> Result<(), LoadError> {
     let name = format!("docferry:{schema}");
-    let taken = client
-        .query_one("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&name])
-        .await
-        .map_err(failed("take the lock"))?
-        .get::<_, bool>(0);
-    if taken { Ok(()) } else { Err(LoadError::Locked { schema: schema.to_owned() }) }
+    let mut pauses = LOCK_PAUSES.iter();
+    loop {
+        let taken = client
+            .query_one("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&name])
+            .await
+            .map_err(failed("take the lock"))?
+            .get::<_, bool>(0);
+        if taken {
+            return Ok(());
+        }
+        let Some(pause) = pauses.next() else {
+            return Err(LoadError::Locked { schema: schema.to_owned() });
+        };
+        tokio::time::sleep(Duration::from_millis(*pause)).await;
+    }
 }
 
 /// Makes the ledger where there is none.

@@ -20,6 +20,8 @@ use crate::staging::manifest::Hook;
 const VERSION: &str = "1";
 /// Bytes of an identifier that PostgreSQL keeps.
 const IDENTIFIER_BYTES: usize = 63;
+/// Names that a column cannot have. PostgreSQL documentation, section 5.5.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// Reads a pipeline file.
 pub fn load(path: &Path) -> Result<Pipeline, PipelineError> {
@@ -489,6 +491,13 @@ impl Parser {
         table: &DeTable<'_>,
     ) -> Option<(ColumnDraft, Column, Wants)> {
         self.identifier(&name);
+        if SYSTEM_COLUMNS.contains(&name.value.as_str()) {
+            self.mistakes.add_with_help(
+                name.span.clone(),
+                format!("every table of PostgreSQL has a column `{}` of its own", name.value),
+                Some(format!("name it otherwise: `{0}_ = {{ from = \"{0}\", … }}`", name.value)),
+            );
+        }
         let mut fields = Fields::new(table);
         let type_text = fields.string("type", &mut self.mistakes);
         let parent = fields.boolean("parent", &mut self.mistakes).unwrap_or(false);

@@ -48,7 +48,13 @@ impl Target {
         let mut tries = 1;
         loop {
             match self.attempt().await? {
-                Ok(client) => return Ok(client),
+                Ok(client) => {
+                    // So that a server sees within a second that its client was killed, also in
+                    // the middle of an index. Older ones than 14 do not have it, nor need it.
+                    let _ =
+                        client.batch_execute("SET client_connection_check_interval = '1s'").await;
+                    return Ok(client);
+                }
                 Err(source) => {
                     // A refusal by the server itself will not change.
                     let refused = source.as_db_error().is_some_and(|answer| {

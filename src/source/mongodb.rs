@@ -232,11 +232,14 @@ impl Server {
         if let Some(time) = self.cluster_time {
             command.insert("readConcern", doc! {"level": "snapshot", "atClusterTime": time});
         }
-        let cursor = self
-            .database
-            .run_cursor_command(command)
-            .await
-            .map_err(|error| self.reading(collection, error))?;
+        let mut begun = self.database.run_cursor_command(command.clone()).await;
+        if let Err(error) = &begun
+            && refuses_no_timeout(error)
+        {
+            command.remove("noCursorTimeout");
+            begun = self.database.run_cursor_command(command).await;
+        }
+        let cursor = begun.map_err(|error| self.reading(collection, error))?;
         Ok(Reader {
             server: self.clone(),
             collection: collection.to_owned(),
@@ -267,6 +270,17 @@ impl Server {
             };
         }
         self.failed(format!("read {collection}"))(source)
+    }
+}
+
+/// Shared tiers of Atlas let no cursor live for ever. A cursor that ends is opened again anyway.
+fn refuses_no_timeout(error: &mongodb::error::Error) -> bool {
+    const ATLAS_ERROR: i32 = 8000;
+    match error.kind.as_ref() {
+        mongodb::error::ErrorKind::Command(answer) => {
+            answer.code == ATLAS_ERROR || answer.message.to_lowercase().contains("notimeout")
+        }
+        _ => false,
     }
 }
 

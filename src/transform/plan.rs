@@ -114,6 +114,8 @@ pub(super) struct Node {
     pub(super) slot: Option<usize>,
     /// Taken as a whole by something that is no column of this table.
     pub(super) taken: bool,
+    /// Only what other tables take is inside: it may be an array of subdocuments.
+    pub(super) on_the_way: bool,
     pub(super) children: Vec<Node>,
     names: FxHashMap<String, usize>,
     order: Vec<String>,
@@ -127,6 +129,23 @@ impl Node {
             return Some(expected);
         }
         self.names.get(name).copied()
+    }
+
+    /// Whether nothing inside has a slot of this table.
+    fn holds_no_slots(&self) -> bool {
+        self.children.iter().all(|child| child.slot.is_none() && child.holds_no_slots())
+    }
+
+    /// Marks the nodes above this path that lead to nothing of this table.
+    fn mark_way(&mut self, path: &[String]) {
+        let Some((first, rest)) = path.split_first().filter(|(_, rest)| !rest.is_empty()) else {
+            return;
+        };
+        if let Some(at) = self.names.get(first) {
+            let child = &mut self.children[*at];
+            child.on_the_way = child.slot.is_none() && child.holds_no_slots();
+            child.mark_way(rest);
+        }
     }
 
     fn insert(&mut self, path: &[String]) -> &mut Self {
@@ -312,6 +331,7 @@ impl Plan {
                 let siblings = pipeline.tables.iter().filter(|other| other.source == table.source);
                 for each in siblings.filter_map(|other| other.each.as_ref()) {
                     tree.insert(&each.0).taken = true;
+                    tree.mark_way(&each.0);
                 }
             }
             let key: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].is_key).collect();

@@ -97,10 +97,11 @@ impl<'p> Shaper<'p> {
         row.pending.clear();
         row.resolved.clear();
         row.rest.clear();
-        Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row)?;
+        let filled = Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row);
         for (seen, slot) in self.seen.iter_mut().zip(&row.slots) {
             *seen |= slot.is_some();
         }
+        filled?;
         let has_rest = self.plan.columns.iter().any(|column| matches!(column.input, Input::Rest));
         if !has_rest && !row.rest.is_empty() {
             if self.plan.unmapped == Unmapped::Drop {
@@ -185,6 +186,22 @@ impl<'p> Shaper<'p> {
                 }
                 Value::Null | Value::Undefined => {}
                 _ if child.slot.is_some() || child.taken => {}
+                Value::Array(items) if child.on_the_way => {
+                    // Its elements hold arrays that another table takes. What else they hold has
+                    // no place, and stays together.
+                    let depth = row.rest.len();
+                    prefix.push(name);
+                    for (_, item) in items.elements().flatten() {
+                        if let Value::Document(inner) = item {
+                            Self::fill(child, inner, prefix, row)?;
+                        }
+                    }
+                    prefix.pop();
+                    if row.rest.len() > depth {
+                        row.rest.truncate(depth);
+                        row.rest.push((dotted(prefix, name), value));
+                    }
+                }
                 other => {
                     return Err(Broken {
                         rule: "type",

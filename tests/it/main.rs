@@ -6,6 +6,9 @@
     reason = "tests fail by panicking and say what they skip"
 )]
 
+mod complaints;
+mod corpus;
+mod faults;
 mod homes;
 mod id;
 mod load;
