@@ -207,13 +207,14 @@ impl Job<'_> {
         if !plan.asides.is_empty() {
             aside::take(&client, &ledger, &plan.asides).await?;
         }
-        let result = self.fill(&client, &ledger, &plan).await;
-        if result.as_ref().is_err_and(|error| !error.may_pass()) {
-            // Others own these tables: they get back what was theirs, whatever happened. What
-            // cannot be put back is said there.
-            let _ = self.put_back(&ledger).await;
-        }
-        result?;
+        let filled = self.fill(&client, &ledger, &plan).await;
+        // Others own these tables: they get back what was theirs, whatever happened.
+        let back = match &filled {
+            Err(error) if error.may_pass() => Ok(()),
+            _ => self.put_back(&ledger).await,
+        };
+        filled.and(back)?;
+        self.conclude(&client, &ledger, &plan).await?;
         let skipped = |path: &String| plan.parts.contains_key(path);
         let tables = self.manifest.tables.iter().map(|table| {
             let skipped = table.parts.iter().filter(|part| skipped(&part.path)).count();
@@ -235,12 +236,20 @@ impl Job<'_> {
         if self.progress.interrupted() { Err(LoadError::Interrupted) } else { Ok(()) }
     }
 
-    /// Everything from the first part to the last statement.
+    /// All rows, and the keys and indexes of the run's own tables.
     async fn fill(&self, client: &Client, ledger: &Ledger, plan: &Plan) -> Result<(), LoadError> {
         self.load_parts(client, ledger, plan).await?;
         let [keys, _] = plan.key_statements(client, self.manifest).await?;
-        self.run_statements(keys).await?;
-        self.put_back(ledger).await?;
+        self.run_statements(keys).await
+    }
+
+    /// What needs all rows and keys.
+    async fn conclude(
+        &self,
+        client: &Client,
+        ledger: &Ledger,
+        plan: &Plan,
+    ) -> Result<(), LoadError> {
         let [_, foreign_keys] = plan.key_statements(client, self.manifest).await?;
         self.run_statements(foreign_keys).await?;
         for sequence in &plan.sequences {

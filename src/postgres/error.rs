@@ -1,5 +1,7 @@
 //! What PostgreSQL answers, in full.
 
+use tokio_postgres::error::SqlState;
+
 use crate::failure::{Exit, Explain};
 
 /// A server that cannot be reached, or a statement that failed.
@@ -60,7 +62,21 @@ impl Explain for PostgresError {
             Self::Connect { .. } => {
                 Some("Check that the server runs, and host, port, user and password.".into())
             }
-            _ => None,
+            Self::Statement { source, .. } => match source.code() {
+                Some(&SqlState::PROGRAM_LIMIT_EXCEEDED) => Some(
+                    "A value is too long for the index: leave the index out, use method = \"hash\", \
+                     or set `length` on the column, so that longer text is a reject."
+                        .into(),
+                ),
+                Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    Some("Use a role that owns the tables, or may create them.".into())
+                }
+                Some(&SqlState::DISK_FULL) => {
+                    Some("Free space on the server; the same command goes on from there.".into())
+                }
+                _ => None,
+            },
+            Self::Tls(_) => None,
         }
     }
 }

@@ -57,7 +57,11 @@ pub type Position = Option<usize>;
 impl Archive {
     /// Opens an archive and reads its prelude.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let mut stream = DumpReader::open(path)?;
+        Self::read(path, DumpReader::open(path)?)
+    }
+
+    /// Reads the prelude of an open stream; `path` is for messages.
+    pub fn read(path: &Path, mut stream: DumpReader) -> Result<Self, SourceError> {
         let damaged = |detail: String| SourceError::Damaged { path: path.to_owned(), detail };
         if stream.magic()? != MAGIC {
             return Err(damaged("it does not begin as an archive does".to_owned()));

@@ -199,7 +199,12 @@ pub struct DumpReader {
 impl DumpReader {
     /// Opens a file, gzipped or not.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        Ok(Self { path: path.to_owned(), input: open(path)?, offset: 0 })
+        Ok(Self::new(path, open(path)?))
+    }
+
+    /// Reads an open stream; `path` is for messages.
+    pub fn new(path: &Path, input: Box<dyn Read + Send>) -> Self {
+        Self { path: path.to_owned(), input, offset: 0 }
     }
 
     /// The next four bytes as a little-endian number; 0 where there are fewer.

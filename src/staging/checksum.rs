@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::StagingError;
 use super::json_file::replace;
 use super::layout::io;
+use super::manifest::MANIFEST;
 use super::part::PartFile;
 
 /// Lower-case hexadecimal digits of a digest.
@@ -83,14 +84,21 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
+/// Name of the list of hashes of a stage.
+pub const SUMS: &str = "SHA256SUMS";
+
 /// Writes `SHA256SUMS` into a stage's directory. Paths in it are relative to that directory, so
 /// that `sha256sum -c SHA256SUMS` works there.
 pub fn write_sums<'a>(
     directory: &Path,
     stage: &str,
     parts: impl Iterator<Item = &'a PartFile>,
+    manifest_sha256: Option<&str>,
 ) -> Result<(), StagingError> {
     let mut text = String::new();
+    if let Some(sha256) = manifest_sha256 {
+        let _ = writeln!(text, "{sha256}  {MANIFEST}");
+    }
     for part in parts {
         let relative = part.path.strip_prefix(&format!("{stage}/")).unwrap_or(&part.path);
         // A backslash before the digest tells sha256sum that the name is escaped.
@@ -101,5 +109,15 @@ pub fn write_sums<'a>(
             let _ = writeln!(text, "{}  {relative}", part.sha256);
         }
     }
-    replace(&directory.join("SHA256SUMS"), text.as_bytes())
+    replace(&directory.join(SUMS), text.as_bytes())
+}
+
+/// The hash that a stage's list has for a file; none when it has none, or there is no list.
+pub fn listed_sum(directory: &Path, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(directory.join(SUMS)).ok()?;
+    let found = text.lines().find_map(|line| {
+        let (sha256, listed) = line.split_once("  ")?;
+        (listed == name).then(|| sha256.to_owned())
+    });
+    found
 }

@@ -1,8 +1,10 @@
 //! What can be wrong with a staging directory.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::failure::{Exit, Explain};
+use crate::progress::Stage;
 
 /// A staging directory that cannot be written, read or trusted.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,22 @@ pub enum StagingError {
         /// What differs.
         detail: String,
     },
+    /// A manifest was changed by hand.
+    #[error("{path} is not as it was written: its SHA-256 is not the one in SHA256SUMS")]
+    Edited {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A part lies in the place of another.
+    #[error("{path} belongs to run {run}: there it is {part}")]
+    OtherRun {
+        /// Which file.
+        path: PathBuf,
+        /// The run it belongs to.
+        run: String,
+        /// Its path there.
+        part: String,
+    },
     /// A file was written by another version of the format.
     #[error("{path} has format version {found}, this docferry reads version {expected}")]
     Version {
@@ -82,8 +100,8 @@ pub enum StagingError {
     NotFinished {
         /// Run id.
         run: String,
-        /// Stage name.
-        stage: &'static str,
+        /// The stage.
+        stage: Stage,
     },
     /// No refused record has this id.
     #[error("run {run} has no refused record with the _id {id}")]
@@ -115,6 +133,8 @@ impl Explain for StagingError {
     fn exit(&self) -> Exit {
         match self {
             Self::Checksum { .. }
+            | Self::Edited { .. }
+            | Self::OtherRun { .. }
             | Self::Version { .. }
             | Self::Foreign { .. }
             | Self::Json { .. } => Exit::Damaged,
@@ -130,7 +150,23 @@ impl Explain for StagingError {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on that file system, or name another with --staging, and start again.".into())
             }
-            Self::Checksum { .. } | Self::Json { .. } | Self::Foreign { .. } => Some(
+            Self::Io { path, source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                let owner = path.ancestors().find_map(|path| path.metadata().ok());
+                let owner = owner.map(|found| format!(" It belongs to user {}.", found.uid()));
+                Some(format!(
+                    "Run as the user that wrote the staging directory, or name another with --staging.{}",
+                    owner.unwrap_or_default()
+                ))
+            }
+            Self::OtherRun { .. } => {
+                Some("Copy the part of this run there, or repeat the stage that wrote it.".into())
+            }
+            Self::Checksum { .. }
+            | Self::Edited { .. }
+            | Self::Json { .. }
+            | Self::Foreign { .. } => Some(
                 "The file changed after it was written. Restore it from a copy, or repeat the stage that wrote it."
                     .into(),
             ),

@@ -34,16 +34,17 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), StagingError> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(io("sync", directory))
 }
 
-/// Writes a versioned JSON file.
+/// Writes a versioned JSON file; its bytes.
 pub(crate) fn write_json<T: Serialize>(
     path: &Path,
     what: &'static str,
     value: &T,
-) -> Result<(), StagingError> {
+) -> Result<Vec<u8>, StagingError> {
     let json_error = |source| StagingError::Json { what, path: path.to_owned(), source };
     let mut bytes = serde_json::to_vec_pretty(value).map_err(json_error)?;
     bytes.push(b'\n');
-    replace(path, &bytes)
+    replace(path, &bytes)?;
+    Ok(bytes)
 }
 
 /// Reads a versioned JSON file; the version is looked at before anything else, so that a file of
@@ -52,9 +53,17 @@ pub(crate) fn read_json<T: DeserializeOwned>(
     path: &Path,
     what: &'static str,
 ) -> Result<T, StagingError> {
-    let bytes = fs::read(path).map_err(io("read", path))?;
+    parse_json(path, what, &fs::read(path).map_err(io("read", path))?)
+}
+
+/// The same for the bytes of a file.
+pub(crate) fn parse_json<T: DeserializeOwned>(
+    path: &Path,
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<T, StagingError> {
     let json_error = |source| StagingError::Json { what, path: path.to_owned(), source };
-    let value: Value = serde_json::from_slice(&bytes).map_err(json_error)?;
+    let value: Value = serde_json::from_slice(bytes).map_err(json_error)?;
     let version = value.get("format_version").and_then(Value::as_u64);
     if let Some(found) = version.and_then(|version| u32::try_from(version).ok())
         && found != FORMAT_VERSION

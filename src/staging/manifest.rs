@@ -1,13 +1,15 @@
 //! The manifests: what a stage wrote, with the hash of every file and the counts that must agree.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::checksum::write_sums;
-use super::json_file::{read_json, write_json};
-use super::layout::RunDirectory;
+use super::checksum::{listed_sum, sha256_hex, write_sums};
+use super::json_file::{parse_json, write_json};
+use super::layout::{RunDirectory, io};
 use super::part::PartFile;
 use super::table::TableDefinition;
 use super::{FORMAT_VERSION, StagingError};
@@ -229,13 +231,18 @@ impl ExportManifest {
     /// Writes the manifest and its `SHA256SUMS`.
     pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
         let files = self.collections.iter().flat_map(|collection| &collection.parts);
-        write_sums(&run.stage_directory(Stage::Export), "export", files.map(|part| &part.file))?;
-        write_json(&run.resolve(Self::PATH), "export manifest", self)
+        let files = files.map(|part| &part.file);
+        write_stage(run, Stage::Export, Self::PATH, "export manifest", self, files)
     }
 
     /// Reads it; an error that names the stage when it is not there.
     pub fn read(run: &RunDirectory) -> Result<Self, StagingError> {
-        read_stage(run, Self::PATH, "export", "export manifest")
+        read_stage(run, Self::PATH, Stage::Export, "export manifest")
+    }
+
+    /// Reads the bytes of one; `path` is for messages.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StagingError> {
+        parse_json(path, "export manifest", bytes)
     }
 
     /// A manifest with nothing in it yet.
@@ -260,25 +267,53 @@ impl TransformManifest {
     /// Writes the manifest and its `SHA256SUMS`.
     pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
         let files = self.tables.iter().flat_map(|table| &table.parts);
-        write_sums(&run.stage_directory(Stage::Transform), "transform", files)?;
-        write_json(&run.resolve(Self::PATH), "transform manifest", self)
+        write_stage(run, Stage::Transform, Self::PATH, "transform manifest", self, files)
     }
 
     /// Reads it; an error that names the stage when it is not there.
     pub fn read(run: &RunDirectory) -> Result<Self, StagingError> {
-        read_stage(run, Self::PATH, "transform", "transform manifest")
+        read_stage(run, Self::PATH, Stage::Transform, "transform manifest")
     }
+
+    /// Reads the bytes of one; `path` is for messages.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StagingError> {
+        parse_json(path, "transform manifest", bytes)
+    }
+}
+
+/// Writes a manifest between two lists of hashes: the second has its own, so that an edit is
+/// found; while it is replaced it has none.
+fn write_stage<'a, T: Serialize>(
+    run: &RunDirectory,
+    stage: Stage,
+    path: &str,
+    what: &'static str,
+    manifest: &T,
+    files: impl Iterator<Item = &'a PartFile> + Clone,
+) -> Result<(), StagingError> {
+    let directory = run.stage_directory(stage);
+    write_sums(&directory, &stage.to_string(), files.clone(), None)?;
+    let bytes = write_json(&run.resolve(path), what, manifest)?;
+    write_sums(&directory, &stage.to_string(), files, Some(&sha256_hex(&bytes)))
 }
 
 fn read_stage<T: serde::de::DeserializeOwned>(
     run: &RunDirectory,
     path: &str,
-    stage: &'static str,
+    stage: Stage,
     what: &'static str,
 ) -> Result<T, StagingError> {
     let path = run.resolve(path);
-    if !path.exists() {
-        return Err(StagingError::NotFinished { run: run.run().to_owned(), stage });
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(StagingError::NotFinished { run: run.run().to_owned(), stage });
+        }
+        read => read.map_err(io("read", &path))?,
+    };
+    // What cannot be read, or has another version, is said first: that says more.
+    let manifest = parse_json(&path, what, &bytes)?;
+    match listed_sum(&run.stage_directory(stage), MANIFEST) {
+        Some(sha256) if sha256 != sha256_hex(&bytes) => Err(StagingError::Edited { path }),
+        _ => Ok(manifest),
     }
-    read_json(&path, what)
 }

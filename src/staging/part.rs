@@ -14,9 +14,10 @@ use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
 use super::StagingError;
-use super::checksum::{HashingWriter, sha256_file, sha256_hex};
+use super::checksum::{HashingWriter, SUMS, sha256_file, sha256_hex};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, io};
+use crate::progress::Stage;
 
 /// Rows of a batch when a part is read. Bounded by the part itself, which is bounded in bytes.
 pub const READ_BATCH_ROWS: usize = 8192;
@@ -96,7 +97,7 @@ impl PartWriter {
 /// The file is held in memory, compressed, while it is read: its size is bounded by the writer.
 pub fn open(run: &RunDirectory, part: &PartFile) -> Result<ParquetRecordBatchReader, StagingError> {
     let path = run.resolve(&part.path);
-    let bytes = read_verified(&path, part)?;
+    let bytes = read_verified(run, &path, part)?;
     ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
         .and_then(|builder| builder.with_batch_size(READ_BATCH_ROWS).build())
         .map_err(|source| parquet_error("open", &path, source))
@@ -111,16 +112,52 @@ pub fn check(run: &RunDirectory, part: &PartFile) -> Result<(), StagingError> {
         if sha256 == part.sha256 {
             return Ok(());
         }
+        if let Some(error) = of_another_run(run, &path, &sha256) {
+            return Err(error);
+        }
         format!("SHA-256 {sha256} instead of {}", part.sha256)
     } else {
+        if let Some(error) = of_another_run(run, &path, &sha256_file(&path)?) {
+            return Err(error);
+        }
         format!("{bytes} bytes instead of {}", part.bytes)
     };
     Err(StagingError::Checksum { path, detail })
 }
 
-fn read_verified(path: &Path, part: &PartFile) -> Result<Vec<u8>, StagingError> {
+/// Whether a file is a part of another run of the pipeline.
+fn of_another_run(run: &RunDirectory, path: &Path, sha256: &str) -> Option<StagingError> {
+    let runs = fs::read_dir(run.path().parent()?).ok()?;
+    for other in runs.flatten().map(|entry| entry.path()) {
+        if other == run.path() || other.is_symlink() {
+            continue;
+        }
+        for stage in [Stage::Export, Stage::Transform] {
+            let text = fs::read_to_string(other.join(stage.to_string()).join(SUMS));
+            let text = text.unwrap_or_default();
+            let mut lines = text.lines().filter_map(|line| line.split_once("  "));
+            if let Some((_, name)) = lines.find(|(listed, _)| *listed == sha256) {
+                return Some(StagingError::OtherRun {
+                    path: path.to_owned(),
+                    run: other.file_name()?.to_string_lossy().into_owned(),
+                    part: format!("{stage}/{name}"),
+                });
+            }
+        }
+    }
+    None
+}
+
+fn read_verified(
+    run: &RunDirectory,
+    path: &Path,
+    part: &PartFile,
+) -> Result<Vec<u8>, StagingError> {
     let bytes = fs::read(path).map_err(io("read", path))?;
-    let differs = |detail: String| StagingError::Checksum { path: path.to_owned(), detail };
+    let differs = |detail: String| {
+        of_another_run(run, path, &sha256_hex(&bytes))
+            .unwrap_or_else(|| StagingError::Checksum { path: path.to_owned(), detail })
+    };
     if bytes.len() as u64 != part.bytes {
         return Err(differs(format!("{} bytes instead of {}", bytes.len(), part.bytes)));
     }

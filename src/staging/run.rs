@@ -87,7 +87,8 @@ impl RunRecord {
 
     /// Writes it.
     pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
-        write_json(&run.resolve(Self::PATH), "run record", self)
+        write_json(&run.resolve(Self::PATH), "run record", self)?;
+        Ok(())
     }
 
     /// Reads it.

@@ -8,7 +8,7 @@ use mongodb::bson::{Document, doc};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use crate::support::{docferry, fresh_database, server, write_dump};
+use crate::support::{docferry, fresh_database, project, server, write_dump};
 
 const PIPELINE: &str = r#"
 version = 1
@@ -337,4 +337,52 @@ fn a_row_that_cannot_be_loaded_leaves_the_application_its_constraints() {
         before.replace("thin CHECK ((pages < 3)); ", "").replace("; thin CHECK ((pages < 3))", "")
     );
     place.verify(&one);
+}
+
+#[test]
+fn nextcrm_loads_into_the_tables_of_its_application_and_leaves_them_as_they_were() {
+    let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let runtime = Runtime::new().unwrap();
+    let (client, address) = runtime.block_on(fresh_database(&server, "docferry_prisma"));
+    let schema = std::fs::read_to_string(project("tests/fixtures/nextcrm-prisma.sql")).unwrap();
+    runtime.block_on(client.batch_execute(&schema)).unwrap();
+    let count = |sql: &str| -> i64 { runtime.block_on(client.query_one(sql, &[])).unwrap().get(0) };
+    assert!(count("SELECT count(*) FROM pg_constraint WHERE contype = 'f'") >= 50);
+    assert!(count("SELECT count(*) FROM pg_indexes WHERE schemaname = 'public'") >= 150);
+    let dump = || {
+        let dump = std::process::Command::new("pg_dump")
+            .args(["--schema-only", "--exclude-schema=docferry", "--dbname", &address])
+            .output()
+            .unwrap();
+        assert!(dump.status.success(), "{}", shown(&dump));
+        let text = String::from_utf8(dump.stdout).unwrap();
+        // The key of a dump changes each time.
+        text.lines()
+            .filter(|line| !line.contains("restrict "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let before = dump();
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("dump/nextcrm").to_str().unwrap().to_owned();
+    let pipeline = project("pipelines/nextcrm.toml").to_str().unwrap().to_owned();
+    let run = |command: &str, more: &[&str]| {
+        let mut docferry = docferry();
+        docferry.args([command, &pipeline]).args(more).output().unwrap()
+    };
+    let output = run("generate", &["--to", &source, "--documents", "3000"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    let staging = folder.path().join("staging").to_str().unwrap().to_owned();
+    let way =
+        ["--source", &source, "--target", &address, "--staging", &staging, "--home", "existing"];
+    let output = run("run", &way);
+    assert_eq!(output.status.code(), Some(3), "{}", shown(&output));
+    assert!(shown(&output).contains("every row is proved"), "{}", shown(&output));
+    assert_same(&before, &dump());
+    let rows = count("SELECT count(*) FROM \"DocumentsToTasks\"");
+    assert!(rows > 0);
+    let output = docferry().args(["rollback", "latest", "--target", &address]).output().unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_same(&before, &dump());
+    assert_eq!(count("SELECT count(*) FROM \"DocumentsToTasks\""), 0);
 }

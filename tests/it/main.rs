@@ -8,6 +8,7 @@
 
 mod complaints;
 mod corpus;
+mod damage;
 mod faults;
 mod homes;
 mod id;
