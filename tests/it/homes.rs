@@ -386,3 +386,15 @@ fn nextcrm_loads_into_the_tables_of_its_application_and_leaves_them_as_they_were
     assert_same(&before, &dump());
     assert_eq!(count("SELECT count(*) FROM \"DocumentsToTasks\""), 0);
 }
+
+#[test]
+fn two_loads_into_one_schema_exclude_each_other() {
+    let Some(place) = Place::new("docferry_locked") else { return };
+    let run = place.stage(&two_authors(), &[book(1, "Dune", 1)]);
+    place.sql("SELECT pg_advisory_lock(hashtextextended('docferry:app', 0))");
+    let output = place.load(&run, &[]);
+    assert_eq!(output.status.code(), Some(11), "{}", shown(&output));
+    place.sql("SELECT pg_advisory_unlock_all()");
+    let output = place.load(&run, &[]);
+    assert!(output.status.success(), "{}", shown(&output));
+}

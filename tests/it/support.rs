@@ -51,7 +51,7 @@ pub(crate) async fn fresh_database(server: &str, name: &str) -> (Client, String)
         client
     };
     let admin = connect(server.to_owned()).await;
-    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
+    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.unwrap();
     admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
     let address = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
     (connect(address.clone()).await, address)
