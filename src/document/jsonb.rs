@@ -5,7 +5,11 @@
 //! `numeric` prints them. What JSON cannot say is kept as text: dates in ISO 8601, ids in
 //! hexadecimal, NaN and the infinities as strings, other BSON types as canonical Extended JSON.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use serde_json::value::RawValue;
 
 use super::decimal::{Decimal, decimal128_parts, numeric_text};
 use super::extended_json;
@@ -30,9 +34,71 @@ pub enum JsonbError {
     /// One object has a key twice; jsonb would keep the last only.
     #[error("an object inside has the same key twice")]
     RepeatedKey,
+    /// Text that is no JSON.
+    #[error("the text is no JSON: {0}")]
+    Syntax(String),
+    /// A number that `numeric` cannot hold.
+    #[error("a number inside has more digits than PostgreSQL's numeric")]
+    Number,
     /// Bytes that are not BSON.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+}
+
+/// A key, borrowed where it has no escapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A JSON number as `numeric` prints it: without exponent, with the digits after the point that it
+/// was written with.
+fn plain_number(text: &str) -> Option<String> {
+    // PostgreSQL documentation, section 8.1.2: digits before and after the point.
+    const WHOLE: i64 = 131_072;
+    const FRACTION: i64 = 16_383;
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text),
+    };
+    let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (digits, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let point = i64::try_from(whole.len()).ok()?.checked_add(exponent)?;
+    let significant = all.trim_start_matches('0');
+    let zeros = i64::try_from(all.len() - significant.len()).ok()?;
+    let scale = (i64::try_from(fraction.len()).ok()?.checked_sub(exponent)?).max(0);
+    if scale > FRACTION || (!significant.is_empty() && point - zeros > WHOLE) {
+        return None;
+    }
+    let zero = significant.is_empty();
+    let mut result = String::new();
+    if !zero {
+        result.push_str(sign);
+    }
+    let length = i64::try_from(all.len()).ok()?;
+    let mut before = String::new();
+    for at in 0..point.max(0) {
+        if zero {
+            break;
+        }
+        before.push(if at < length {
+            char::from(all.as_bytes()[usize::try_from(at).ok()?])
+        } else {
+            '0'
+        });
+    }
+    let before = before.trim_start_matches('0');
+    result.push_str(if before.is_empty() { "0" } else { before });
+    if scale > 0 {
+        result.push('.');
+        for at in point..point.checked_add(scale)? {
+            let digit = usize::try_from(at).ok().and_then(|at| all.as_bytes().get(at));
+            result.push(digit.map_or('0', |digit| char::from(*digit)));
+        }
+    }
+    Some(result)
 }
 
 impl JsonbError {
@@ -41,6 +107,8 @@ impl JsonbError {
         match self {
             Self::Nul => "nul",
             Self::RepeatedKey | Self::Malformed(_) => "malformed",
+            Self::Syntax(_) => "json",
+            Self::Number => "range",
         }
     }
 }
@@ -69,7 +137,74 @@ pub fn write_jsonb_fields<'a>(
     Ok(writer.stripped)
 }
 
+/// Writes JSON text as PostgreSQL prints it; gives the number of U+0000 taken out. Numbers keep
+/// their digits; of a key that occurs twice the last value stays, as `jsonb` itself has it.
+pub fn write_json_text(out: &mut String, text: &str, rule: NulRule) -> Result<u64, JsonbError> {
+    let raw: &RawValue =
+        serde_json::from_str(text).map_err(|error| JsonbError::Syntax(error.to_string()))?;
+    let mut writer = Writer { out, rule, stripped: 0 };
+    writer.raw(raw, 0)?;
+    Ok(writer.stripped)
+}
+
 impl Writer<'_> {
+    fn raw(&mut self, raw: &RawValue, depth: usize) -> Result<(), JsonbError> {
+        if depth > MAX_DEPTH {
+            return Err(Malformed { offset: 0, reason: "the text is nested too deeply" }.into());
+        }
+        let text = raw.get().trim();
+        let syntax = |error: serde_json::Error| JsonbError::Syntax(error.to_string());
+        match text.as_bytes().first() {
+            Some(b'{') => {
+                // A map of raw values keeps the last of equal keys.
+                let fields: BTreeMap<Cow<'_, str>, &RawValue> =
+                    serde_json::from_str::<BTreeMap<Key<'_>, &RawValue>>(text)
+                        .map_err(syntax)?
+                        .into_iter()
+                        .map(|(key, value)| (key.0, value))
+                        .collect();
+                let mut fields: Vec<_> = fields.into_iter().collect();
+                fields.sort_by(|(left, _), (right, _)| {
+                    left.len().cmp(&right.len()).then_with(|| left.as_bytes().cmp(right.as_bytes()))
+                });
+                self.out.push('{');
+                for (at, (name, value)) in fields.into_iter().enumerate() {
+                    if at > 0 {
+                        self.out.push_str(", ");
+                    }
+                    if name.contains('\0') {
+                        return Err(JsonbError::Nul);
+                    }
+                    self.string(&name)?;
+                    self.out.push_str(": ");
+                    self.raw(value, depth + 1)?;
+                }
+                self.out.push('}');
+            }
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(syntax)?;
+                self.out.push('[');
+                for (at, item) in items.into_iter().enumerate() {
+                    if at > 0 {
+                        self.out.push_str(", ");
+                    }
+                    self.raw(item, depth + 1)?;
+                }
+                self.out.push(']');
+            }
+            Some(b'"') => {
+                let text: String = serde_json::from_str(text).map_err(syntax)?;
+                self.string(&text)?;
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                let number = plain_number(text).ok_or(JsonbError::Number)?;
+                self.out.push_str(&number);
+            }
+            _ => self.out.push_str(text),
+        }
+        Ok(())
+    }
+
     fn value(&mut self, value: &Value<'_>, depth: usize) -> Result<(), JsonbError> {
         if depth > MAX_DEPTH {
             return Err(Malformed { offset: 0, reason: "the document is nested too deeply" }.into());
@@ -247,5 +382,37 @@ impl Writer<'_> {
         self.out.push_str(&text[from..]);
         self.out.push('"');
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_text_comes_out_as_jsonb_prints_it() {
+        for (text, expected) in [
+            (
+                r#" {"bb": 1.50, "a": [1e2, -0, -0.0, 1E-3], "a": null} "#,
+                r#"{"a": null, "bb": 1.50}"#,
+            ),
+            ("[1e2, -0, -0.0, 1E-3, 12.5e1, 0e5, 0.00e1]", "[100, 0, 0.0, 0.001, 125, 0, 0.0]"),
+            (r#""a\u00e9\n""#, r#""aé\n""#),
+            ("123456789012345678901234567890.1", "123456789012345678901234567890.1"),
+        ] {
+            let mut out = String::new();
+            write_json_text(&mut out, text, NulRule::Reject).unwrap();
+            assert_eq!(out, expected);
+        }
+        let mut out = String::new();
+        assert!(matches!(
+            write_json_text(&mut out, "{'a'}", NulRule::Reject),
+            Err(JsonbError::Syntax(_))
+        ));
+        assert_eq!(
+            write_json_text(&mut out, r#"["\u0000"]"#, NulRule::Reject),
+            Err(JsonbError::Nul)
+        );
+        assert_eq!(write_json_text(&mut out, "1e999999", NulRule::Reject), Err(JsonbError::Number));
     }
 }

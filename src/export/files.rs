@@ -1,4 +1,4 @@
-//! Sources that are files: mongodump directories, single `.bson` files, archives.
+//! Sources that are files; here mongodump directories, single `.bson` files, archives.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,12 @@ use tokio::sync::Semaphore;
 use super::journal::{Before, State};
 use super::part::Batch;
 use super::writer::{Context, Range, RangeWriter};
-use super::{About, ExportError, Exported, rejects_before};
+use super::{About, ExportError, Exported, records, rejects_before};
 use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::archive::{Archive, Event};
 use crate::source::dump::{Dump, DumpReader, DumpedCollection, Frame};
+use crate::source::json::{self, JsonCollection, collection_of};
 use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
 
 pub(super) async fn export(
@@ -31,6 +32,16 @@ pub(super) async fn export(
         }
         SourceAddress::Dump(path) => {
             directory(context, state, source, Dump::open(path)?, threads).await
+        }
+        SourceAddress::Sqlite(path) => records::sqlite(context, state, source, path).await,
+        SourceAddress::Json(path) => {
+            let collections = match collection_of(path) {
+                Some(name) if path.is_file() => {
+                    vec![JsonCollection { name, path: path.clone() }]
+                }
+                _ => json::collections(path)?,
+            };
+            records::json(context, state, source, path, collections).await
         }
         SourceAddress::MongoDb(_) => {
             Err(ExportError::OtherSource { begun: "files".to_owned(), given: source.display() })

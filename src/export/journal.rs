@@ -75,6 +75,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Whether no earlier attempt did anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.snapshot.is_none() && self.collections.is_empty()
+    }
+
     fn of(&mut self, collection: String) -> &mut Before {
         self.collections.entry(collection).or_default()
     }

@@ -10,6 +10,7 @@ mod files;
 mod journal;
 mod merge;
 mod part;
+mod records;
 mod server;
 mod writer;
 

@@ -187,7 +187,7 @@ async fn choose_snapshot(
             );
             snapshot = Snapshot::None { reason };
         }
-        (None, _) => {}
+        (Some(Snapshot::Transaction) | None, _) => {}
     }
     if state.snapshot.as_ref() != Some(&snapshot) {
         context.journal.append(&Entry::Snapshot { snapshot: snapshot.clone() })?;

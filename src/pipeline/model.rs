@@ -148,6 +148,8 @@ pub struct Column {
     pub coerce: bool,
     /// `strftime`-like format of dates inside strings; ISO 8601 when absent.
     pub format: Option<String>,
+    /// Text holds JSON, which goes into a jsonb column as what it says.
+    pub parse_json: bool,
     /// Byte order of legacy UUIDs (binary subtype 3); without it they are refused as `uuid`.
     pub uuid_order: Option<UuidOrder>,
 }

@@ -541,6 +541,7 @@ impl Parser {
         let nul = fields.word("nul", NUL, mistakes).unwrap_or(self.defaults.nul);
         let on_fail = fields.word("on_fail", ON_FAIL, mistakes).unwrap_or(self.defaults.on_fail);
         let uuid_order = fields.word("uuid_order", UUID_ORDER, mistakes);
+        let parse_json = fields.boolean("json", mistakes).unwrap_or(false);
         let format = fields.string("format", mistakes).map(|format| format.value);
         let min = fields.number("min", mistakes);
         let max = fields.number("max", mistakes);
@@ -575,6 +576,9 @@ impl Parser {
         let default = default.and_then(|value| self.default_value(value, pg_type.as_ref()));
         fields.finish(&mut self.mistakes);
         let pg_type = pg_type?;
+        if parse_json && pg_type != PgType::Jsonb {
+            self.mistakes.add(name.span.clone(), "`json = true` needs a jsonb column");
+        }
         if origin == Origin::Rest && pg_type != PgType::Jsonb {
             self.mistakes.add(name.span.clone(), "a column with `from = \"*\"` must be jsonb");
         }
@@ -617,6 +621,7 @@ impl Parser {
             nul,
             coerce,
             format,
+            parse_json,
             uuid_order,
         };
         Some((ColumnDraft { name, reference, on_delete }, column, wants))

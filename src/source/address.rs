@@ -1,9 +1,11 @@
 //! What `--source` names.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use super::SourceError;
 use super::archive::{MAGIC, first_bytes};
+use super::{SourceError, json};
 
 /// A source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,10 @@ pub enum SourceAddress {
     File(PathBuf),
     /// A mongodump archive.
     Archive(PathBuf),
+    /// A SQLite database.
+    Sqlite(PathBuf),
+    /// A folder of mongoexport's files, or one of them.
+    Json(PathBuf),
 }
 
 impl SourceAddress {
@@ -24,11 +30,27 @@ impl SourceAddress {
         if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") {
             return Ok(Self::MongoDb(text.to_owned()));
         }
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+            if path.is_file() {
+                return Ok(Self::Sqlite(path));
+            }
+            let detail = "there is no such file".to_owned();
+            return Err(SourceError::Address { address: text.to_owned(), detail });
+        }
         let path = PathBuf::from(text);
         if path.is_dir() {
-            return Ok(Self::Dump(path));
+            // A dump holds JSON too, but only as metadata.
+            let exports = !json::collections(&path)?.is_empty();
+            return Ok(if exports { Self::Json(path) } else { Self::Dump(path) });
         }
         if path.is_file() {
+            if first_bytes_are(&path, b"SQLite format 3\0")? {
+                return Ok(Self::Sqlite(path));
+            }
+            if json::collection_of(&path).is_some() {
+                return Ok(Self::Json(path));
+            }
             let archive = first_bytes(&path)? == MAGIC.to_le_bytes();
             return Ok(if archive { Self::Archive(path) } else { Self::File(path) });
         }
@@ -44,9 +66,21 @@ impl SourceAddress {
     pub fn display(&self) -> String {
         match self {
             Self::MongoDb(uri) => without_credentials(uri),
-            Self::Dump(path) | Self::File(path) | Self::Archive(path) => path.display().to_string(),
+            Self::Dump(path)
+            | Self::File(path)
+            | Self::Archive(path)
+            | Self::Sqlite(path)
+            | Self::Json(path) => path.display().to_string(),
         }
     }
+}
+
+/// Whether a file begins so.
+fn first_bytes_are(path: &Path, magic: &[u8]) -> Result<bool, SourceError> {
+    let io = |source| SourceError::Io { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(io)?.take(magic.len() as u64).read_to_end(&mut bytes).map_err(io)?;
+    Ok(bytes == magic)
 }
 
 /// A URI without user, password and query: each can hold a secret.

@@ -34,6 +34,16 @@ pub enum SourceError {
         /// What is wrong.
         detail: String,
     },
+    /// SQLite refused.
+    #[error("could not {action} of {path}: {cause}")]
+    Sqlite {
+        /// Which file.
+        path: PathBuf,
+        /// What was attempted.
+        action: String,
+        /// SQLite's message.
+        cause: rusqlite::Error,
+    },
     /// The server cannot be reached, or refused.
     #[error("could not {action} at {address}{}: {}", tried(*.tries), describe(.cause))]
     Server {
@@ -102,7 +112,7 @@ impl Explain for SourceError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Address { .. } => Some(
-                "Name mongodb://HOST/DATABASE, the folder of a database in a mongodump directory, a mongodump archive, or a .bson file.".into(),
+                "Name mongodb://HOST/DATABASE, sqlite:FILE, the folder of a database in a mongodump directory, a mongodump archive, a .bson file, or a file or folder of mongoexport's JSON.".into(),
             ),
             Self::Server { .. } => {
                 Some("Check that the server runs, and host, port, user and password.".into())

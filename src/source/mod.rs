@@ -4,7 +4,9 @@ mod address;
 pub mod archive;
 pub mod dump;
 mod error;
+pub mod json;
 pub mod mongodb;
+pub mod sqlite;
 
 pub use address::{SourceAddress, without_credentials};
 pub use error::{SourceError, describe, may_pass};

@@ -115,9 +115,8 @@ pub fn write_sums<'a>(
 /// The hash that a stage's list has for a file; none when it has none, or there is no list.
 pub fn listed_sum(directory: &Path, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(directory.join(SUMS)).ok()?;
-    let found = text.lines().find_map(|line| {
+    text.lines().find_map(|line| {
         let (sha256, listed) = line.split_once("  ")?;
         (listed == name).then(|| sha256.to_owned())
-    });
-    found
+    })
 }

@@ -64,6 +64,8 @@ pub enum Snapshot {
         /// Counter within the second.
         increment: u32,
     },
+    /// All were read in one transaction.
+    Transaction,
     /// There is no common moment.
     None {
         /// Why not.

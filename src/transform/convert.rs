@@ -8,7 +8,7 @@ use crate::document::datetime;
 use crate::document::decimal::{Decimal, decimal128_parts, numeric_text};
 use crate::document::extended_json;
 use crate::document::id::{parse_object_id_hex, uuid_from_object_id, uuid_from_value};
-use crate::document::jsonb::{NulRule, write_jsonb};
+use crate::document::jsonb::{NulRule, write_json_text, write_jsonb};
 use crate::document::raw::{Doc, Value};
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{Nul, UuidOrder};
@@ -67,8 +67,11 @@ pub(super) fn convert<'a>(
                 Nul::Reject => NulRule::Reject,
                 Nul::Strip => NulRule::Strip,
             };
-            *nuls += write_jsonb(&mut text, value, rule)
-                .map_err(|error| Refusal::new(error.rule(), error.to_string()))?;
+            let written = match value {
+                Value::String(json) if column.parse_json => write_json_text(&mut text, json, rule),
+                _ => write_jsonb(&mut text, value, rule),
+            };
+            *nuls += written.map_err(|error| Refusal::new(error.rule(), error.to_string()))?;
             Ok(Cell::Text(Cow::Owned(text)))
         }
         PgType::Date => date(column, value, pg_type),
@@ -531,6 +534,14 @@ fn timestamp<'a>(
 
 fn micros_of(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64, Refusal> {
     let micros = match value {
+        _ if let Some(unit) = epoch_unit(column) => {
+            // Seconds may have a fraction; finer than a microsecond is refused.
+            let text = match value {
+                Value::Double(number) if number.is_finite() => number.to_string(),
+                _ => whole(column, value, pg_type)?.to_string(),
+            };
+            scaled(&text, unit).ok_or_else(|| beyond(pg_type))?
+        }
         Value::DateTime(millis) => millis.checked_mul(1000).ok_or_else(|| beyond(pg_type))?,
         Value::String(text) => match &column.format {
             Some(format) => datetime::parse_with_format(text, format),
@@ -540,6 +551,26 @@ fn micros_of(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result
         _ => return Err(unfit(value, pg_type)),
     };
     if micros < FIRST_MICRO { Err(beyond(pg_type)) } else { Ok(micros) }
+}
+
+/// For dates as numbers, `format = "epoch"` and `"epoch_ms"`: digits of a microsecond that the
+/// unit leaves.
+fn epoch_unit(column: &ColumnPlan) -> Option<u32> {
+    match column.format.as_deref() {
+        Some("epoch") => Some(6),
+        Some("epoch_ms") => Some(3),
+        _ => None,
+    }
+}
+
+/// Decimal text times a power of ten, if that is whole.
+fn scaled(text: &str, power: u32) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.len() > power as usize {
+        return None;
+    }
+    format!("{whole}{fraction:0<width$}", width = power as usize).parse().ok()
 }
 
 fn array<'a>(

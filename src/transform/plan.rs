@@ -68,6 +68,7 @@ pub(super) struct ColumnPlan {
     pub(super) coerce: bool,
     pub(super) format: Option<String>,
     pub(super) uuid_order: Option<UuidOrder>,
+    pub(super) parse_json: bool,
 }
 
 /// Where a column's value is found.
@@ -306,6 +307,7 @@ impl Plan {
                     coerce: column.coerce,
                     format: column.format.clone(),
                     uuid_order: column.uuid_order,
+                    parse_json: column.parse_json,
                 });
             }
             let mut arrays = Vec::new();

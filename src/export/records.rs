@@ -1,0 +1,227 @@
+//! Sources whose records are read one after another and made into documents: SQLite tables, files
+//! of JSON.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+use tokio::runtime::Handle;
+
+use super::journal::State;
+use super::part::Batch;
+use super::writer::{Context, RangeWriter};
+use super::{About, ExportError, Exported, rejects_before};
+use crate::progress::{Stage, Total};
+use crate::source::SourceAddress;
+use crate::source::json::{JsonCollection, JsonReader, Record};
+use crate::source::sqlite::Sqlite;
+use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
+
+/// Gathers the documents of one collection into batches.
+struct Feeder<'f> {
+    context: &'f Context,
+    handle: &'f Handle,
+    writer: &'f mut RangeWriter,
+    batch: Batch,
+    /// Records that an earlier attempt took.
+    to_skip: u64,
+}
+
+impl<'f> Feeder<'f> {
+    fn new(context: &'f Context, handle: &'f Handle, writer: &'f mut RangeWriter) -> Self {
+        let to_skip = writer.taken();
+        Self { context, handle, writer, batch: Batch::default(), to_skip }
+    }
+
+    fn push(&mut self, bytes: &[u8], offset: Option<u64>) -> Result<(), ExportError> {
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
+            return Ok(());
+        }
+        self.batch.buffer().extend_from_slice(bytes);
+        match offset {
+            Some(offset) => self.batch.end_document_at(offset),
+            None => self.batch.end_document(),
+        }
+        if self.batch.bytes() >= self.context.part_bytes { self.submit() } else { Ok(()) }
+    }
+
+    /// A record that is no document.
+    fn push_broken(&mut self, text: &[u8], offset: u64, reason: String) -> Result<(), ExportError> {
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
+            return Ok(());
+        }
+        self.batch.buffer().extend_from_slice(text);
+        self.batch.end_broken(offset, reason);
+        self.submit()
+    }
+
+    fn submit(&mut self) -> Result<(), ExportError> {
+        if self.batch.len() > 0 {
+            self.handle.block_on(self.writer.submit(std::mem::take(&mut self.batch)))?;
+        }
+        self.context.check()
+    }
+}
+
+fn described(kind: &str, source: &SourceAddress, path: &Path, snapshot: Snapshot) -> Exported {
+    let database = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    Exported {
+        source: SourceDescription {
+            kind: kind.to_owned(),
+            address: source.display(),
+            database,
+            server_version: None,
+        },
+        snapshot,
+        collections: Vec::new(),
+        skipped: Vec::new(),
+    }
+}
+
+/// Exports a SQLite database, in one read transaction.
+pub(super) async fn sqlite(
+    context: &Context,
+    mut state: State,
+    source: &SourceAddress,
+    path: &Path,
+) -> Result<Exported, ExportError> {
+    let snapshot = if state.is_empty() {
+        Snapshot::Transaction
+    } else {
+        let reason = "the export was stopped and went on in a second transaction".to_owned();
+        Snapshot::None { reason }
+    };
+    let mut exported = described("sqlite", source, path, snapshot);
+    let (context, handle) = (context.clone(), Handle::current());
+    let (path, database) = (path.to_owned(), exported.source.database.clone());
+    let shared = context.clone();
+    // One connection has the transaction, so tables are read one after another; parts are written
+    // by all threads.
+    let reader = tokio::task::spawn_blocking(move || {
+        let database_file = Sqlite::open(&path)?;
+        let (tables, left) = database_file.tables()?;
+        let mut expected = Vec::new();
+        for table in &tables {
+            expected.push((table.name.clone(), Total::Records(database_file.count(table)?)));
+        }
+        shared.progress.expect(Stage::Export, &expected);
+        let mut read = Vec::new();
+        for (table, (name, total)) in tables.into_iter().zip(expected) {
+            let before = state.take(&name);
+            if let Some(finished) = shared.finished(&before) {
+                read.push(Err(finished));
+                continue;
+            }
+            shared.progress.start(Stage::Export, &name, total);
+            let about = About {
+                name: name.clone(),
+                kind: "table".to_owned(),
+                options: table.options.clone(),
+                indexes: table.indexes.clone(),
+            };
+            let range = if before.ordered.is_some() {
+                rejects_before(&before)
+            } else {
+                let batches = before.batches.get(&0).map(Vec::as_slice).unwrap_or_default();
+                let mut writer = RangeWriter::new(&shared, &database, &name, 0, batches)?;
+                let mut feeder = Feeder::new(&shared, &handle, &mut writer);
+                let done = database_file
+                    .rows::<ExportError>(&table, |document| feeder.push(document, None))
+                    .and_then(|()| feeder.submit());
+                // What is in hand is kept, whatever ended the reading.
+                let range = handle.block_on(writer.finish())?;
+                done?;
+                range
+            };
+            read.push(Ok((about, range, before.ordered)));
+        }
+        let left = left.into_iter().map(|left| Skipped {
+            name: left.name,
+            reason: left.reason.to_owned(),
+            options: Json::String(left.sql),
+        });
+        Ok::<_, ExportError>((read, left.collect::<Vec<_>>()))
+    });
+    let (read, skipped) = reader.await.map_err(ExportError::Worker)??;
+    for table in read {
+        exported.collections.push(match table {
+            Err(finished) => finished,
+            Ok((about, range, ordered)) => {
+                context.conclude(&exported.source.database, about, vec![range], ordered).await?
+            }
+        });
+    }
+    exported.skipped = skipped;
+    Ok(exported)
+}
+
+/// Exports files of JSON, one after another.
+pub(super) async fn json(
+    context: &Context,
+    mut state: State,
+    source: &SourceAddress,
+    path: &Path,
+    collections: Vec<JsonCollection>,
+) -> Result<Exported, ExportError> {
+    let reason = "files of JSON do not tell whether they are of one moment".to_owned();
+    let mut exported = described("mongoexport", source, path, Snapshot::None { reason });
+    let size = |collection: &JsonCollection| {
+        let compressed = collection.path.extension().is_some_and(|ending| ending == "gz");
+        let bytes = collection.path.metadata().ok().filter(|_| !compressed);
+        bytes.map_or(Total::Unknown, |found| Total::Bytes(found.len()))
+    };
+    let expected: Vec<_> =
+        collections.iter().map(|collection| (collection.name.clone(), size(collection))).collect();
+    context.progress.expect(Stage::Export, &expected);
+    for (collection, (name, total)) in collections.into_iter().zip(expected) {
+        context.check()?;
+        let before = state.take(&name);
+        if let Some(finished) = context.finished(&before) {
+            exported.collections.push(finished);
+            continue;
+        }
+        context.progress.start(Stage::Export, &name, total);
+        let about = About {
+            name: name.clone(),
+            kind: "collection".to_owned(),
+            options: Json::Null,
+            indexes: Vec::new(),
+        };
+        let range = if before.ordered.is_some() {
+            rejects_before(&before)
+        } else {
+            let batches = before.batches.get(&0).map(Vec::as_slice).unwrap_or_default();
+            let database = &exported.source.database;
+            let mut writer = RangeWriter::new(context, database, &name, 0, batches)?;
+            let (shared, handle) = (context.clone(), Handle::current());
+            let read = tokio::task::spawn_blocking(move || {
+                let done = read_json(&shared, &handle, &collection.path, &mut writer);
+                let range = handle.block_on(writer.finish())?;
+                done.map(|()| range)
+            });
+            read.await.map_err(ExportError::Worker)??
+        };
+        let concluded =
+            context.conclude(&exported.source.database, about, vec![range], before.ordered);
+        exported.collections.push(concluded.await?);
+    }
+    Ok(exported)
+}
+
+fn read_json(
+    context: &Context,
+    handle: &Handle,
+    path: &Path,
+    writer: &mut RangeWriter,
+) -> Result<(), ExportError> {
+    let mut reader = JsonReader::open(path)?;
+    let mut feeder = Feeder::new(context, handle, writer);
+    while let Some((offset, record)) = reader.next()? {
+        match record {
+            Record::Document(bytes) => feeder.push(&bytes, Some(offset))?,
+            Record::Broken(text, reason) => feeder.push_broken(&text, offset, reason)?,
+        }
+    }
+    feeder.submit()
+}
