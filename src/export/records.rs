@@ -217,7 +217,7 @@ fn read_json(
 ) -> Result<(), ExportError> {
     let mut reader = JsonReader::open(path)?;
     let mut feeder = Feeder::new(context, handle, writer);
-    while let Some((offset, record)) = reader.next()? {
+    while let Some((offset, record)) = reader.record()? {
         match record {
             Record::Document(bytes) => feeder.push(&bytes, Some(offset))?,
             Record::Broken(text, reason) => feeder.push_broken(&text, offset, reason)?,

@@ -316,6 +316,25 @@ impl Ledger {
         Ok(rows.iter().map(other).collect())
     }
 
+    /// Records that the transaction in hand may have changed rows of a table.
+    pub(super) async fn record_change(
+        &self,
+        client: &Client,
+        table: &str,
+        by: &str,
+    ) -> Result<(), LoadError> {
+        client
+            .execute(
+                "INSERT INTO docferry.loaded_parts \
+                 (run, schema_name, table_name, part, sha256, rows, inserted, xid) \
+                 VALUES ($1, $2, $3, $4, '', 0, 0, txid_current() & 4294967295)",
+                &[&self.run, &self.schema, &table, &by],
+            )
+            .await
+            .map_err(failed("record a change"))?;
+        Ok(())
+    }
+
     /// Records that rows of this run are there again, by another transaction.
     pub(super) async fn record_put_back(
         &self,

@@ -257,11 +257,21 @@ impl Job<'_> {
                 execute(client, format!("advance {}", sequence.name), advance).await?;
             }
         }
+        for table in self.manifest.tables.iter().filter(|table| plan.is_own(table)) {
+            for column in table.definition.columns.iter().filter(|column| column.identity) {
+                let sql = plan::advance_identity(&table.definition, &column.name);
+                execute(client, format!("advance {}", column.name), &sql).await?;
+            }
+        }
         let ran = ledger.hooks(client).await?;
         for hook in self.manifest.after_load.iter().filter(|hook| !ran.contains(&hook.path)) {
             execute(client, "begin".to_owned(), "BEGIN").await?;
             run_hook(client, self.manifest, hook).await?;
             ledger.record_hook(client, &hook.path).await?;
+            // Rows that it changed are rows of the load still.
+            for table in &self.manifest.tables {
+                ledger.record_change(client, &table.definition.name, &hook.path).await?;
+            }
             execute(client, format!("commit {}", hook.path), "COMMIT").await?;
         }
         for table in &self.manifest.tables {

@@ -13,7 +13,7 @@ use crate::postgres::{
     Aside, PostgresError, TableShape, enum_labels, names, qualified, quote_identifier,
     quote_literal, table_shape,
 };
-use crate::staging::manifest::TransformManifest;
+use crate::staging::manifest::{TableManifest, TransformManifest};
 use crate::staging::table::TableDefinition;
 
 /// A step, for people.
@@ -222,6 +222,11 @@ async fn sequences(
 }
 
 impl Plan {
+    /// Whether this run made a table.
+    pub(super) fn is_own(&self, table: &TableManifest) -> bool {
+        self.own.contains(&table.definition.name)
+    }
+
     /// Keys and indexes, then foreign keys, of the tables that this run makes; without those that
     /// an earlier attempt made.
     pub(super) async fn key_statements(
@@ -307,6 +312,17 @@ impl Plan {
         }
         Ok(LoadPlan { differences: self.differences.clone(), steps })
     }
+}
+
+/// Moves the sequence of an identity column past the greatest value of the column.
+pub(super) fn advance_identity(definition: &TableDefinition, column: &str) -> String {
+    let name = qualified(&definition.schema, &definition.name);
+    format!(
+        "SELECT setval(pg_get_serial_sequence({}, {}), max({quoted})) FROM {name} HAVING max({quoted}) IS NOT NULL",
+        quote_literal(&name),
+        quote_literal(column),
+        quoted = quote_identifier(column),
+    )
 }
 
 /// Moves a sequence past the greatest value of its column.

@@ -49,7 +49,8 @@ fn column_definition(column: &Column) -> ColumnDefinition {
     ColumnDefinition {
         name: column.name.clone(),
         pg_type: column.pg_type.clone(),
-        nullable: !column.required,
+        nullable: !column.required && column.key.is_none() && !column.identity,
+        identity: column.identity,
         default,
     }
 }
@@ -171,6 +172,7 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         name: column.name.clone(),
         pg_type: key_of(&column.table).map_or(PgType::Uuid, |key| key.pg_type.clone()),
         nullable: false,
+        identity: false,
         default: None,
     });
     let foreign_keys = junction.columns.iter().map(|column| ForeignKeyDefinition {

@@ -266,6 +266,7 @@ impl Parser {
         self.identifier(&name);
         let mut fields = Fields::new(table);
         let source = fields.string("source", &mut self.mistakes);
+        let aliases = texts(fields.strings("aliases", &mut self.mistakes));
         let optional = fields.boolean("optional", &mut self.mistakes).unwrap_or(false);
         // `orders.items`: the collection, then the path of the array.
         let each = fields.string("each", &mut self.mistakes);
@@ -388,6 +389,7 @@ impl Parser {
             table: Table {
                 name: name.value.clone(),
                 source,
+                aliases,
                 optional,
                 each,
                 filter,
@@ -528,6 +530,8 @@ impl Parser {
                 }
             },
         };
+        let identity =
+            fields.boolean("identity", mistakes).unwrap_or(false) || key == Some(Key::Serial);
         let required = fields.boolean("required", mistakes).unwrap_or(false);
         let optional = fields.boolean("optional", mistakes).unwrap_or(false);
         let unique = fields.boolean("unique", mistakes).unwrap_or(false);
@@ -576,6 +580,13 @@ impl Parser {
         let default = default.and_then(|value| self.default_value(value, pg_type.as_ref()));
         fields.finish(&mut self.mistakes);
         let pg_type = pg_type?;
+        let numbers = matches!(pg_type, PgType::SmallInt | PgType::Integer | PgType::BigInt);
+        if identity && !numbers {
+            self.mistakes.add(
+                name.span.clone(),
+                format!("an identity or serial key needs a whole number, not {pg_type}"),
+            );
+        }
         if parse_json && pg_type != PgType::Jsonb {
             self.mistakes.add(name.span.clone(), "`json = true` needs a jsonb column");
         }
@@ -621,6 +632,7 @@ impl Parser {
             nul,
             coerce,
             format,
+            identity,
             parse_json,
             uuid_order,
         };
@@ -928,6 +940,7 @@ fn empty_table() -> Table {
     Table {
         name: String::new(),
         source: String::new(),
+        aliases: Vec::new(),
         optional: false,
         each: None,
         filter: Vec::new(),

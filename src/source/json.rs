@@ -80,7 +80,7 @@ impl JsonReader {
     }
 
     /// The next record with its offset in bytes; none at the end.
-    pub fn next(&mut self) -> Result<Option<(u64, Record)>, SourceError> {
+    pub fn record(&mut self) -> Result<Option<(u64, Record)>, SourceError> {
         let mut text = Vec::new();
         let start = self.cut(&mut text)?;
         if text.is_empty() {
@@ -170,7 +170,7 @@ mod tests {
     fn read(text: &str) -> Vec<(u64, bool)> {
         let mut reader =
             JsonReader::new(Path::new("a.json"), Box::new(Cursor::new(text.to_owned())));
-        std::iter::from_fn(|| reader.next().unwrap())
+        std::iter::from_fn(|| reader.record().unwrap())
             .map(|(offset, record)| (offset, matches!(record, Record::Document(_))))
             .collect()
     }

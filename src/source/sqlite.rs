@@ -210,7 +210,7 @@ impl Sqlite {
             match table.key.as_slice() {
                 [] => element(&mut document, "_id", value(table.columns.len())),
                 [name] => {
-                    element(&mut document, "_id", position(name).map_or(ValueRef::Null, value))
+                    element(&mut document, "_id", position(name).map_or(ValueRef::Null, value));
                 }
                 several => {
                     document.push(0x03);

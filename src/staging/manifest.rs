@@ -179,6 +179,9 @@ pub struct TableManifest {
     pub dropped: u64,
     /// Parts, in order.
     pub parts: Vec<PartFile>,
+    /// Parts of the map of old and new keys, of a table with serial ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<PartFile>,
     /// Refused records by rule.
     pub rejects_by_rule: BTreeMap<String, u64>,
     /// What was changed or noticed under a rule of the pipeline file, by rule: dangling
@@ -237,6 +240,11 @@ impl ExportManifest {
         write_stage(run, Stage::Export, Self::PATH, "export manifest", self, files)
     }
 
+    /// Whether a collection was exported.
+    pub fn has(&self, collection: &str) -> bool {
+        self.collections.iter().any(|found| found.name == collection)
+    }
+
     /// Reads it; an error that names the stage when it is not there.
     pub fn read(run: &RunDirectory) -> Result<Self, StagingError> {
         read_stage(run, Self::PATH, Stage::Export, "export manifest")
@@ -268,7 +276,7 @@ impl TransformManifest {
 
     /// Writes the manifest and its `SHA256SUMS`.
     pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
-        let files = self.tables.iter().flat_map(|table| &table.parts);
+        let files = self.tables.iter().flat_map(|table| table.parts.iter().chain(&table.ids));
         write_stage(run, Stage::Transform, Self::PATH, "transform manifest", self, files)
     }
 

@@ -42,6 +42,29 @@ pub fn export_schema(namespace: &str) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, metadata))
 }
 
+/// Schema of the map of old and new keys of a table: the `_id` as in the exported part, the UUID
+/// made of it, the number that stands for it.
+pub fn id_map_schema(table: &str) -> SchemaRef {
+    let fields = vec![
+        Field::new(ID_COLUMN, DataType::Utf8, false),
+        arrow_field("uuid", &PgType::Uuid, false),
+        Field::new("key", DataType::Int64, false),
+    ];
+    let metadata = HashMap::from([
+        (FORMAT_METADATA.to_owned(), FORMAT_VERSION.to_string()),
+        ("docferry.ids_of".to_owned(), table.to_owned()),
+    ]);
+    Arc::new(Schema::new_with_metadata(fields, metadata))
+}
+
+/// Parquet settings of that map.
+pub fn id_map_properties() -> WriterProperties {
+    common()
+        .set_column_encoding(ColumnPath::from(ID_COLUMN), Encoding::DELTA_BYTE_ARRAY)
+        .set_column_encoding(ColumnPath::from("key"), Encoding::DELTA_BINARY_PACKED)
+        .build()
+}
+
 /// Schema of a transformed part.
 pub fn table_schema(definition: &TableDefinition) -> SchemaRef {
     let fields = definition

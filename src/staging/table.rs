@@ -71,6 +71,9 @@ pub struct ColumnDefinition {
     pub pg_type: PgType,
     /// Whether NULL is allowed.
     pub nullable: bool,
+    /// Later rows get the next number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub identity: bool,
     /// Default for rows the application inserts later, as an SQL expression. Never used to fill
     /// migrated rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]

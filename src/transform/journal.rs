@@ -102,7 +102,7 @@ impl TransformJournal {
     /// What an earlier attempt made of a part, if all its files are as they were written.
     pub(super) fn part(&self, table: usize, index: usize) -> Option<PartResult> {
         let mut result = self.parts.get(&(table, index))?.clone();
-        if let Some(file) = &result.file {
+        for file in result.file.iter().chain(&result.ids) {
             part::check(&self.run, file).ok()?;
         }
         let lists = result.reject_lines.iter().chain(&result.finding_lines);

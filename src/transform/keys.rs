@@ -6,6 +6,9 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeySet {
     sorted: Vec<u128>,
+    /// The serial keys that stand for them, in the same order; empty where keys stand for
+    /// themselves.
+    numbers: Vec<u64>,
 }
 
 impl KeySet {
@@ -16,7 +19,30 @@ impl KeySet {
         }
         keys.dedup();
         keys.shrink_to_fit();
-        Self { sorted: keys }
+        Self { sorted: keys, numbers: Vec::new() }
+    }
+
+    /// Makes a set out of what rows feed: keys, or each key followed by the number that stands for
+    /// it.
+    pub(super) fn from_feed(feed: Vec<u128>, numbered: bool) -> Self {
+        if !numbered {
+            return Self::new(feed);
+        }
+        let (pairs, _) = feed.as_chunks::<2>();
+        let mut pairs = pairs.to_vec();
+        pairs.sort_unstable();
+        pairs.dedup_by_key(|[key, _]| *key);
+        let number = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+        Self {
+            sorted: pairs.iter().map(|[key, _]| *key).collect(),
+            numbers: pairs.iter().map(|[_, key]| number(*key)).collect(),
+        }
+    }
+
+    /// The serial key that stands for a key.
+    pub(super) fn number(&self, key: u128) -> Option<i64> {
+        let at = self.sorted.binary_search(&key).ok()?;
+        i64::try_from(*self.numbers.get(at)?).ok()
     }
 
     /// The keys of both.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::TransformError;
-use super::cell::{Cell, unordered};
+use super::cell::{Cell, ordered, unordered};
 use super::columns::BatchBuilder;
 use super::journal::{MergedJunction, TransformJournal};
 use super::junction::{Link, Merge};
@@ -98,7 +98,11 @@ pub(super) fn merge_junction(
         if junction.two_sided && link.sides != 3 {
             lister.list("one_sided", link, &mut findings)?;
         }
-        output.push(link.first, link.second)?;
+        let out = |side: usize, key: u128| {
+            let number = sets[junction.sets[side]].as_ref().and_then(|set| set.number(key));
+            number.map_or(key, ordered)
+        };
+        output.push(out(0, link.first), out(1, link.second))?;
     }
     counts.repeats += merge.repeats;
     let (rows, parts) = output.finish()?;
@@ -123,6 +127,7 @@ pub(super) fn merge_junction(
         rejects: 0,
         dropped: left_over,
         parts,
+        ids: Vec::new(),
         rejects_by_rule: BTreeMap::new(),
         findings,
         columns: Vec::new(),
@@ -240,7 +245,7 @@ impl<'p> LinkLister<'p> {
         let (holder_key, other_key) =
             if holder == 0 { (link.first, link.second) } else { (link.second, link.first) };
         let name = |side: usize| &self.plan.tables[self.plan.sets[self.junction.sets[side]].0];
-        let describe = |side: usize, key: u128| match self.junction.types[side] {
+        let describe = |side: usize, key: u128| match self.junction.link_types[side] {
             PgType::Uuid => describe_key(Some(key)),
             _ => unordered(key).to_string(),
         };

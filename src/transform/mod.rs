@@ -10,6 +10,7 @@ mod cell;
 mod columns;
 mod convert;
 mod error;
+mod ids;
 mod journal;
 mod junction;
 mod keys;
@@ -26,7 +27,7 @@ mod staged;
 mod work;
 mod write;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -84,6 +85,8 @@ struct PartTask<'p> {
     only: Option<&'p Only>,
     /// Number of the first part that is written.
     first_index: usize,
+    /// Number of the part's first record in its table, from 1.
+    first_number: u64,
 }
 
 impl PartTask<'_> {
@@ -105,7 +108,8 @@ pub fn transform(
     progress: &dyn Progress,
 ) -> Result<TransformManifest, TransformError> {
     let export = ExportManifest::read(run)?;
-    let plan = Plan::new(pipeline)?;
+    let pipeline = &pipeline.resolved(|name| export.has(name));
+    let plan = Plan::new(pipeline, &relational(&export))?;
     let ignored = check_collections(&plan, pipeline, &export)?;
     run.recover(Stage::Transform)?;
     let export_sha256 = sha256_file(&run.resolve(ExportManifest::PATH))?;
@@ -150,6 +154,12 @@ pub fn transform(
     Ok(manifest)
 }
 
+/// Collections that were tables of a relational source.
+fn relational(export: &ExportManifest) -> HashSet<String> {
+    let tables = export.collections.iter().filter(|collection| collection.kind == "table");
+    tables.map(|collection| collection.name.clone()).collect()
+}
+
 /// The transform of this input, if it was finished before and all its parts are whole.
 fn finished(
     run: &RunDirectory,
@@ -163,7 +173,7 @@ fn finished(
     for table in &manifest.tables {
         let name = &table.definition.name;
         progress.start(Stage::Transform, name, Total::Records(table.rows));
-        for file in &table.parts {
+        for file in table.parts.iter().chain(&table.ids) {
             if let Err(error) = part::check(run, file) {
                 progress.note(Stage::Transform, &format!("all is transformed again: {error}"));
                 return Ok(None);
@@ -242,11 +252,11 @@ fn shape_tables(
             progress.finish(Stage::Transform, &table.name);
             for (feed, (set, _)) in table.feeds.iter().enumerate() {
                 if sets[*set].is_none() {
-                    let keys: Vec<u128> = results[*member]
+                    let feed: Vec<u128> = results[*member]
                         .iter_mut()
                         .flat_map(|part| std::mem::take(&mut part.feeds[feed].1))
                         .collect();
-                    sets[*set] = Some(KeySet::new(keys));
+                    sets[*set] = Some(KeySet::from_feed(feed, plan.is_serial(*set)));
                 }
             }
         }
@@ -272,22 +282,22 @@ fn shape_tables(
 }
 
 fn tasks<'p>(table_number: usize, parts: Option<&&'p [ExportPart]>) -> Vec<PartTask<'p>> {
-    let parts = parts.copied().unwrap_or_default();
-    let previous =
-        std::iter::once(None).chain(parts.iter().map(|part| Some(part.last_id.as_str())));
-    parts
-        .iter()
-        .zip(previous)
-        .enumerate()
-        .map(|(index, (part, previous_id))| PartTask {
+    let mut tasks = Vec::new();
+    let (mut previous_id, mut first_number) = (None, 1);
+    for (index, part) in parts.copied().unwrap_or_default().iter().enumerate() {
+        tasks.push(PartTask {
             table_number,
             index,
             part,
             previous_id,
             only: None,
             first_index: 0,
-        })
-        .collect()
+            first_number,
+        });
+        previous_id = Some(part.last_id.as_str());
+        first_number += part.file.rows;
+    }
+    tasks
 }
 
 /// Whether two records can have the same key or unique values. Keys made from ObjectIds cannot:
@@ -309,6 +319,7 @@ fn counts(table: &TablePlan, results: &[PartResult]) -> TableManifest {
         rejects: 0,
         dropped: 0,
         parts: Vec::new(),
+        ids: Vec::new(),
         rejects_by_rule: BTreeMap::new(),
         findings: BTreeMap::new(),
         columns: Vec::new(),
@@ -321,6 +332,7 @@ fn counts(table: &TablePlan, results: &[PartResult]) -> TableManifest {
         manifest.rejects += part.rejects;
         manifest.dropped += part.dropped;
         manifest.parts.extend(part.file.clone());
+        manifest.ids.extend(part.ids.clone());
         for (rule, count) in &part.rejects_by_rule {
             *manifest.rejects_by_rule.entry(rule.clone()).or_default() += count;
         }

@@ -1,6 +1,6 @@
 //! The pipeline file compiled for shaping: slots for field paths, indexes instead of names.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use regex::Regex;
 use rustc_hash::FxHashMap;
@@ -22,6 +22,14 @@ pub(super) struct Plan {
     pub(super) sets: Vec<(usize, usize)>,
 }
 
+impl Plan {
+    /// Whether the keys of a set are `_id`s for which numbers stand.
+    pub(super) fn is_serial(&self, set: usize) -> bool {
+        let (table, column) = self.sets[set];
+        matches!(self.tables[table].columns[column].input, Input::Serial)
+    }
+}
+
 /// One table.
 pub(super) struct TablePlan {
     pub(super) name: String,
@@ -39,6 +47,8 @@ pub(super) struct TablePlan {
     pub(super) arrays: Vec<ArrayPlan>,
     pub(super) key: Vec<usize>,
     pub(super) key_is_id: bool,
+    /// The key is a number that stands for the `_id`.
+    pub(super) serial: bool,
     pub(super) unique: Vec<Vec<usize>>,
     /// Sets this table feeds: (set, column).
     pub(super) feeds: Vec<(usize, usize)>,
@@ -78,6 +88,8 @@ pub(super) enum Input {
     Rest,
     Parent,
     Ordinal,
+    /// The record's number in its table.
+    Serial,
 }
 
 /// A reference.
@@ -85,6 +97,8 @@ pub(super) struct ReferencePlan {
     pub(super) table: String,
     pub(super) set: usize,
     pub(super) key_type: PgType,
+    /// The target's key is a number that stands for its `_id`.
+    pub(super) serial: bool,
     pub(super) dangling: Dangling,
 }
 
@@ -101,8 +115,10 @@ pub(super) struct ArrayPlan {
 pub(super) struct JunctionPlan {
     /// Sets of the two sides.
     pub(super) sets: [usize; 2],
-    /// Key types of the two sides.
+    /// Column types of the two sides.
     pub(super) types: [PgType; 2],
+    /// Types by which links are found: UUIDs of `_id`s for serial keys.
+    pub(super) link_types: [PgType; 2],
     /// Both sides hold arrays, so a link on one side only is worth listing.
     pub(super) two_sided: bool,
     pub(super) paths: Vec<String>,
@@ -180,7 +196,13 @@ impl Slots<'_> {
 
 impl Plan {
     /// Compiles a pipeline.
-    pub(super) fn new(pipeline: &Pipeline) -> Result<Self, TransformError> {
+    ///
+    /// `relational` are the collections that were tables: their `_id` repeats what their columns
+    /// hold, and needs no place.
+    pub(super) fn new(
+        pipeline: &Pipeline,
+        relational: &HashSet<String>,
+    ) -> Result<Self, TransformError> {
         let mut definitions: HashMap<String, TableDefinition> = table_definitions(pipeline)
             .into_iter()
             .map(|definition| (definition.name.clone(), definition))
@@ -234,9 +256,11 @@ impl Plan {
             let mut columns = Vec::new();
             let mut parent = None;
             for column in &table.columns {
-                if column.key == Some(Key::Serial) {
+                let serial = column.key == Some(Key::Serial);
+                if serial && table.each.is_some() {
                     return Err(TransformError::Unsupported(format!(
-                        "column {}.{}: serial keys are not supported yet",
+                        "column {}.{}: a table with `each` has no serial key; use its parent's key \
+                         and the ordinal",
                         table.name, column.name
                     )));
                 }
@@ -247,15 +271,27 @@ impl Plan {
                         if column.origin == Origin::Parent {
                             parent = Some(path_of(pipeline, target));
                         }
+                        let key = &pipeline.tables[target.0].columns[target.1];
+                        let serial = key.key == Some(Key::Serial);
                         Some(ReferencePlan {
                             table: reference.table.clone(),
                             set: set_of(target),
-                            key_type: pipeline.tables[target.0].columns[target.1].pg_type.clone(),
+                            // A serial key is found by the UUID of the document's `_id`.
+                            key_type: if serial { PgType::Uuid } else { key.pg_type.clone() },
+                            serial,
                             dangling: column.dangling,
                         })
                     }
                 };
                 let (input, field) = match &column.origin {
+                    _ if serial => {
+                        // The id itself has a place in the map of old and new keys, and in the
+                        // column that takes the rest.
+                        if !table.columns.iter().any(|other| other.origin == Origin::Rest) {
+                            paths.tree.insert(&["_id".to_owned()]).taken = true;
+                        }
+                        (Input::Serial, "_id".to_owned())
+                    }
                     Origin::Paths(origins) => {
                         let field = origins
                             .iter()
@@ -322,6 +358,9 @@ impl Plan {
                     });
                 }
             }
+            if relational.contains(&table.source) {
+                tree.insert(&["_id".to_owned()]).taken = true;
+            }
             for path in &table.ignore {
                 tree.insert(&path.0).taken = true;
             }
@@ -337,10 +376,12 @@ impl Plan {
                 }
             }
             let key: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].is_key).collect();
-            let key_is_id = table.each.is_none()
-                && key.len() == 1
-                && table.columns[key[0]].origin
-                    == Origin::Paths(vec![FieldPath(vec!["_id".into()])]);
+            let serial = table.columns.iter().any(|column| column.key == Some(Key::Serial));
+            let is_id = |column: &crate::pipeline::model::Column| {
+                column.origin == Origin::Paths(vec![FieldPath(vec!["_id".into()])])
+            };
+            let key_is_id =
+                table.each.is_none() && key.len() == 1 && (serial || is_id(&table.columns[key[0]]));
             let column_at = |name: &String| position(&table.name, name).map(|(_, column)| column);
             let mut unique = Vec::new();
             for names in &table.unique {
@@ -361,6 +402,7 @@ impl Plan {
                 arrays,
                 key,
                 key_is_id,
+                serial,
                 unique,
                 feeds: Vec::new(),
                 definition: definition_of(&table.name)?,
@@ -385,9 +427,14 @@ impl Plan {
                 }
             }
             let holders: BTreeSet<usize> = junction.from.iter().map(|source| source.side).collect();
+            let link_types = sides.map(|(table, column)| {
+                let key = &pipeline.tables[table].columns[column];
+                if key.key == Some(Key::Serial) { PgType::Uuid } else { key.pg_type.clone() }
+            });
             junctions.push(JunctionPlan {
                 sets: sides.map(&mut set_of),
                 types,
+                link_types,
                 two_sided: holders.len() == 2,
                 paths: junction
                     .from
@@ -406,8 +453,11 @@ impl Plan {
 
 /// Where a column's value stands in its document.
 fn path_of(pipeline: &Pipeline, (table, column): (usize, usize)) -> FieldPath {
-    match &pipeline.tables[table].columns[column].origin {
-        Origin::Paths(paths) if !paths.is_empty() => paths[0].clone(),
+    let column = &pipeline.tables[table].columns[column];
+    match &column.origin {
+        Origin::Paths(paths) if !paths.is_empty() && column.key != Some(Key::Serial) => {
+            paths[0].clone()
+        }
         _ => FieldPath(vec!["_id".to_owned()]),
     }
 }

@@ -67,7 +67,9 @@ impl<'p> Router<'p> {
         let first = items.len();
         let mut present = true;
         match &self.table.each {
-            None => items.push(Item::Record(Record { document: root, root, ordinal: 0 })),
+            None => {
+                items.push(Item::Record(Record { document: root, root, ordinal: 0, number: 0 }));
+            }
             Some(path) => present = elements(root, root, &path.0, items),
         }
         if repeats_id {
@@ -125,7 +127,7 @@ fn elements<'a>(root: Doc<'a>, at: Doc<'a>, path: &[String], items: &mut Vec<Ite
                     }
                     Ok((_, Value::Document(document))) if rest.is_empty() => {
                         let ordinal = i64::try_from(ordinal).unwrap_or(i64::MAX);
-                        items.push(Item::Record(Record { document, root, ordinal }));
+                        items.push(Item::Record(Record { document, root, ordinal, number: 0 }));
                     }
                     Ok((_, Value::Document(document))) => {
                         present |= elements(root, document, rest, items);

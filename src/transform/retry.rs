@@ -51,7 +51,13 @@ pub fn retry_rejects(
     let export = ExportManifest::read(run)?;
     let mut manifest = TransformManifest::read(run)?;
     rejects::recover(run, &manifest)?;
-    let plan = Plan::new(pipeline)?;
+    let pipeline = &pipeline.resolved(|name| export.has(name));
+    let plan = Plan::new(pipeline, &super::relational(&export))?;
+    if plan.tables.iter().any(|table| table.serial) {
+        return Err(TransformError::Unsupported(
+            "--retry-rejects does not work with serial keys: transform the whole run".to_owned(),
+        ));
+    }
     same_tables(&plan, &manifest)?;
     let only = refused(run, &plan)?;
     if only.values().all(|only| only.records.is_empty()) {

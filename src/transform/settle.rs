@@ -94,7 +94,7 @@ pub(super) fn settle(
         .collect();
     loop {
         let accepted: FxHashMap<usize, KeySet> =
-            inside.iter().map(|set| (*set, gather(&candidates, &verdicts, *set))).collect();
+            inside.iter().map(|set| (*set, gather(plan, &candidates, &verdicts, *set))).collect();
         let mut changed = false;
         for (at, member) in members.iter().enumerate() {
             for (part, records) in candidates[at].iter().enumerate() {
@@ -134,11 +134,16 @@ pub(super) fn settle(
         .collect();
     own_sets.sort_unstable();
     let settled =
-        own_sets.into_iter().map(|set| (set, gather(&candidates, &verdicts, set))).collect();
+        own_sets.into_iter().map(|set| (set, gather(plan, &candidates, &verdicts, set))).collect();
     Ok((verdicts, settled))
 }
 
-fn gather(candidates: &[Vec<Vec<Candidate>>], verdicts: &[Vec<Verdicts>], set: usize) -> KeySet {
+fn gather(
+    plan: &Plan,
+    candidates: &[Vec<Vec<Candidate>>],
+    verdicts: &[Vec<Verdicts>],
+    set: usize,
+) -> KeySet {
     let mut keys = Vec::new();
     for (tables, verdicts) in candidates.iter().zip(verdicts) {
         for (records, verdicts) in tables.iter().zip(verdicts) {
@@ -150,7 +155,7 @@ fn gather(candidates: &[Vec<Vec<Candidate>>], verdicts: &[Vec<Verdicts>], set: u
             }
         }
     }
-    KeySet::new(keys)
+    KeySet::from_feed(keys, plan.is_serial(set))
 }
 
 fn read_part(
@@ -180,7 +185,8 @@ fn read_part(
                 if !task.takes(batch.id(at), element) {
                     continue;
                 }
-                let Item::Record(record) = item else { continue };
+                let Item::Record(mut record) = item else { continue };
+                record.number = task.first_number + u64::from(this);
                 if shaper.shape(record, &mut row).is_err() {
                     continue;
                 }
@@ -203,7 +209,7 @@ fn read_part(
                     feeds: table
                         .feeds
                         .iter()
-                        .filter_map(|(set, column)| Some((*set, row.cells[*column].identity()?)))
+                        .flat_map(|(set, column)| row.feed(*column).map(|key| (*set, key)))
                         .collect(),
                     hard,
                 });

@@ -1,10 +1,11 @@
 //! One document to one row: every field is taken by a column, named as a reason for a reject, or
 //! left out under a rule. Nothing is passed over.
 
-use super::cell::Cell;
-use super::convert::{Refusal, convert, reference_candidates};
+use super::cell::{Cell, unordered};
+use super::convert::{Refusal, convert, key_uuid, reference_candidates};
 use super::keys::KeySet;
 use super::plan::{ColumnPlan, Input, Node, ReferencePlan, TablePlan};
+use super::settle::identity_of;
 use crate::document::jsonb::{NulRule, write_jsonb_fields};
 use crate::document::raw::{Doc, Value};
 use crate::pgcopy::PgType;
@@ -54,9 +55,31 @@ pub(super) struct Row<'a> {
     pub(super) states: Vec<State>,
     pub(super) findings: Vec<Found<'a>>,
     pub(super) pending: Vec<Pending>,
+    /// The identity of the `_id` for which the row's serial key stands.
+    pub(super) serial: Option<u128>,
     /// Slots whose value some column resolved as a reference.
     resolved: Vec<usize>,
     rest: Vec<(String, Value<'a>)>,
+}
+
+impl Row<'_> {
+    /// What the row feeds to a set: the value of its column, or the identity of its `_id` and the
+    /// number that stands for it.
+    pub(super) fn feed(&self, column: usize) -> impl Iterator<Item = u128> + use<> {
+        let own = self.cells[column].identity();
+        let pair = match self.serial {
+            Some(serial) => {
+                [Some(serial), own.map(|own| u128::from(unordered(own).cast_unsigned()))]
+            }
+            None => [own, None],
+        };
+        pair.into_iter().flatten()
+    }
+
+    /// The identity by which links find the row.
+    pub(super) fn link_identity(&self, key: &[usize]) -> Option<u128> {
+        self.serial.or_else(|| identity_of(&self.cells, key))
+    }
 }
 
 /// What a row is made from.
@@ -68,6 +91,8 @@ pub(super) struct Record<'a> {
     pub(super) root: Doc<'a>,
     /// Position of the element in its array.
     pub(super) ordinal: i64,
+    /// Position of the record in its table, from 1: a serial key.
+    pub(super) number: u64,
 }
 
 /// Shapes the documents of one table.
@@ -95,6 +120,7 @@ impl<'p> Shaper<'p> {
         row.states.clear();
         row.findings.clear();
         row.pending.clear();
+        row.serial = None;
         row.resolved.clear();
         row.rest.clear();
         let filled = Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row);
@@ -228,6 +254,13 @@ impl<'p> Shaper<'p> {
     ) -> Result<(), Broken<'a>> {
         let (value, state) = match &column.input {
             Input::Slots(slots) => pick(slots.iter().map(|slot| row.slots[*slot])),
+            Input::Serial => {
+                let id = record.root.get("_id").ok().flatten();
+                row.serial = id.and_then(|id| key_uuid(&id).ok()).map(u128::from_be_bytes);
+                row.cells.push(Cell::Integer(i64::try_from(record.number).unwrap_or(i64::MAX)));
+                row.states.push(State::Present);
+                return Ok(());
+            }
             Input::Ordinal => {
                 row.cells.push(Cell::Integer(record.ordinal));
                 row.states.push(State::Present);
@@ -352,11 +385,17 @@ impl<'p> Shaper<'p> {
             };
             for (cell, identity) in candidates.into_iter().zip(identities) {
                 let Some(cell) = cell else { continue };
-                if identity.is_some_and(|identity| set.contains(identity)) {
+                if let Some(identity) = identity.filter(|identity| set.contains(*identity)) {
                     row.resolved.extend(slot);
-                    return Ok(cell);
+                    return Ok(match set.number(identity) {
+                        Some(number) if reference.serial => Cell::Integer(number),
+                        _ => cell,
+                    });
                 }
-                kept.get_or_insert(cell);
+                // An id is no number: it cannot stand in for the row that is missing.
+                if !reference.serial {
+                    kept.get_or_insert(cell);
+                }
             }
         }
         let detail = format!("no accepted row of {} has this key", reference.table);

@@ -7,15 +7,17 @@ use std::path::Path;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::cell::Cell;
 use super::columns::BatchBuilder;
 use super::convert::reference_candidates;
+use super::ids::IdMap;
 use super::journal::TransformJournal;
 use super::junction::{Link, write_run};
 use super::keys::KeySet;
 use super::limit::RejectLimit;
 use super::plan::{ArrayPlan, Plan, TablePlan};
 use super::records::{Item, Router};
-use super::settle::{Verdicts, identity_of};
+use super::settle::Verdicts;
 use super::shape::{Broken, Found, Row, Shaper, State};
 use super::work::{WorkFile, WorkWriter};
 use super::{PartTask, TransformError};
@@ -36,6 +38,8 @@ const LISTED_FINDINGS: u64 = 1000;
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct PartResult {
     pub(super) file: Option<PartFile>,
+    /// The map of old and new keys of a table with serial ones.
+    pub(super) ids: Option<PartFile>,
     pub(super) records: u64,
     pub(super) rows: u64,
     pub(super) rejects: u64,
@@ -184,20 +188,23 @@ fn write_part(
                 match item {
                     Item::Dropped => part.result.dropped += 1,
                     Item::Broken(broken) => part.reject(id, bytes, broken)?,
-                    Item::Record(record) => match (shaper.shape(record, &mut row), verdict) {
-                        (Err(broken), _) => part.reject(id, bytes, broken)?,
-                        (Ok(()), Some(verdict)) => {
-                            let broken = Broken {
-                                rule: verdict.rule,
-                                column: verdict.column,
-                                field: verdict.column.map(|at| table.columns[at].field.clone()),
-                                value: None,
-                                detail: verdict.detail.clone(),
-                            };
-                            part.reject(id, bytes, broken)?;
+                    Item::Record(mut record) => {
+                        record.number = task.first_number + u64::from(number - 1);
+                        match (shaper.shape(record, &mut row), verdict) {
+                            (Err(broken), _) => part.reject(id, bytes, broken)?,
+                            (Ok(()), Some(verdict)) => {
+                                let broken = Broken {
+                                    rule: verdict.rule,
+                                    column: verdict.column,
+                                    field: verdict.column.map(|at| table.columns[at].field.clone()),
+                                    value: None,
+                                    detail: verdict.detail.clone(),
+                                };
+                                part.reject(id, bytes, broken)?;
+                            }
+                            (Ok(()), None) => part.accept(id, &row)?,
                         }
-                        (Ok(()), None) => part.accept(id, &row)?,
-                    },
+                    }
                 }
             }
         }
@@ -234,7 +241,7 @@ pub(super) fn links_to(
             for item in items.drain(..) {
                 let Item::Record(record) = item else { continue };
                 let shaped = shaper.shape(record, &mut row).is_ok();
-                let own = if shaped { identity_of(&row.cells, &table.key) } else { None };
+                let own = if shaped { row.link_identity(&table.key) } else { None };
                 if let Some(own) = own {
                     part.link(id, own, &row)?;
                 }
@@ -275,6 +282,7 @@ struct PartInProgress<'p> {
     name: String,
     builder: BatchBuilder,
     writer: Option<PartWriter>,
+    ids: Option<IdMap<'p>>,
     links: BTreeMap<usize, Vec<Link>>,
     /// Targets of the array in hand.
     targets: FxHashSet<u128>,
@@ -297,6 +305,9 @@ impl<'p> PartInProgress<'p> {
             element: 0,
             builder: BatchBuilder::new(schema, types),
             writer: None,
+            ids: table
+                .serial
+                .then(|| IdMap::new(context.run, &table.name, task.first_index + task.index)),
             links: BTreeMap::new(),
             targets: FxHashSet::default(),
             rejects: Lines::new(work, file("rejects")),
@@ -365,12 +376,18 @@ impl<'p> PartInProgress<'p> {
             self.find(id, found)?;
         }
         for ((_, column), (_, keys)) in self.table.feeds.iter().zip(&mut self.result.feeds) {
-            keys.extend(row.cells[*column].identity());
+            keys.extend(row.feed(*column));
         }
         if !self.table.arrays.is_empty()
-            && let Some(own) = identity_of(&row.cells, &self.table.key)
+            && let Some(own) = row.link_identity(&self.table.key)
         {
             self.link(id, own, row)?;
+        }
+        if let Some(ids) = &mut self.ids
+            && let (Some(serial), Some(Cell::Integer(number))) =
+                (row.serial, self.table.key.first().map(|at| &row.cells[*at]))
+        {
+            ids.push(id, serial, *number)?;
         }
         Ok(())
     }
@@ -426,7 +443,7 @@ impl<'p> PartInProgress<'p> {
             return self.find_link(id, &plan.definition.name, &found);
         }
         let mut nuls = 0;
-        let candidates = reference_candidates(column, &plan.types[other], value, &mut nuls);
+        let candidates = reference_candidates(column, &plan.link_types[other], value, &mut nuls);
         let target = candidates.ok().and_then(|[first, _]| first).and_then(|cell| cell.identity());
         let Some(target) = target else {
             counts.refused += 1;
@@ -492,6 +509,9 @@ impl<'p> PartInProgress<'p> {
         self.flush()?;
         if let Some(writer) = self.writer {
             self.result.file = Some(writer.finish()?);
+        }
+        if let Some(ids) = self.ids {
+            self.result.ids = ids.finish()?;
         }
         for (junction, links) in self.links {
             if !links.is_empty() {

@@ -20,3 +20,4 @@ mod rejects;
 mod sources;
 mod stages;
 mod support;
+mod systems;

@@ -1,0 +1,203 @@
+//! The systems that are mapped: on their real files, where those are here, and on small ones.
+
+use std::path::Path;
+use std::process::Output;
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Document, doc};
+use tokio::runtime::Runtime;
+use tokio_postgres::Client;
+
+use crate::support::{data, docferry, fresh_database, project, server, write_dump};
+
+struct Migrated {
+    folder: tempfile::TempDir,
+    runtime: Runtime,
+    client: Client,
+    address: String,
+    output: Output,
+}
+
+/// Runs a pipeline on a source, into a new database.
+fn run(pipeline: &Path, source: &str, database: &str) -> Option<Migrated> {
+    let server = server("DOCFERRY_TEST_POSTGRES")?;
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let (client, address) = runtime.block_on(fresh_database(&server, database));
+    let output = docferry()
+        .args(["run", pipeline.to_str().unwrap(), "--source", source, "--target", &address])
+        .arg("--staging")
+        .arg(folder.path().join("staging"))
+        .output()
+        .unwrap();
+    Some(Migrated { folder, runtime, client, address, output })
+}
+
+impl Migrated {
+    fn shown(&self) -> String {
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&self.output.stdout),
+            String::from_utf8_lossy(&self.output.stderr)
+        )
+    }
+
+    fn rows(&self, sql: &str) -> Vec<String> {
+        let rows = self.runtime.block_on(self.client.query(sql, &[])).unwrap();
+        rows.iter().map(|row| row.get::<_, Option<String>>(0).unwrap_or("NULL".into())).collect()
+    }
+
+    /// Every record became a row or a reject, and every row is proved.
+    #[track_caller]
+    fn assert_whole(&self, records: u64, rejects: u64) {
+        assert_eq!(
+            self.output.status.code(),
+            Some(if rejects == 0 { 0 } else { 3 }),
+            "{}",
+            self.shown()
+        );
+        assert!(self.shown().contains("every row is proved"), "{}", self.shown());
+        let staging = std::fs::read_dir(self.folder.path().join("staging")).unwrap();
+        let pipeline = staging.map(|entry| entry.unwrap().path()).next().unwrap();
+        let text =
+            std::fs::read_to_string(pipeline.join("latest/transform/manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let (mut read, mut refused) = (0, 0);
+        for table in manifest["tables"].as_array().unwrap() {
+            let number = |name: &str| table[name].as_u64().unwrap();
+            assert_eq!(number("records"), number("rows") + number("rejects") + number("dropped"));
+            if table["definition"]["kind"] == "table" {
+                read += number("records");
+                refused += number("rejects");
+            }
+        }
+        assert_eq!((read, refused), (records, rejects), "{}", self.shown());
+    }
+
+    #[track_caller]
+    fn assert_rollback(&self) {
+        let output =
+            docferry().args(["rollback", "latest", "--target", &self.address]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(self.rows("SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_assessment_bot_keeps_its_ids_and_goes_on_behind_them() {
+    let Some(data) = data() else { return };
+    let source = format!("sqlite:{}", data.join("sqlite/writely_ielts_bot.db").display());
+    let Some(bot) = run(&project("pipelines/assessment-bot.toml"), &source, "docferry_bot") else {
+        return;
+    };
+    bot.assert_whole(412, 0);
+    assert_eq!(
+        bot.rows("SELECT jsonb_typeof(improvement_suggestions) FROM assessments GROUP BY 1"),
+        ["array"]
+    );
+    assert_eq!(
+        bot.rows("INSERT INTO users (telegram_id, created_at, is_pro, daily_submissions) VALUES (9007199254740993, now(), true, 0) RETURNING id::text"),
+        ["41"]
+    );
+}
+
+#[test]
+fn both_files_of_neo_alexandria_are_migrated_whole() {
+    let Some(data) = data() else { return };
+    let pipeline = project("pipelines/neo-alexandria.toml");
+    for (file, records) in [("neo_alexandria_test.db", 37), ("neo_alexandria_oldest.db", 10)] {
+        let source = format!("sqlite:{}", data.join("sqlite").join(file).display());
+        let Some(neo) = run(&pipeline, &source, "docferry_neo") else { return };
+        neo.assert_whole(records, 0);
+        if records == 37 {
+            // The text `null` is JSON's null, which is not NULL.
+            assert_eq!(neo.rows("SELECT embedding::text FROM collections"), ["null"]);
+            assert_eq!(neo.rows("SELECT count(*)::text FROM resources WHERE search_vector @@ to_tsquery('untitled')").len(), 1);
+            assert_eq!(
+                neo.rows("SELECT keywords->>0 FROM classification_codes WHERE code = '000'"),
+                ["artificial intelligence"]
+            );
+        }
+        neo.assert_rollback();
+    }
+}
+
+#[test]
+fn the_exported_folder_of_the_playbook_gets_serial_keys() {
+    let Some(data) = data() else { return };
+    let source = data.join("pmo_playbook/data-export");
+    let pipeline = project("pipelines/pmo-playbook.toml");
+    let Some(pmo) = run(&pipeline, source.to_str().unwrap(), "docferry_pmo") else { return };
+    pmo.assert_whole(18, 0);
+    assert_eq!(
+        pmo.rows("SELECT h.sop_id || ' ' || (h.data->>'_id' IS NOT NULL) FROM agent_sops a JOIN human_sops h ON h.id = a.human_sop_id WHERE a.sop_id = 'SOP-003'"),
+        ["SOP-003 true"]
+    );
+    let created = "SELECT (min(created_at) < '2025-12-31')::text FROM projects";
+    assert_eq!(pmo.rows(created), ["true"], "dates are those of the documents");
+    pmo.assert_rollback();
+}
+
+#[test]
+fn references_and_junctions_follow_serial_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("serial.toml");
+    let text = r#"
+version = 1
+name = "serial"
+[tables.people.columns]
+id = { key = "serial", type = "bigint" }
+name = { type = "text", required = true }
+boss = { type = "bigint", references = "people", optional = true }
+[tables.notes.columns]
+id = { key = "serial", type = "integer" }
+author = { type = "bigint", references = "people", required = true }
+data = { from = "*", type = "jsonb" }
+[tables.lines]
+each = "notes.lines"
+[tables.lines.columns]
+note = { parent = true, type = "integer", references = "notes", required = true }
+text = { type = "text" }
+[junctions.readers]
+columns = { note_id = "notes", person_id = "people" }
+from = ["notes.readers"]
+"#;
+    std::fs::write(&pipeline, text).unwrap();
+    let id =
+        |kind: u8, number: u8| ObjectId::from_bytes([101, 0, 0, 0, kind, 0, 0, 0, 0, 0, 0, number]);
+    let dump = folder.path().join("dump/serial");
+    let people: Vec<Document> = vec![
+        doc! {"_id": id(1, 1), "name": "Ann"},
+        doc! {"_id": id(1, 2)},
+        doc! {"_id": id(1, 3), "name": "Cid", "boss": id(1, 1).to_hex()},
+        doc! {"_id": "text", "name": "Dot", "boss": id(1, 2)},
+    ];
+    write_dump(&dump, "people", &people);
+    let notes = vec![
+        doc! {"_id": id(2, 1), "author": id(1, 3), "readers": [id(1, 1), "text", id(1, 2)], "lines": [{"text": "a"}, {"text": "b"}], "more": 1},
+        doc! {"_id": id(2, 2), "author": "text", "readers": [], "lines": []},
+        doc! {"_id": id(2, 3), "author": id(1, 2), "readers": [], "lines": []},
+    ];
+    write_dump(&dump, "notes", &notes);
+    let Some(serial) = run(&pipeline, dump.to_str().unwrap(), "docferry_serial") else { return };
+    // One person without a name, and the note of that person.
+    serial.assert_whole(4 + 3 + 2, 2);
+    assert_eq!(
+        serial.rows("SELECT p.id || ' ' || p.name || ' ' || coalesce(b.name, '-') FROM people p LEFT JOIN people b ON b.id = p.boss ORDER BY p.id"),
+        // Text comes before ObjectIds; a refused document leaves its number free.
+        ["1 Dot -", "2 Ann -", "4 Cid Ann"]
+    );
+    assert_eq!(
+        serial.rows("SELECT n.id || ' ' || p.name || ' ' || (n.data->>'_id') FROM notes n JOIN people p ON p.id = n.author ORDER BY n.id"),
+        [format!("1 Cid {}", id(2, 1)), format!("2 Dot {}", id(2, 2))]
+    );
+    assert_eq!(
+        serial.rows("SELECT p.name FROM readers JOIN people p ON p.id = person_id ORDER BY 1"),
+        ["Ann", "Dot"]
+    );
+    assert_eq!(serial.rows("SELECT note || text FROM lines ORDER BY 1"), ["1a", "1b"]);
+    assert_eq!(serial.rows("INSERT INTO people (name) VALUES ('Eve') RETURNING id::text"), ["5"]);
+    let ids =
+        serial.folder.path().join("staging/serial/latest/transform/people.ids/part-00000.parquet");
+    assert!(ids.exists(), "the map of old and new keys is staged");
+}
