@@ -29,7 +29,7 @@ use tokio_postgres::error::{ErrorPosition, SqlState};
 use self::copy::{Work, load_part};
 use self::ledger::{Ledger, Loaded, Saved};
 use self::plan::{Plan, decide};
-use crate::postgres::ddl::Statement;
+use crate::postgres::ddl::{Statement, policy_statements};
 use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::checksum::sha256_hex;
@@ -252,6 +252,12 @@ impl Job<'_> {
     ) -> Result<(), LoadError> {
         let [_, foreign_keys] = plan.key_statements(client, self.manifest).await?;
         self.run_statements(foreign_keys).await?;
+        let own = self.manifest.tables.iter().filter(|table| plan.is_own(table));
+        let own: Vec<_> = own.map(|table| &table.definition).collect();
+        for statement in policy_statements(&own) {
+            let action = format!("create {} {}", statement.kind, statement.name);
+            execute(client, action, &statement.sql).await?;
+        }
         for sequence in &plan.sequences {
             if let Some(advance) = &sequence.advance {
                 execute(client, format!("advance {}", sequence.name), advance).await?;

@@ -8,7 +8,9 @@ use tokio_postgres::Client;
 use super::differences::{Difference, compare};
 use super::ledger::{Ledger, Loaded};
 use super::{Home, LoadError, LoadOptions, Mode, aside, copy};
-use crate::postgres::ddl::{Statement, create_statements, foreign_key_statements, key_statements};
+use crate::postgres::ddl::{
+    Statement, create_statements, foreign_key_statements, key_statements, policy_statements,
+};
 use crate::postgres::{
     Aside, PostgresError, TableShape, enum_labels, names, qualified, quote_identifier,
     quote_literal, table_shape,
@@ -298,6 +300,11 @@ impl Plan {
         }
         let aside = |name: &str| self.asides.iter().any(|aside| aside.name == name);
         for statement in foreign_keys.into_iter().filter(|key| !aside(&key.name)) {
+            step(statement.sql, None);
+        }
+        let own = manifest.tables.iter().filter(|table| self.is_own(table));
+        for statement in policy_statements(&own.map(|table| &table.definition).collect::<Vec<_>>())
+        {
             step(statement.sql, None);
         }
         for advance in self.sequences.iter().filter_map(|sequence| sequence.advance.clone()) {

@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::model::{Column, Dangling, DefaultValue, Junction, Literal, OnDelete, Pipeline, Table};
+use super::model::{
+    Check, Column, Dangling, DefaultValue, Junction, Literal, OnDelete, Pipeline, Table,
+};
 use crate::pgcopy::PgType;
+use crate::postgres::{qualified, quote_identifier};
 use crate::staging::checksum::sha256_hex;
 use crate::staging::table::{
     CheckDefinition, ColumnDefinition, EnumDefinition, ForeignKeyDefinition, IndexDefinition,
@@ -53,6 +56,35 @@ fn column_definition(column: &Column) -> ColumnDefinition {
         identity: column.identity,
         default,
     }
+}
+
+/// References of a tenant's row should lead to rows of the same tenant.
+fn inside_tenant(pipeline: &Pipeline, table: &Table) -> Vec<CheckDefinition> {
+    let Some(own) = &table.tenant else { return Vec::new() };
+    let mut found = Vec::new();
+    for column in table.columns.iter().filter(|column| column.name != *own) {
+        let Some(reference) = &column.references else { continue };
+        let target = pipeline.tables.iter().find(|target| target.name == reference.table);
+        let Some(other) = target.and_then(|target| target.tenant.as_ref()) else { continue };
+        let name = qualified(&pipeline.schema, &table.name);
+        found.push(CheckDefinition {
+            name: format!("{}_stays_inside_the_tenant", column.name),
+            expression: format!(
+                "coalesce({name}.{} = (SELECT r.{} FROM {} r WHERE r.{} = {name}.{}), {name}.{} IS NULL)",
+                quote_identifier(own),
+                quote_identifier(other),
+                qualified(&pipeline.schema, &reference.table),
+                quote_identifier(&reference.column),
+                quote_identifier(&column.name),
+                quote_identifier(&column.name),
+            ),
+        });
+    }
+    found
+}
+
+fn check_definition(check: &Check) -> CheckDefinition {
+    CheckDefinition { name: check.name.clone(), expression: check.expression.clone() }
 }
 
 fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
@@ -131,14 +163,14 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
                 language: search.language.clone(),
             })
             .collect(),
-        checks: table
-            .checks
+        checks: table.checks.iter().map(check_definition).collect(),
+        expectations: table
+            .expectations
             .iter()
-            .map(|check| CheckDefinition {
-                name: check.name.clone(),
-                expression: check.expression.clone(),
-            })
+            .map(check_definition)
+            .chain(inside_tenant(pipeline, table))
             .collect(),
+        tenant: table.tenant.clone(),
         enums: enums(pipeline, &columns),
         columns,
     }
@@ -204,6 +236,8 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         }],
         search: Vec::new(),
         checks: Vec::new(),
+        expectations: Vec::new(),
+        tenant: None,
         enums: Vec::new(),
     }
 }

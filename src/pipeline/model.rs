@@ -86,8 +86,12 @@ pub struct Table {
     pub unique: Vec<Vec<String>>,
     /// Columns by which an upsert finds rows that are there already; empty for the key.
     pub upsert_by: Vec<String>,
+    /// Column that holds the row's tenant: row-level security lets each session see its own only.
+    pub tenant: Option<String>,
     /// Check constraints.
     pub checks: Vec<Check>,
+    /// Conditions that rows should meet; verify counts those that do not.
+    pub expectations: Vec<Check>,
 }
 
 /// A path into a document: field names, outermost first. An array element's fields are reached

@@ -357,17 +357,13 @@ impl Parser {
         }
         let upsert_by = fields.strings("upsert_by", &mut self.mistakes);
         let upsert_by = self.known_columns(upsert_by, &column_names);
-        let mut checks = Vec::new();
-        if let Some(table) = fields.table("checks", &mut self.mistakes) {
-            for (key, value) in table {
-                if let Some(expression) = string(value, key.get_ref(), &mut self.mistakes) {
-                    checks.push(Check {
-                        name: key.get_ref().clone().into_owned(),
-                        expression: expression.value,
-                    });
-                }
-            }
-        }
+        let tenant: Vec<Located<String>> =
+            fields.string("tenant", &mut self.mistakes).into_iter().collect();
+        let tenant = self.known_columns(tenant, &column_names).pop();
+        let checks = fields.table("checks", &mut self.mistakes);
+        let checks = self.conditions(checks);
+        let expectations = fields.table("expectations", &mut self.mistakes);
+        let expectations = self.conditions(expectations);
         fields.finish(&mut self.mistakes);
         let rest = columns.iter().find(|column| column.origin == Origin::Rest);
         let word = unmapped.as_ref().map_or(&self.defaults.unmapped, |unmapped| &unmapped.value);
@@ -401,11 +397,25 @@ impl Parser {
                 search,
                 unique,
                 upsert_by,
+                tenant,
                 checks,
+                expectations,
             },
             name,
             columns: drafts,
         }
+    }
+
+    /// `name = "SQL condition"`.
+    fn conditions(&mut self, table: Option<&DeTable<'_>>) -> Vec<Check> {
+        let mut conditions = Vec::new();
+        for (key, value) in table.into_iter().flatten() {
+            if let Some(expression) = string(value, key.get_ref(), &mut self.mistakes) {
+                let name = key.get_ref().clone().into_owned();
+                conditions.push(Check { name, expression: expression.value });
+            }
+        }
+        conditions
     }
 
     fn known_columns(&mut self, names: Vec<Located<String>>, columns: &[String]) -> Vec<String> {
@@ -952,6 +962,8 @@ fn empty_table() -> Table {
         search: Vec::new(),
         unique: Vec::new(),
         upsert_by: Vec::new(),
+        tenant: None,
         checks: Vec::new(),
+        expectations: Vec::new(),
     }
 }

@@ -237,9 +237,39 @@ pub fn foreign_key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
     result
 }
 
+/// Row-level security of tables that belong to tenants: a session sees and writes the rows of the
+/// tenant in its setting `app.current_tenant_id`, and none without it. Each can be repeated.
+pub fn policy_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
+    let mut result = Vec::new();
+    for table in tables {
+        let Some(tenant) = &table.tenant else { continue };
+        let name = qualified(&table.schema, &table.name);
+        let found = table.columns.iter().find(|column| column.name == *tenant);
+        let tenant_type =
+            found.map_or("text".to_owned(), |column| sql_type(&table.schema, &column.pg_type));
+        let condition = format!(
+            "{} = nullif(current_setting('app.current_tenant_id', true), '')::{tenant_type}",
+            quote_identifier(tenant)
+        );
+        let sql = format!(
+            "ALTER TABLE {name} ENABLE ROW LEVEL SECURITY;\n\
+             ALTER TABLE {name} FORCE ROW LEVEL SECURITY;\n\
+             DROP POLICY IF EXISTS tenant_isolation ON {name};\n\
+             CREATE POLICY tenant_isolation ON {name} USING ({condition}) WITH CHECK ({condition})"
+        );
+        result.push(statement(&table.name, "policy of", &table.name, sql));
+    }
+    result
+}
+
 /// All of it as a script.
 pub fn script(tables: &[&TableDefinition]) -> String {
-    let all = [create_statements(tables), key_statements(tables), foreign_key_statements(tables)];
+    let all = [
+        create_statements(tables),
+        key_statements(tables),
+        foreign_key_statements(tables),
+        policy_statements(tables),
+    ];
     let mut text = String::new();
     for statement in all.iter().flatten() {
         let _ = writeln!(text, "{};\n", statement.sql);

@@ -240,6 +240,18 @@ fn conclude(text: &mut String, run: &RunDirectory, report: &RunReport) {
             let _ = write!(text, "\n{}: {difference}", entry.verdict.table);
         }
     }
+    for entry in &report.tables {
+        for unmet in entry.verdict.expectations.iter().filter(|unmet| unmet.rows > 0) {
+            let _ = write!(
+                text,
+                "\n{}: {} rows do not meet {}, for example {}",
+                entry.verdict.table,
+                count(unmet.rows),
+                unmet.name,
+                unmet.examples.first().map_or("", String::as_str)
+            );
+        }
+    }
     for line in report.balance.iter().chain(&report.left_out) {
         let _ = write!(text, "\n{line}");
     }

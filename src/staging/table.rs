@@ -49,6 +49,13 @@ pub struct TableDefinition {
     /// Check constraints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckDefinition>,
+    /// Conditions that rows should meet. They are no constraints: verify counts the rows that do
+    /// not meet them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<CheckDefinition>,
+    /// Column that holds the row's tenant, for row-level security.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The enum types that the columns use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enums: Vec<EnumDefinition>,

@@ -4,6 +4,7 @@
 
 mod balance;
 mod error;
+mod expectations;
 mod links;
 mod references;
 mod rows;
@@ -15,6 +16,7 @@ pub use error::VerifyError;
 use serde::Serialize;
 use tokio_postgres::Client;
 
+use self::expectations::check_expectations;
 use self::references::check_references;
 use self::rows::{found_rows, key_positions, name_rows, staged_rows};
 use crate::pgcopy::digest::{TableDigest, key_bytes, row_hash};
@@ -65,6 +67,20 @@ pub struct TableVerdict {
     pub elements: Option<u64>,
     /// What differs, a sentence each.
     pub differences: Vec<String>,
+    /// Conditions of the pipeline file that rows should meet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<Expectation>,
+}
+
+/// A condition that rows should meet, and those that do not. It takes nothing from the proof.
+#[derive(Clone, Debug, Serialize)]
+pub struct Expectation {
+    /// Its name.
+    pub name: String,
+    /// Rows that do not meet it.
+    pub rows: u64,
+    /// Keys of some of them.
+    pub examples: Vec<String>,
 }
 
 impl VerifyReport {
@@ -315,5 +331,6 @@ async fn verify_table(
         references: definition.foreign_keys.len(),
         elements: None,
         differences,
+        expectations: check_expectations(client, definition).await?,
     })
 }

@@ -149,14 +149,49 @@ fn hooks_run_once_and_an_error_in_one_names_its_line() {
 }
 
 #[test]
-fn the_schema_of_nextcrm_is_what_ddl_prints() {
-    let output = docferry().arg("ddl").arg(project("pipelines/nextcrm.toml")).output().unwrap();
-    let kept = std::fs::read_to_string(project("sql/nextcrm/schema.sql")).unwrap();
-    assert_eq!(
-        String::from_utf8(output.stdout).unwrap(),
-        kept,
-        "write it again: docferry ddl pipelines/nextcrm.toml > sql/nextcrm/schema.sql"
-    );
+fn rows_that_do_not_meet_an_expectation_are_counted_and_loaded() {
+    let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("trips");
+    let trip =
+        |id: i32, from: i32, to: i32| mongodb::bson::doc! {"_id": id, "from": from, "to": to};
+    write_dump(&dump, "trips", &[trip(1, 1, 2), trip(2, 5, 4), trip(3, 3, 3)]);
+    let pipeline = folder.path().join("trips.toml");
+    let text = "version = 1\nname = \"trips\"\n[tables.trips.columns]\n\
+                id = { from = \"_id\", type = \"integer\", key = true }\n\
+                start = { from = \"from\", type = \"integer\" }\n\
+                stop = { from = \"to\", type = \"integer\" }\n\
+                [tables.trips.expectations]\nin_order = \"stop >= start\"\n";
+    std::fs::write(&pipeline, text).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_client, address) = runtime.block_on(fresh_database(&server, "docferry_expectations"));
+    let output = docferry()
+        .arg("run")
+        .arg(&pipeline)
+        .args(["--source", dump.to_str().unwrap(), "--target", &address, "--staging"])
+        .arg(folder.path().join("staging"))
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("trips: 1 rows do not meet in_order, for example 2"), "{shown}");
+    let report = std::fs::read_to_string(folder.path().join("staging/trips/latest/report.html"));
+    assert!(report.unwrap().contains("in_order"));
+}
+
+#[test]
+fn the_schema_of_each_pipeline_is_what_ddl_prints() {
+    for entry in std::fs::read_dir(project("pipelines")).unwrap() {
+        let pipeline = entry.unwrap().path();
+        let name = pipeline.file_stem().unwrap().to_str().unwrap().to_owned();
+        let output = docferry().arg("ddl").arg(&pipeline).output().unwrap();
+        let kept =
+            std::fs::read_to_string(project(&format!("sql/{name}/schema.sql"))).unwrap_or_default();
+        assert!(
+            String::from_utf8(output.stdout).unwrap() == kept,
+            "write it again: docferry ddl pipelines/{name}.toml > sql/{name}/schema.sql"
+        );
+    }
 }
 
 #[test]

@@ -201,3 +201,42 @@ from = ["notes.readers"]
         serial.folder.path().join("staging/serial/latest/transform/people.ids/part-00000.parquet");
     assert!(ids.exists(), "the map of old and new keys is staged");
 }
+
+#[test]
+fn a_tenant_sees_and_writes_nothing_of_another() {
+    let Some(data) = data() else { return };
+    let source = data.join("mongodump/claude_platform_demo");
+    let pipeline = project("pipelines/tenant-platform.toml");
+    let Some(platform) = run(&pipeline, source.to_str().unwrap(), "docferry_tenants") else {
+        return;
+    };
+    platform.assert_whole(26, 0);
+    let execute = |sql: &str| platform.runtime.block_on(platform.client.batch_execute(sql));
+    let other = "00000000-0000-4000-8000-000000000001";
+    execute(&format!(
+        "INSERT INTO tenants (id, name, subdomain) VALUES ('{other}', 'Other', 'other')"
+    ))
+    .unwrap();
+    let own = platform.rows("SELECT id::text FROM tenants WHERE subdomain = 'demo'").remove(0);
+    let count =
+        |table: &str| platform.rows(&format!("SELECT count(*)::text FROM {table}")).remove(0);
+
+    execute("SET ROLE tenant_platform_app").unwrap();
+    assert_eq!(count("users"), "0", "without a tenant there is nothing");
+    execute(&format!("SELECT set_tenant('{other}')")).unwrap();
+    let tables = platform.rows("SELECT quote_ident(c.relname) FROM pg_class c WHERE relrowsecurity AND relforcerowsecurity ORDER BY 1");
+    assert!(tables.len() >= 10, "{tables:?}");
+    for table in tables.iter().filter(|table| *table != "tenants") {
+        assert_eq!(count(table), "0", "{table}");
+    }
+    assert_eq!(platform.rows("SELECT name FROM tenants"), ["Other"]);
+    let insert = format!(
+        "INSERT INTO users (id, tenant_id, email, role) VALUES (gen_random_uuid(), '{own}', 'a@b.cz', 'member')"
+    );
+    assert!(execute(&insert).is_err(), "a row of another tenant cannot be written");
+    let update = "WITH changed AS (UPDATE users SET role = 'x' RETURNING 1) SELECT count(*)::text FROM changed";
+    assert_eq!(platform.rows(update), ["0"]);
+    execute(&format!("SELECT set_tenant('{own}')")).unwrap();
+    assert_eq!(count("users"), "4");
+    assert_eq!(platform.rows(update), ["4"]);
+}

@@ -1,0 +1,46 @@
+-- What the pipeline file cannot say: how a session gets its tenant, full-text search of pages kept
+-- by a trigger, and views for reporting.
+
+CREATE OR REPLACE FUNCTION set_tenant(tenant uuid) RETURNS void LANGUAGE sql AS $$
+SELECT set_config('app.current_tenant_id', tenant::text, false)
+$$;
+
+CREATE OR REPLACE FUNCTION clear_tenant() RETURNS void LANGUAGE sql AS $$
+SELECT set_config('app.current_tenant_id', '', false)
+$$;
+
+-- The role that the application uses: it owns nothing and cannot pass the policies by.
+DO $$
+BEGIN
+    CREATE ROLE tenant_platform_app NOLOGIN;
+EXCEPTION WHEN duplicate_object THEN
+    NULL;
+END
+$$;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO tenant_platform_app;
+
+ALTER TABLE pages ADD COLUMN search_vector tsvector;
+
+CREATE OR REPLACE FUNCTION pages_search_vector_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.search_vector := setweight(to_tsvector('pg_catalog.english', coalesce(NEW.title, '')), 'A')
+        || setweight(to_tsvector('pg_catalog.english', coalesce(NEW.meta_description, '')), 'B')
+        || setweight(jsonb_to_tsvector('pg_catalog.english', coalesce(NEW.content_blocks, '[]'), '["string"]'), 'C');
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER pages_search_vector_update BEFORE INSERT OR UPDATE ON pages
+    FOR EACH ROW EXECUTE FUNCTION pages_search_vector_update();
+UPDATE pages SET title = title;
+CREATE INDEX idx_pages_search_vector ON pages USING gin (search_vector);
+
+-- Reporting crosses tenants on purpose, so the application's role may not read it.
+CREATE MATERIALIZED VIEW bookings_by_month AS
+    SELECT tenant_id, date_trunc('month', start_time) AS month, status, count(*) AS bookings, sum(total_cost) AS total_cost
+    FROM bookings GROUP BY 1, 2, 3;
+CREATE UNIQUE INDEX ON bookings_by_month (tenant_id, month, status);
+
+CREATE OR REPLACE FUNCTION refresh_reports() RETURNS void LANGUAGE sql AS $$
+REFRESH MATERIALIZED VIEW CONCURRENTLY bookings_by_month
+$$;
