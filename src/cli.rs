@@ -118,7 +118,8 @@ pub struct ExportArguments {
     #[command(flatten)]
     pub staging: StagingArguments,
 
-    /// A MongoDB URI with its database, or a mongodump directory.
+    /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
+    /// file, or files of JSON.
     #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
     pub source: String,
 
@@ -199,7 +200,8 @@ pub struct GenerateArguments {
     #[command(flatten)]
     pub pipeline: PipelineArgument,
 
-    /// A MongoDB URI with its database, or a folder that becomes a mongodump directory.
+    /// A MongoDB URI with its database, `sqlite:FILE`, or a folder that becomes a mongodump
+    /// directory.
     #[arg(long)]
     pub to: String,
 

@@ -38,7 +38,10 @@ CREATE INDEX idx_pages_search_vector ON pages USING gin (search_vector);
 -- Reporting crosses tenants on purpose, so the application's role may not read it.
 CREATE MATERIALIZED VIEW bookings_by_month AS
     SELECT tenant_id, date_trunc('month', start_time) AS month, status, count(*) AS bookings, sum(total_cost) AS total_cost
-    FROM bookings GROUP BY 1, 2, 3;
+    FROM bookings
+    -- Beyond these years there is no month to begin with.
+    WHERE start_time >= '0001-01-01' AND start_time < '10000-01-01'
+    GROUP BY 1, 2, 3;
 CREATE UNIQUE INDEX ON bookings_by_month (tenant_id, month, status);
 
 CREATE OR REPLACE FUNCTION refresh_reports() RETURNS void LANGUAGE sql AS $$

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{CommandError, load_pipeline};
 use crate::cli::GenerateArguments;
 use crate::failure::Failure;
-use crate::generate::{GenerateOptions, Generator, write_dump, write_server};
+use crate::generate::{GenerateOptions, Generator, write_dump, write_server, write_sqlite};
 use crate::progress::{Progress, Stage, Total};
 use crate::report::Finished;
 use crate::source::without_credentials;
@@ -31,6 +31,8 @@ pub(super) fn run(
     if arguments.to.starts_with("mongodb://") || arguments.to.starts_with("mongodb+srv://") {
         let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
         runtime.block_on(write_server(&generator, &arguments.to, &written))?;
+    } else if let Some(path) = arguments.to.strip_prefix("sqlite:") {
+        write_sqlite(&generator, Path::new(path), &written)?;
     } else {
         write_dump(&generator, Path::new(&arguments.to), &written)?;
     }

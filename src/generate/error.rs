@@ -44,6 +44,20 @@ pub enum GenerateError {
         /// Why not.
         cause: mongodb::error::Error,
     },
+    /// SQLite refused.
+    #[error("could not write SQLite file {path}: {cause}")]
+    Sqlite {
+        /// Which file.
+        path: PathBuf,
+        /// SQLite's message.
+        cause: rusqlite::Error,
+    },
+    /// The file is there already.
+    #[error("{path} is there already")]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The URI names no database.
     #[error("{0} names no database")]
     NoDatabase(String),

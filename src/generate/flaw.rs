@@ -13,6 +13,9 @@ use crate::pipeline::model::{
     Column, Dangling, FieldPath, Junction, Nul, OnFail, Origin, Pipeline, Table, Unmapped,
 };
 
+/// A field that no pipeline file maps.
+pub(super) const UNMAPPED_FIELD: &str = "field_of_nobody";
+
 /// Bytes of the long text that one document of the database holds.
 const LONG_TEXT: usize = 2_000_000;
 
@@ -157,7 +160,7 @@ impl Planter<'_> {
 
     fn table(&mut self, table: &Table) {
         if table.unmapped == Unmapped::Reject {
-            let edit = (FieldPath(vec!["field_of_nobody".into()]), Some(Bson::Int32(1)));
+            let edit = (FieldPath(vec![UNMAPPED_FIELD.into()]), Some(Bson::Int32(1)));
             let reject = Expectation::Reject("unmapped".into());
             self.add(table, None, "a field that no column takes", vec![edit], reject);
         }

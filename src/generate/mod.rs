@@ -11,6 +11,7 @@ mod planted;
 mod sample;
 mod shape;
 mod sink;
+mod sqlite;
 
 use mongodb::bson::{Document, RawDocumentBuf};
 
@@ -19,6 +20,7 @@ use self::flaw::FlawedDocument;
 pub use self::planted::{Expectation, JunctionTotals, Planted, PlantedFlaw, TableTotals};
 use self::shape::Collection;
 pub use self::sink::{Written, write_dump, write_server};
+pub use self::sqlite::write_sqlite;
 use crate::pipeline::model::Pipeline;
 
 /// Sound documents of a collection that nothing links to or from.

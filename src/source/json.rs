@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn documents_come_one_after_another_or_in_an_array() {
         assert_eq!(read("{\"a\": 1}\n{\"a\": \"}\\\"\"}\n"), [(0, true), (9, true)]);
-        assert_eq!(read("[\n  {\"a\": {\"b\": [1]}},\n  {}\n]\n"), [(4, true), (24, true)]);
+        assert_eq!(read("[\n  {\"a\": {\"b\": [1]}},\n  {}\n]\n"), [(4, true), (25, true)]);
         assert_eq!(read("\u{feff}[]"), []);
         assert_eq!(read("{\"a\": }\nnonsense\n{\"a\": 1}"), [(0, false), (8, false), (17, true)]);
         assert_eq!(read("{\"a\": 1"), [(0, false)]);

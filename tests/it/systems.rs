@@ -240,3 +240,37 @@ fn a_tenant_sees_and_writes_nothing_of_another() {
     assert_eq!(count("users"), "4");
     assert_eq!(platform.rows(update), ["4"]);
 }
+
+#[test]
+fn generated_databases_of_each_system_end_as_rows_and_rejects() {
+    for name in ["assessment-bot", "neo-alexandria", "pmo-playbook", "tenant-platform"] {
+        let folder = tempfile::tempdir().unwrap();
+        let pipeline = project(&format!("pipelines/{name}.toml"));
+        let relational = ["assessment-bot", "neo-alexandria"].contains(&name);
+        let place = folder.path().join(if relational { "file.db" } else { "dump/generated" });
+        let to = format!("{}{}", if relational { "sqlite:" } else { "" }, place.display());
+        let output = docferry()
+            .args(["generate", pipeline.to_str().unwrap(), "--to", &to, "--documents", "1500"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let Some(migrated) =
+            run(&pipeline, &to, &format!("docferry_made_{}", name.replace('-', "_")))
+        else {
+            return;
+        };
+        assert_eq!(migrated.output.status.code(), Some(3), "{name}: {}", migrated.shown());
+        assert!(migrated.shown().contains("every row is proved"), "{name}: {}", migrated.shown());
+        let total = migrated
+            .shown()
+            .lines()
+            .find(|line| line.contains("│ total"))
+            .unwrap()
+            .replace(',', "");
+        let numbers: Vec<u64> =
+            total.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        // Read, rejected, dropped, rows: nothing else becomes of a record, and most are rows.
+        assert_eq!(numbers[0], numbers[1] + numbers[2] + numbers[3], "{name}: {total}");
+        assert!(numbers[3] > 1000, "{name}: {total}");
+    }
+}
