@@ -7,6 +7,7 @@
 
 mod error;
 mod flaw;
+mod pattern;
 mod planted;
 mod sample;
 mod shape;

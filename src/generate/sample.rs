@@ -4,6 +4,7 @@ use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document, doc, spec::Bin
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use super::pattern::matching;
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{Column, EnumType};
 
@@ -82,7 +83,18 @@ fn of_type(
         PgType::SmallInt | PgType::Integer => whole(numbers, column, 100_000),
         PgType::BigInt => whole(numbers, column, 1 << 40),
         PgType::Real => Bson::Double(numbers.below(4096) as f64 / 8.0),
-        PgType::Double => Bson::Double(numbers.below(1_000_000) as f64 / 100.0),
+        PgType::Double => {
+            let (least, greatest) = (column.min.unwrap_or(0.0), column.max.unwrap_or(10_000.0));
+            // A quarter is exact, and so is every bound that a person writes.
+            let steps = ((greatest - least) * 4.0).max(0.0);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a number of steps, not negative"
+            )]
+            let step = numbers.below(steps as u64 + 1);
+            Bson::Double(least + step as f64 / 4.0)
+        }
         PgType::Numeric(scale) => {
             let digits = numbers.below(100_000);
             let text = match scale {
@@ -145,6 +157,11 @@ fn whole(numbers: &mut Numbers, column: &Column, bound: u64) -> Bson {
 }
 
 fn text(numbers: &mut Numbers, column: &Column, document: u64) -> String {
+    if let Some(pattern) = &column.pattern
+        && let Some(text) = matching(pattern, document)
+    {
+        return text;
+    }
     let name = column.name.to_lowercase();
     let has = |part: &str| name.contains(part);
     let mut text = if has("email") || has("mail") || column.email {

@@ -3,6 +3,7 @@
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document};
 
+use super::pattern::matching;
 use super::sample::{self, Numbers};
 use super::{GenerateError, GenerateOptions, LOOKUP_DOCUMENTS};
 use crate::pgcopy::PgType;
@@ -251,7 +252,16 @@ fn numbered(column: &Column, number: u64) -> Bson {
                 uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string(),
             )
         }
-        _ => Bson::String(format!("{}-{number}@example.org", column.name)),
+        _ => {
+            let text = column.pattern.as_ref().and_then(|pattern| matching(pattern, number));
+            let text = text.unwrap_or_else(|| format!("{}-{number}@example.org", column.name));
+            match column.pg_type {
+                PgType::Varchar(limit) if text.len() > limit as usize => {
+                    Bson::String(number.to_string())
+                }
+                _ => Bson::String(text),
+            }
+        }
     }
 }
 
