@@ -287,6 +287,7 @@ fn upsert_and_replace_leave_the_same_rows_however_often_and_can_be_undone() {
     assert!(output.status.success(), "{}", shown(&output));
     place.verify(&one);
     assert_eq!(place.titles(), "Dune Emma");
+    assert_same(&first, &place.state());
 }
 
 #[test]
