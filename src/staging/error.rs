@@ -171,7 +171,7 @@ impl Explain for StagingError {
                     .into(),
             ),
             Self::Version { .. } => Some("Use the docferry version that wrote the run, named in its run.json.".into()),
-            Self::NoSuchRun { .. } => Some("List the runs with `docferry runs`.".into()),
+            Self::NoSuchRun { .. } => Some("Runs are the folders in the staging directory; `latest` is the newest.".into()),
             Self::NotFinished { stage, .. } => {
                 Some(format!("Run `docferry {stage}` for this pipeline first."))
             }
