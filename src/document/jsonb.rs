@@ -6,6 +6,7 @@
 //! hexadecimal, NaN and the infinities as strings, other BSON types as canonical Extended JSON.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -147,6 +148,11 @@ pub fn write_json_text(out: &mut String, text: &str, rule: NulRule) -> Result<u6
     Ok(writer.stripped)
 }
 
+/// The order of keys in `jsonb`: by length, then by bytes.
+fn key_order(left: &str, right: &str) -> Ordering {
+    left.len().cmp(&right.len()).then_with(|| left.as_bytes().cmp(right.as_bytes()))
+}
+
 impl Writer<'_> {
     fn raw(&mut self, raw: &RawValue, depth: usize) -> Result<(), JsonbError> {
         if depth > MAX_DEPTH {
@@ -156,17 +162,12 @@ impl Writer<'_> {
         let syntax = |error: serde_json::Error| JsonbError::Syntax(error.to_string());
         match text.as_bytes().first() {
             Some(b'{') => {
-                // A map of raw values keeps the last of equal keys.
-                let fields: BTreeMap<Cow<'_, str>, &RawValue> =
-                    serde_json::from_str::<BTreeMap<Key<'_>, &RawValue>>(text)
-                        .map_err(syntax)?
-                        .into_iter()
-                        .map(|(key, value)| (key.0, value))
-                        .collect();
-                let mut fields: Vec<_> = fields.into_iter().collect();
-                fields.sort_by(|(left, _), (right, _)| {
-                    left.len().cmp(&right.len()).then_with(|| left.as_bytes().cmp(right.as_bytes()))
-                });
+                // A map keeps the last of equal keys.
+                let fields: BTreeMap<Key<'_>, &RawValue> =
+                    serde_json::from_str(text).map_err(syntax)?;
+                let mut fields: Vec<_> =
+                    fields.into_iter().map(|(key, value)| (key.0, value)).collect();
+                fields.sort_by(|(left, _), (right, _)| key_order(left, right));
                 self.out.push('{');
                 for (at, (name, value)) in fields.into_iter().enumerate() {
                     if at > 0 {
@@ -277,9 +278,7 @@ impl Writer<'_> {
         depth: usize,
     ) -> Result<(), JsonbError> {
         let mut fields = fields.collect::<Result<Vec<_>, _>>()?;
-        fields.sort_by(|(left, _), (right, _)| {
-            left.len().cmp(&right.len()).then_with(|| left.as_bytes().cmp(right.as_bytes()))
-        });
+        fields.sort_by(|(left, _), (right, _)| key_order(left, right));
         if fields.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err(JsonbError::RepeatedKey);
         }
@@ -305,9 +304,7 @@ impl Writer<'_> {
         match json {
             serde_json::Value::Object(map) => {
                 let mut fields: Vec<_> = map.iter().collect();
-                fields.sort_by(|(left, _), (right, _)| {
-                    left.len().cmp(&right.len()).then_with(|| left.as_bytes().cmp(right.as_bytes()))
-                });
+                fields.sort_by(|(left, _), (right, _)| key_order(left, right));
                 self.out.push('{');
                 for (at, (name, value)) in fields.into_iter().enumerate() {
                     if at > 0 {

@@ -11,13 +11,13 @@ use tokio::sync::Semaphore;
 use super::journal::{Before, State};
 use super::part::Batch;
 use super::writer::{Context, Range, RangeWriter};
-use super::{About, ExportError, Exported, records, rejects_before};
+use super::{About, ExportError, Exported, records, rejects_before, size_of};
 use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::archive::{Archive, Event};
 use crate::source::dump::{Dump, DumpReader, DumpedCollection, Frame};
 use crate::source::json::{self, JsonCollection, collection_of};
-use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
+use crate::staging::manifest::{Skipped, Snapshot};
 
 pub(super) async fn export(
     context: &Context,
@@ -51,17 +51,7 @@ pub(super) async fn export(
 
 fn exported(kind: &str, source: &SourceAddress, database: &str) -> Exported {
     let reason = "a dump does not tell whether its collections are of one moment".to_owned();
-    Exported {
-        source: SourceDescription {
-            kind: kind.to_owned(),
-            address: source.display(),
-            database: database.to_owned(),
-            server_version: None,
-        },
-        snapshot: Snapshot::None { reason },
-        collections: Vec::new(),
-        skipped: Vec::new(),
-    }
+    Exported::of_files(kind, source, database, Snapshot::None { reason })
 }
 
 /// What a dump says of a collection, or why it is left out.
@@ -98,14 +88,13 @@ async fn directory(
 ) -> Result<Exported, ExportError> {
     let mut result = exported("mongodump", source, &dump.database);
     let places = Arc::new(Semaphore::new(threads));
-    let size =
-        |collection: &DumpedCollection| collection.bytes().map_or(Total::Unknown, Total::Bytes);
-    let data = dump.collections.iter().filter(|collection| collection.data.is_some());
-    let expected = data.map(|collection| (collection.name.clone(), size(collection)));
-    context.progress.expect(Stage::Export, &expected.collect::<Vec<_>>());
+    let data = dump.collections.iter().filter_map(|collection| {
+        Some((collection.name.clone(), size_of(collection.data.as_ref()?)))
+    });
+    context.progress.expect(Stage::Export, &data.collect::<Vec<_>>());
     let mut tasks = Vec::new();
     for collection in dump.collections {
-        let about = match (describe(&collection), &collection.data) {
+        let (about, path) = match (describe(&collection), collection.data) {
             (Err(skipped), _) => {
                 result.skipped.push(skipped);
                 continue;
@@ -118,16 +107,16 @@ async fn directory(
                 });
                 continue;
             }
-            (Ok(about), Some(_)) => about,
+            (Ok(about), Some(path)) => (about, path),
         };
-        let before = state.take(&collection.name);
+        let before = state.take(&about.name);
         if let Some(finished) = context.finished(&before) {
             result.collections.push(finished);
             continue;
         }
-        context.progress.start(Stage::Export, &collection.name, size(&collection));
+        context.progress.start(Stage::Export, &about.name, size_of(&path));
         let (context, database) = (context.clone(), dump.database.clone());
-        let (path, places) = (collection.data.clone().unwrap_or_default(), Arc::clone(&places));
+        let places = Arc::clone(&places);
         tasks.push(tokio::spawn(async move {
             let _place = places.acquire_owned().await;
             context.check()?;
@@ -155,16 +144,6 @@ async fn directory(
     }
 }
 
-fn range_writer(
-    context: &Context,
-    database: &str,
-    collection: &str,
-    before: &Before,
-) -> Result<RangeWriter, ExportError> {
-    let batches = before.batches.get(&0).map(Vec::as_slice).unwrap_or_default();
-    RangeWriter::new(context, database, collection, 0, batches)
-}
-
 async fn read_file(
     context: &Context,
     database: &str,
@@ -172,7 +151,7 @@ async fn read_file(
     path: PathBuf,
     before: &Before,
 ) -> Result<Range, ExportError> {
-    let mut writer = range_writer(context, database, collection, before)?;
+    let mut writer = RangeWriter::only(context, database, collection, before)?;
     let (context, handle) = (context.clone(), Handle::current());
     let reader = tokio::task::spawn_blocking(move || {
         let read = read_documents(&context, &handle, &path, &mut writer);
@@ -292,7 +271,7 @@ fn read_archive(
     streams: &mut BTreeMap<usize, Stream>,
 ) -> Result<(), ExportError> {
     for (at, (about, before)) in wanted.iter().filter(|(_, (_, before))| before.ordered.is_none()) {
-        let writer = range_writer(context, database, &about.name, before)?;
+        let writer = RangeWriter::only(context, database, &about.name, before)?;
         let to_skip = writer.taken();
         streams.insert(*at, Stream { writer, batch: Batch::default(), to_skip });
     }

@@ -15,7 +15,7 @@ mod server;
 mod writer;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::ExportError;
@@ -61,6 +61,30 @@ struct Exported {
     skipped: Vec<Skipped>,
 }
 
+impl Exported {
+    fn new(source: SourceDescription, snapshot: Snapshot) -> Self {
+        Self { source, snapshot, collections: Vec::new(), skipped: Vec::new() }
+    }
+
+    /// The same for a source that is no server.
+    fn of_files(kind: &str, source: &SourceAddress, database: &str, snapshot: Snapshot) -> Self {
+        let source = SourceDescription {
+            kind: kind.to_owned(),
+            address: source.display(),
+            database: database.to_owned(),
+            server_version: None,
+        };
+        Self::new(source, snapshot)
+    }
+}
+
+/// How much there is to read in a file; nobody can tell of a compressed one.
+fn size_of(path: &Path) -> Total {
+    let compressed = path.extension().is_some_and(|extension| extension == "gz");
+    let found = path.metadata().ok().filter(|_| !compressed);
+    found.map_or(Total::Unknown, |found| Total::Bytes(found.len()))
+}
+
 /// Exports a source into a run, or goes on with an export that was stopped.
 pub async fn export(
     run: &RunDirectory,
@@ -73,12 +97,11 @@ pub async fn export(
         return Ok(finished);
     }
     let (journal, state) = journal::open(run)?;
-    let journal = Arc::new(journal);
     let threads = options.threads.max(1);
     let context = Context {
         run: run.clone(),
         progress: Arc::clone(progress),
-        journal: Arc::clone(&journal),
+        journal: Arc::new(journal),
         writers: Arc::new(Semaphore::new(threads)),
         part_bytes: options.part_bytes,
         validate: !matches!(source, SourceAddress::MongoDb(_)),
@@ -97,10 +120,7 @@ pub async fn export(
     }
     list_rejects(run, &manifest)?;
     manifest.write(run)?;
-    drop(context);
-    if let Ok(journal) = Arc::try_unwrap(journal) {
-        journal.remove()?;
-    }
+    Journal::discard(run, Stage::Export)?;
     Ok(manifest)
 }
 
@@ -118,11 +138,8 @@ fn check_finished(
         }
         progress.finish(Stage::Export, &collection.name);
     }
-    if Journal::exists(run, Stage::Export) {
-        // It was stopped between its last two steps.
-        Journal::open::<Entry>(run, Stage::Export)?.0.remove()?;
-    }
-    Ok(())
+    // It may have been stopped between its last two steps.
+    Ok(Journal::discard(run, Stage::Export)?)
 }
 
 /// Puts the lists of refused records together, in the order of the collections.

@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use super::journal::State;
 use super::part::Batch;
 use super::writer::{Context, RangeWriter};
-use super::{About, ExportError, Exported, rejects_before};
+use super::{About, ExportError, Exported, rejects_before, size_of};
 use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::json::{JsonCollection, JsonReader, Record};
 use crate::source::sqlite::Sqlite;
-use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
+use crate::staging::manifest::{Skipped, Snapshot};
 
 /// Gathers the documents of one collection into batches.
 struct Feeder<'f> {
@@ -65,18 +65,8 @@ impl<'f> Feeder<'f> {
 }
 
 fn described(kind: &str, source: &SourceAddress, path: &Path, snapshot: Snapshot) -> Exported {
-    let database = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-    Exported {
-        source: SourceDescription {
-            kind: kind.to_owned(),
-            address: source.display(),
-            database,
-            server_version: None,
-        },
-        snapshot,
-        collections: Vec::new(),
-        skipped: Vec::new(),
-    }
+    let database = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    Exported::of_files(kind, source, database, snapshot)
 }
 
 /// Exports a SQLite database, in one read transaction.
@@ -123,8 +113,7 @@ pub(super) async fn sqlite(
             let range = if before.ordered.is_some() {
                 rejects_before(&before)
             } else {
-                let batches = before.batches.get(&0).map(Vec::as_slice).unwrap_or_default();
-                let mut writer = RangeWriter::new(&shared, &database, &name, 0, batches)?;
+                let mut writer = RangeWriter::only(&shared, &database, &name, &before)?;
                 let mut feeder = Feeder::new(&shared, &handle, &mut writer);
                 let done = database_file
                     .rows::<ExportError>(&table, |document| feeder.push(document, None))
@@ -166,13 +155,10 @@ pub(super) async fn json(
 ) -> Result<Exported, ExportError> {
     let reason = "files of JSON do not tell whether they are of one moment".to_owned();
     let mut exported = described("mongoexport", source, path, Snapshot::None { reason });
-    let size = |collection: &JsonCollection| {
-        let compressed = collection.path.extension().is_some_and(|ending| ending == "gz");
-        let bytes = collection.path.metadata().ok().filter(|_| !compressed);
-        bytes.map_or(Total::Unknown, |found| Total::Bytes(found.len()))
-    };
-    let expected: Vec<_> =
-        collections.iter().map(|collection| (collection.name.clone(), size(collection))).collect();
+    let expected: Vec<_> = collections
+        .iter()
+        .map(|collection| (collection.name.clone(), size_of(&collection.path)))
+        .collect();
     context.progress.expect(Stage::Export, &expected);
     for (collection, (name, total)) in collections.into_iter().zip(expected) {
         context.check()?;
@@ -191,9 +177,8 @@ pub(super) async fn json(
         let range = if before.ordered.is_some() {
             rejects_before(&before)
         } else {
-            let batches = before.batches.get(&0).map(Vec::as_slice).unwrap_or_default();
             let database = &exported.source.database;
-            let mut writer = RangeWriter::new(context, database, &name, 0, batches)?;
+            let mut writer = RangeWriter::only(context, database, &name, &before)?;
             let (shared, handle) = (context.clone(), Handle::current());
             let read = tokio::task::spawn_blocking(move || {
                 let done = read_json(&shared, &handle, &collection.path, &mut writer);

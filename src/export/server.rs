@@ -42,7 +42,7 @@ pub(super) async fn export(
         database: server.database().to_owned(),
         server_version: Some(server.version.clone()),
     };
-    let mut exported = Exported { source, snapshot, collections: Vec::new(), skipped: Vec::new() };
+    let mut exported = Exported::new(source, snapshot);
     let mut work = Vec::new();
     let mut total_bytes = 0;
     for listed in server.collections().await? {

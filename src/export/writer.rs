@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::ExportError;
-use super::journal::{Entry, WrittenBatch};
+use super::journal::{Before, Entry, WrittenBatch};
 use super::part::{Batch, SortedRun, reject_path, sorted_run, write_run};
 use crate::progress::{Progress, Stage};
 use crate::staging::journal::Journal;
@@ -62,6 +62,17 @@ struct Written {
 }
 
 impl RangeWriter {
+    /// The writer of a collection that is read in one range.
+    pub(super) fn only(
+        context: &Context,
+        database: &str,
+        collection: &str,
+        before: &Before,
+    ) -> Result<Self, ExportError> {
+        let batches = before.batches.get(&0).map(Vec::as_slice).unwrap_or_default();
+        Self::new(context, database, collection, 0, batches)
+    }
+
     /// Goes on after the batches of an earlier attempt, whose hashes are checked. From the first
     /// that does not agree, all are written again.
     pub(super) fn new(

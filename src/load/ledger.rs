@@ -323,19 +323,11 @@ impl Ledger {
         table: &str,
         by: &str,
     ) -> Result<(), LoadError> {
-        client
-            .execute(
-                "INSERT INTO docferry.loaded_parts \
-                 (run, schema_name, table_name, part, sha256, rows, inserted, xid) \
-                 VALUES ($1, $2, $3, $4, '', 0, 0, txid_current() & 4294967295)",
-                &[&self.run, &self.schema, &table, &by],
-            )
-            .await
-            .map_err(failed("record a change"))?;
-        Ok(())
+        let change = PartFile { path: by.to_owned(), rows: 0, bytes: 0, sha256: String::new() };
+        self.record_part(client, table, &change, 0).await
     }
 
-    /// Records that rows of this run are there again, by another transaction.
+    /// Records that rows of this run are there again, by a transaction inside the one in hand.
     pub(super) async fn record_put_back(
         &self,
         client: &Client,

@@ -25,15 +25,6 @@ pub struct DumpedCollection {
     pub metadata: Json,
 }
 
-impl DumpedCollection {
-    /// BSON bytes of its documents; none where the file is compressed.
-    pub fn bytes(&self) -> Option<u64> {
-        let path = self.data.as_ref()?;
-        let compressed = path.extension().is_some_and(|extension| extension == "gz");
-        if compressed { None } else { path.metadata().ok().map(|found| found.len()) }
-    }
-}
-
 /// A database of a dump.
 #[derive(Clone, Debug)]
 pub struct Dump {
@@ -153,7 +144,7 @@ fn collection_of(path: &Path) -> Option<(String, bool)> {
 }
 
 /// Opens a file; one that begins as gzip does is unpacked on the way, whatever its name.
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SourceError> {
+pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, SourceError> {
     let file = File::open(path).map_err(io_error(path))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let gzipped = reader.fill_buf().map_err(io_error(path))?.starts_with(&[0x1f, 0x8b]);

@@ -1,11 +1,10 @@
 //! What mongoexport writes: canonical or relaxed Extended JSON, or plain JSON, one document after
 //! another or all in one array.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use mongodb::bson::{Bson, RawDocumentBuf};
 
 use super::SourceError;
@@ -63,15 +62,7 @@ pub struct JsonReader {
 impl JsonReader {
     /// Opens a file, gzipped or not.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let io = |source| SourceError::Io { path: path.to_owned(), source };
-        let mut input = BufReader::with_capacity(1 << 20, File::open(path).map_err(io)?);
-        let gzipped = input.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]);
-        let input: Box<dyn BufRead + Send> = if gzipped {
-            Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(input)))
-        } else {
-            Box::new(input)
-        };
-        Ok(Self::new(path, input))
+        Ok(Self::new(path, super::dump::open(path)?))
     }
 
     /// Reads an open stream; `path` is for messages.

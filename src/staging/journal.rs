@@ -77,15 +77,13 @@ impl Journal {
         file.write_all(&line).and_then(|()| file.sync_data()).map_err(io("write", &self.path))
     }
 
-    /// Removes the journal of a finished stage.
-    pub fn remove(self) -> Result<(), StagingError> {
-        fs::remove_file(&self.path).map_err(io("remove", &self.path))
-    }
-
-    /// Removes the journal of a stage, whatever it holds.
+    /// Removes the journal of a finished stage, if there is one.
     pub fn discard(run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
         let path = path(run, stage);
-        fs::remove_file(&path).map_err(io("remove", &path))
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(io("remove", &path)),
+        }
     }
 
     /// Whether a stage has a journal, so was stopped before its end.

@@ -158,10 +158,7 @@ impl TransformJournal {
 pub(super) fn clear(run: &RunDirectory) -> Result<(), TransformError> {
     let folder = run.stage_directory(Stage::Transform);
     remove(&folder.join(".work"))?;
-    if Journal::exists(run, Stage::Transform) {
-        Journal::discard(run, Stage::Transform)?;
-    }
-    Ok(())
+    Ok(Journal::discard(run, Stage::Transform)?)
 }
 
 fn remove(path: &Path) -> Result<(), StagingError> {
