@@ -70,6 +70,9 @@ pub enum Command {
     /// Undo a load: drop what it made, delete what it inserted, put back what it changed.
     #[command(after_help = format!("Example:\n  docferry rollback 20261121T081504Z --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Rollback(RollbackArguments),
+    /// Write an export back as a database: rows of SQLite or PostgreSQL as a new SQLite file.
+    #[command(after_help = format!("Examples:\n  docferry restore assessment-bot/latest --to sqlite:back.db\n  docferry export pipelines/assessment-bot.toml --source postgres://localhost/ielts && docferry restore latest --to sqlite:back.db\n\n{EXIT_STATUSES}"))]
+    Restore(RestoreArguments),
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
     #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Verify(TargetArguments),
@@ -119,7 +122,7 @@ pub struct ExportArguments {
     pub staging: StagingArguments,
 
     /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
-    /// file, or files of JSON.
+    /// file, files of JSON, or the `postgres://` URI of a database that this pipeline filled.
     #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
     pub source: String,
 
@@ -272,6 +275,23 @@ pub struct RollbackArguments {
     /// Undo it although rows were changed after the load.
     #[arg(long)]
     pub force: bool,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// Run to restore: its id, `PIPELINE/ID`, `PIPELINE/latest`, `latest` where the staging directory has one
+    /// pipeline, or the path of its folder.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+
+    /// Staging directory.
+    #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
+    pub staging: PathBuf,
+
+    /// `sqlite:FILE`, a new file.
+    #[arg(long)]
+    pub to: String,
 }
 
 /// Arguments of `load` and `verify`.

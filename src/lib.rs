@@ -2,7 +2,7 @@
 //! that nothing was lost.
 //!
 //! Each module is a room with one concern. Arrows point one way: `commands` call the stages
-//! (`export`, `transform`, `load`, `verify`), and stages use `pipeline`, `source`, `staging`,
+//! (`export`, `transform`, `load`, `verify`, `restore`), and stages use `pipeline`, `source`, `staging`,
 //! `document`, `pgcopy` and `postgres`. Stages never import one another.
 
 pub mod cli;
@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod postgres;
 pub mod progress;
 pub mod report;
+pub mod restore;
 pub mod source;
 pub mod staging;
 pub mod transform;

@@ -17,6 +17,8 @@ pub enum Stage {
     Load,
     /// Proof that staged files and PostgreSQL agree.
     Verify,
+    /// Exported parts to a database of the kind they came from.
+    Restore,
     /// No stage of a migration: a database is being made up.
     Generate,
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Stage {
             Self::Transform => "transform",
             Self::Load => "load",
             Self::Verify => "verify",
+            Self::Restore => "restore",
             Self::Generate => "generate",
         })
     }

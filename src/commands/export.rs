@@ -67,7 +67,7 @@ pub(super) fn stage(
         part_bytes: usize::from(arguments.part_mib) << 20,
         snapshot: !arguments.no_snapshot,
     };
-    let result = runtime.block_on(export(&directory, &source, &options, progress));
+    let result = runtime.block_on(export(&directory, &source, &pipeline, &options, progress));
     record.end_with(&directory, Stage::Export, result.is_ok())?;
     match result {
         Ok(manifest) => Ok((directory, manifest)),

@@ -7,6 +7,7 @@ mod generate;
 mod id;
 mod load;
 mod rejects;
+mod restore;
 mod run;
 mod transform;
 mod verify;
@@ -43,6 +44,7 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Transform(arguments) => transform::run(arguments, &progress),
         Command::Load(arguments) => load::run(arguments, &progress),
         Command::Rejects(arguments) => rejects::run(arguments),
+        Command::Restore(arguments) => restore::run(arguments, &progress),
         Command::Rollback(arguments) => load::rollback(arguments),
         Command::Verify(arguments) => verify::run(arguments, &progress),
         Command::Ddl(arguments) => load::ddl(arguments),

@@ -1,7 +1,6 @@
 //! Dates: BSON's milliseconds, and the texts that hold dates.
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::Offset;
 
 const DAY_MILLIS: i64 = 86_400_000;
 
@@ -46,7 +45,14 @@ pub fn parse_timestamp(text: &str) -> Option<i64> {
     } else {
         body.parse::<DateTime>().ok()?
     };
-    Offset::from_seconds(offset).ok()?.to_timestamp(civil).ok().map(jiff::Timestamp::as_microsecond)
+    micros_of(civil)?.checked_sub(i64::from(offset) * 1_000_000)
+}
+
+/// Microseconds since 1970 of a date-time in UTC. Unlike an instant of the library it reaches to
+/// the last day of the year 9999, which many databases use for "never".
+fn micros_of(civil: DateTime) -> Option<i64> {
+    let epoch = jiff::civil::date(1970, 1, 1).to_datetime(jiff::civil::Time::midnight());
+    i64::try_from(civil.duration_since(epoch).as_micros()).ok()
 }
 
 /// Days since 1970 of `YYYY-MM-DD`.
@@ -69,7 +75,7 @@ pub fn parse_with_format(text: &str, format: &str) -> Option<i64> {
     let civil = broken_down.to_datetime().ok().or_else(|| {
         broken_down.to_date().ok().map(|date| date.to_datetime(jiff::civil::Time::midnight()))
     })?;
-    Offset::UTC.to_timestamp(civil).ok().map(jiff::Timestamp::as_microsecond)
+    micros_of(civil)
 }
 
 /// Takes `Z`, `±hh`, `±hhmm` or `±hh:mm` off a date-time.
@@ -91,6 +97,9 @@ fn split_offset(text: &str) -> Option<(&str, i32)> {
         4 => (digits[..2].parse().ok()?, digits[2..].parse::<i32>().ok()?),
         _ => return None,
     };
+    if hours > 25 || minutes > 59 {
+        return None;
+    }
     let seconds = hours * 3600 + minutes * 60;
     Some((body, if offset.starts_with('-') { -seconds } else { seconds }))
 }
@@ -124,6 +133,9 @@ mod tests {
         }
         assert_eq!(parse_timestamp("2024-01-31T12:00:00.0000001Z"), None);
         assert_eq!(parse_timestamp("yesterday"), None);
+        let last = Some(253_402_300_799_999_999);
+        assert_eq!(parse_timestamp("9999-12-31T23:59:59.999999Z"), last);
+        assert_eq!(parse_timestamp("0001-01-01"), Some(-62_135_596_800_000_000));
         assert_eq!(parse_date("1970-01-02"), Some(1));
         assert_eq!(parse_with_format("31.01.2024", "%d.%m.%Y"), Some(1_706_659_200_000_000));
     }

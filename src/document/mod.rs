@@ -7,3 +7,4 @@ pub mod id;
 pub mod jsonb;
 pub mod order;
 pub mod raw;
+pub mod write;

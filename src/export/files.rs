@@ -43,7 +43,7 @@ pub(super) async fn export(
             };
             records::json(context, state, source, path, collections).await
         }
-        SourceAddress::MongoDb(_) => {
+        SourceAddress::MongoDb(_) | SourceAddress::Postgres(_) => {
             Err(ExportError::OtherSource { begun: "files".to_owned(), given: source.display() })
         }
     }

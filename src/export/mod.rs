@@ -24,6 +24,8 @@ use tokio::sync::Semaphore;
 
 use self::journal::{Before, Entry, Ordered};
 use self::writer::{Context, Range, reject_files};
+use crate::pipeline::inverse::way_back;
+use crate::pipeline::model::Pipeline;
 use crate::progress::{Progress, Stage, Total};
 use crate::source::SourceAddress;
 use crate::staging::StagingError;
@@ -89,6 +91,7 @@ fn size_of(path: &Path) -> Total {
 pub async fn export(
     run: &RunDirectory,
     source: &SourceAddress,
+    pipeline: &Pipeline,
     options: &ExportOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<ExportManifest, ExportError> {
@@ -108,6 +111,9 @@ pub async fn export(
     };
     let exported = match source {
         SourceAddress::MongoDb(uri) => server::export(&context, state, uri, options).await?,
+        SourceAddress::Postgres(address) => {
+            records::postgres(&context, state, source, address, &way_back(pipeline)).await?
+        }
         _ => files::export(&context, state, source, threads).await?,
     };
     let Exported { source, snapshot, collections, skipped } = exported;

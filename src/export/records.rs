@@ -3,18 +3,20 @@
 
 use std::path::Path;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::runtime::Handle;
 
 use super::journal::State;
 use super::part::Batch;
 use super::writer::{Context, RangeWriter};
 use super::{About, ExportError, Exported, rejects_before, size_of};
+use crate::pipeline::inverse::WayBack;
 use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::json::{JsonCollection, JsonReader, Record};
+use crate::source::postgres::PostgresSource;
 use crate::source::sqlite::Sqlite;
-use crate::staging::manifest::{Skipped, Snapshot};
+use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
 
 /// Gathers the documents of one collection into batches.
 struct Feeder<'f> {
@@ -69,6 +71,15 @@ fn described(kind: &str, source: &SourceAddress, path: &Path, snapshot: Snapshot
     Exported::of_files(kind, source, database, snapshot)
 }
 
+/// A table is read from its beginning after a stop, so only those finished before it are older.
+fn one_transaction(state: &State) -> Snapshot {
+    if state.is_empty() {
+        return Snapshot::Transaction;
+    }
+    let reason = "the export was stopped and went on in a second transaction".to_owned();
+    Snapshot::None { reason }
+}
+
 /// Exports a SQLite database, in one read transaction.
 pub(super) async fn sqlite(
     context: &Context,
@@ -76,13 +87,7 @@ pub(super) async fn sqlite(
     source: &SourceAddress,
     path: &Path,
 ) -> Result<Exported, ExportError> {
-    let snapshot = if state.is_empty() {
-        Snapshot::Transaction
-    } else {
-        let reason = "the export was stopped and went on in a second transaction".to_owned();
-        Snapshot::None { reason }
-    };
-    let mut exported = described("sqlite", source, path, snapshot);
+    let mut exported = described("sqlite", source, path, one_transaction(&state));
     let (context, handle) = (context.clone(), Handle::current());
     let (path, database) = (path.to_owned(), exported.source.database.clone());
     let shared = context.clone();
@@ -114,6 +119,8 @@ pub(super) async fn sqlite(
                 rejects_before(&before)
             } else {
                 let mut writer = RangeWriter::only(&shared, &database, &name, &before)?;
+                // The rows that an earlier attempt took may be others by now.
+                handle.block_on(writer.restart())?;
                 let mut feeder = Feeder::new(&shared, &handle, &mut writer);
                 let done = database_file
                     .rows::<ExportError>(&table, |document| feeder.push(document, None))
@@ -142,6 +149,82 @@ pub(super) async fn sqlite(
         });
     }
     exported.skipped = skipped;
+    Ok(exported)
+}
+
+/// Exports the tables of a loaded database, in one transaction, as what they were made of.
+pub(super) async fn postgres(
+    context: &Context,
+    mut state: State,
+    source: &SourceAddress,
+    address: &str,
+    way: &WayBack,
+) -> Result<Exported, ExportError> {
+    let server = PostgresSource::open(address).await?;
+    let snapshot = one_transaction(&state);
+    let mut exported = Exported::new(
+        SourceDescription {
+            kind: "postgresql".to_owned(),
+            address: source.display(),
+            database: server.database.clone(),
+            server_version: Some(server.version.clone()),
+        },
+        snapshot,
+    );
+    let mut expected = Vec::new();
+    for table in &way.tables {
+        expected.push((table.name.clone(), Total::Records(server.count(table).await?)));
+    }
+    context.progress.expect(Stage::Export, &expected);
+    for (table, (name, total)) in way.tables.iter().zip(expected) {
+        let before = state.take(&name);
+        if let Some(finished) = context.finished(&before) {
+            exported.collections.push(finished);
+            continue;
+        }
+        context.progress.start(Stage::Export, &name, total);
+        let range = if before.ordered.is_some() {
+            rejects_before(&before)
+        } else {
+            let mut writer = RangeWriter::only(context, &server.database, &name, &before)?;
+            writer.restart().await?;
+            let mut rows = server.rows(table).await?;
+            let mut batch = Batch::default();
+            let add = |batch: &mut Batch, document: &[u8]| {
+                batch.buffer().extend_from_slice(document);
+                batch.end_document();
+            };
+            while rows.next(|document| add(&mut batch, document)).await? {
+                context.check()?;
+                if batch.bytes() >= context.part_bytes {
+                    writer.submit(std::mem::take(&mut batch)).await?;
+                }
+            }
+            if batch.len() > 0 {
+                writer.submit(batch).await?;
+            }
+            writer.finish().await?
+        };
+        let index = |(name, unique, sql): &(String, bool, String)| json!({"name": name, "unique": unique, "sql": sql});
+        let about = About {
+            name,
+            kind: "table".to_owned(),
+            options: json!({"sql": table.create, "table": table.table}),
+            indexes: table.indexes.iter().map(index).collect(),
+        };
+        let concluded =
+            context.conclude(&server.database, about, vec![range], before.ordered).await?;
+        exported.collections.push(concluded);
+    }
+    exported.skipped = way
+        .left
+        .iter()
+        .map(|(name, reason)| Skipped {
+            name: name.clone(),
+            reason: reason.clone(),
+            options: Json::Null,
+        })
+        .collect();
     Ok(exported)
 }
 

@@ -3,6 +3,7 @@
 pub mod definitions;
 mod error;
 mod fields;
+pub mod inverse;
 pub mod model;
 mod parse;
 

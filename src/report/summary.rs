@@ -8,6 +8,7 @@ use indicatif::HumanCount;
 
 use super::RunReport;
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
+use crate::restore::RestoreReport;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
 use crate::staging::rejects::Reject;
@@ -68,6 +69,19 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
     let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
     if let Snapshot::None { reason } = &manifest.snapshot {
         let _ = write!(text, "\nno snapshot: {reason}");
+    }
+    text
+}
+
+/// What was restored.
+pub fn restore(report: &RestoreReport, to: &str) -> String {
+    let mut rows = Sums::new(&["table", "rows"]);
+    for table in &report.tables {
+        rows.add(&table.name, [table.rows], None);
+    }
+    let mut text = format!("{}\nevery row was read back from {to}", rows.finish());
+    for note in &report.notes {
+        let _ = write!(text, "\n{note}");
     }
     text
 }

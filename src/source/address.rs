@@ -12,6 +12,8 @@ use super::{SourceError, json};
 pub enum SourceAddress {
     /// A running MongoDB, with its URI as it was given.
     MongoDb(String),
+    /// A PostgreSQL database that was loaded before, with its address as it was given.
+    Postgres(String),
     /// A mongodump directory.
     Dump(PathBuf),
     /// A single `.bson` file of one.
@@ -29,6 +31,9 @@ impl SourceAddress {
     pub fn parse(text: &str) -> Result<Self, SourceError> {
         if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") {
             return Ok(Self::MongoDb(text.to_owned()));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
         }
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
@@ -65,7 +70,7 @@ impl SourceAddress {
     /// The address without user, password and options.
     pub fn display(&self) -> String {
         match self {
-            Self::MongoDb(uri) => without_credentials(uri),
+            Self::MongoDb(uri) | Self::Postgres(uri) => without_credentials(uri),
             Self::Dump(path)
             | Self::File(path)
             | Self::Archive(path)

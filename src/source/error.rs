@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use ::mongodb::error::ErrorKind;
 
 use crate::failure::{Exit, Explain};
+use crate::pgcopy::reader::NotACopy;
+use crate::postgres::PostgresError;
 
 /// A source that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,12 @@ pub enum SourceError {
         /// SQLite's message.
         cause: rusqlite::Error,
     },
+    /// PostgreSQL cannot be reached, or refused.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// PostgreSQL's answer cannot be read.
+    #[error(transparent)]
+    Copy(NotACopy),
     /// The server cannot be reached, or refused.
     #[error("could not {action} at {address}{}: {}", tried(*.tries), describe(.cause))]
     Server {
@@ -105,6 +113,7 @@ impl Explain for SourceError {
     fn exit(&self) -> Exit {
         match self {
             Self::Address { .. } => Exit::Usage,
+            Self::Postgres(error) => error.exit(),
             _ => Exit::Failed,
         }
     }
@@ -112,11 +121,12 @@ impl Explain for SourceError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Address { .. } => Some(
-                "Name mongodb://HOST/DATABASE, sqlite:FILE, the folder of a database in a mongodump directory, a mongodump archive, a .bson file, or a file or folder of mongoexport's JSON.".into(),
+                "Name mongodb://HOST/DATABASE, sqlite:FILE, postgres://HOST/DATABASE, the folder of a database in a mongodump directory, a mongodump archive, a .bson file, or a file or folder of mongoexport's JSON.".into(),
             ),
             Self::Server { .. } => {
                 Some("Check that the server runs, and host, port, user and password.".into())
             }
+            Self::Postgres(error) => error.hint(),
             Self::SnapshotEnded { .. } => Some(
                 "Raise the server's minSnapshotHistoryWindowInSeconds, or export with --no-snapshot.".into(),
             ),

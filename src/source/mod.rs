@@ -6,6 +6,7 @@ pub mod dump;
 mod error;
 pub mod json;
 pub mod mongodb;
+pub mod postgres;
 pub mod sqlite;
 
 pub use address::{SourceAddress, without_credentials};

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value as Json, json};
 
 use super::SourceError;
+use crate::document::write::{self, Scalar};
 
 /// Binary subtype of text that is not UTF-8: the first of those that users may define.
 pub const NOT_UTF8: u8 = 0x80;
@@ -206,75 +207,43 @@ impl Sqlite {
             let value = |at: usize| found.get_ref(at).unwrap_or(ValueRef::Null);
             let position = |name: &String| table.columns.iter().position(|column| column == name);
             document.clear();
-            let start = begin(&mut document);
+            let start = write::begin(&mut document);
             match table.key.as_slice() {
                 [] => element(&mut document, "_id", value(table.columns.len())),
                 [name] => {
                     element(&mut document, "_id", position(name).map_or(ValueRef::Null, value));
                 }
                 several => {
-                    document.push(0x03);
-                    document.extend(b"_id\0");
-                    let inner = begin(&mut document);
+                    let inner = write::begin_field(&mut document, "_id");
                     for name in several {
                         let value = position(name).map_or(ValueRef::Null, value);
                         element(&mut document, name, value);
                     }
-                    end(&mut document, inner);
+                    write::end(&mut document, inner);
                 }
             }
             for (at, name) in table.columns.iter().enumerate().filter(|(_, name)| *name != "_id") {
                 element(&mut document, name, value(at));
             }
-            end(&mut document, start);
+            write::end(&mut document, start);
             row(&document)?;
         }
         Ok(())
     }
 }
 
-fn begin(document: &mut Vec<u8>) -> usize {
-    document.extend([0; 4]);
-    document.len() - 4
-}
-
-fn end(document: &mut Vec<u8>, start: usize) {
-    document.push(0);
-    // SQLite's rows are below 2^31 bytes.
-    let length = i32::try_from(document.len() - start).unwrap_or(i32::MAX);
-    document[start..start + 4].copy_from_slice(&length.to_le_bytes());
-}
-
-/// Appends an element. BSON specification 1.1, section "element".
 fn element(document: &mut Vec<u8>, name: &str, value: ValueRef<'_>) {
-    let tag = match value {
-        ValueRef::Null => 0x0a,
-        ValueRef::Integer(_) => 0x12,
-        ValueRef::Real(_) => 0x01,
-        ValueRef::Text(bytes) if str::from_utf8(bytes).is_ok() => 0x02,
-        ValueRef::Text(_) | ValueRef::Blob(_) => 0x05,
+    let value = match value {
+        ValueRef::Null => Scalar::Null,
+        ValueRef::Integer(number) => Scalar::Int64(number),
+        ValueRef::Real(number) => Scalar::Double(number),
+        ValueRef::Text(bytes) => match str::from_utf8(bytes) {
+            Ok(text) => Scalar::String(text),
+            Err(_) => Scalar::Binary { subtype: NOT_UTF8, bytes },
+        },
+        ValueRef::Blob(bytes) => Scalar::Binary { subtype: 0, bytes },
     };
-    document.push(tag);
-    document.extend(name.bytes().filter(|byte| *byte != 0));
-    document.push(0);
-    let length = |bytes: &[u8], more: usize| {
-        i32::try_from(bytes.len() + more).unwrap_or(i32::MAX).to_le_bytes()
-    };
-    match value {
-        ValueRef::Null => {}
-        ValueRef::Integer(number) => document.extend(number.to_le_bytes()),
-        ValueRef::Real(number) => document.extend(number.to_le_bytes()),
-        ValueRef::Text(bytes) if tag == 0x02 => {
-            document.extend(length(bytes, 1));
-            document.extend(bytes);
-            document.push(0);
-        }
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            document.extend(length(bytes, 0));
-            document.push(if matches!(value, ValueRef::Text(_)) { NOT_UTF8 } else { 0 });
-            document.extend(bytes);
-        }
-    }
+    write::field(document, name, value);
 }
 
 fn json_of(value: ValueRef<'_>) -> Json {

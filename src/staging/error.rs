@@ -95,6 +95,14 @@ pub enum StagingError {
         /// Run id.
         run: String,
     },
+    /// Several pipelines have such a run.
+    #[error("run {run} is there of several pipelines: {}", .pipelines.join(", "))]
+    SeveralRuns {
+        /// As it was named.
+        run: String,
+        /// Names of the pipelines.
+        pipelines: Vec<String>,
+    },
     /// A stage's manifest is missing: the stage has not finished.
     #[error("run {run} has no finished {stage}")]
     NotFinished {
@@ -140,7 +148,7 @@ impl Explain for StagingError {
             | Self::Json { .. } => Exit::Damaged,
             Self::NoSuchRun { .. } | Self::NotFinished { .. } => Exit::NoSuchRun,
             Self::Locked { .. } => Exit::Locked,
-            Self::NoSuchReject { .. } => Exit::Usage,
+            Self::NoSuchReject { .. } | Self::SeveralRuns { .. } => Exit::Usage,
             Self::Io { .. } | Self::Parquet { .. } | Self::Arrow { .. } => Exit::Failed,
         }
     }
@@ -172,6 +180,9 @@ impl Explain for StagingError {
             ),
             Self::Version { .. } => Some("Use the docferry version that wrote the run, named in its run.json.".into()),
             Self::NoSuchRun { .. } => Some("Runs are the folders in the staging directory; `latest` is the newest.".into()),
+            Self::SeveralRuns { run, pipelines } => {
+                Some(format!("Name it as {}/{run}.", pipelines.first()?))
+            }
             Self::NotFinished { stage, .. } => {
                 Some(format!("Run `docferry {stage}` for this pipeline first."))
             }

@@ -105,6 +105,42 @@ impl RunDirectory {
         Ok(Self { path, pipeline: pipeline.to_owned(), run, preparing: None })
     }
 
+    /// Finds a run without knowing its pipeline: by the path of its folder, by `pipeline/run`, or
+    /// by its id or `latest` where only one pipeline has it.
+    pub fn find(staging: &Path, text: &str) -> Result<Self, StagingError> {
+        let path = Path::new(text);
+        if path.join("run.json").is_file() {
+            let path = fs::canonicalize(path).map_err(io("find", path))?;
+            let name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
+            if let (Some(run), Some(pipeline)) = (name(&path), path.parent().and_then(name)) {
+                return Ok(Self { pipeline, run, path, preparing: None });
+            }
+        }
+        let missing = |pipeline: &str| StagingError::NoSuchRun {
+            staging: staging.to_owned(),
+            pipeline: pipeline.to_owned(),
+            run: text.to_owned(),
+        };
+        if let Some((pipeline, run)) = text.split_once('/') {
+            return Self::open(staging, pipeline, run);
+        }
+        let entries = fs::read_dir(staging).map_err(|_| missing("any name"))?;
+        let mut found: Vec<Self> = entries
+            .flatten()
+            .filter_map(|entry| Self::open(staging, entry.file_name().to_str()?, text).ok())
+            .collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(run), true) => Ok(run),
+            (None, _) => Err(missing("any name")),
+            (Some(last), false) => {
+                let mut pipelines: Vec<String> =
+                    found.into_iter().chain([last]).map(|run| run.pipeline).collect();
+                pipelines.sort();
+                Err(StagingError::SeveralRuns { run: text.to_owned(), pipelines })
+            }
+        }
+    }
+
     /// The run as it will be when a stage is done again: its files are in `<stage>.next`, so that
     /// those of the last time stay until `publish`.
     #[must_use]

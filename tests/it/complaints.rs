@@ -11,18 +11,10 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document, doc};
 use tokio::runtime::Runtime;
 
-use crate::support::{docferry, fresh_database, server, with_database};
-
-/// What came out of a migration.
-struct Outcome {
-    folder: tempfile::TempDir,
-    runtime: Runtime,
-    client: tokio_postgres::Client,
-    output: Output,
-}
+use crate::support::{Migrated, docferry, fresh_database, server, with_database};
 
 /// Documents through a real mongod into a real PostgreSQL.
-fn migrate(name: &str, pipeline: &str, collections: &[(&str, Vec<Document>)]) -> Option<Outcome> {
+fn migrate(name: &str, pipeline: &str, collections: &[(&str, Vec<Document>)]) -> Option<Migrated> {
     let mongodb = server("DOCFERRY_TEST_MONGODB")?;
     let postgres = server("DOCFERRY_TEST_POSTGRES")?;
     let runtime = Runtime::new().unwrap();
@@ -56,33 +48,17 @@ fn migrate(name: &str, pipeline: &str, collections: &[(&str, Vec<Document>)]) ->
         .arg(folder.path().join("staging"))
         .output()
         .unwrap();
-    Some(Outcome { folder, runtime, client, output })
+    Some(Migrated { folder, runtime, client, address, output })
 }
 
-impl Outcome {
-    fn shown(&self) -> String {
-        format!(
-            "{}{}",
-            String::from_utf8_lossy(&self.output.stdout),
-            String::from_utf8_lossy(&self.output.stderr)
-        )
-    }
-
-    /// The first column of each row, as text.
-    fn rows(&self, sql: &str) -> Vec<String> {
-        let rows = self.runtime.block_on(self.client.query(sql, &[])).unwrap();
-        rows.iter().map(|row| row.get::<_, Option<String>>(0).unwrap_or("NULL".into())).collect()
-    }
-
+impl Migrated {
     /// `table.column rule` of each reject.
     fn rejects(&self) -> Vec<String> {
         self.list("rejects")
     }
 
     fn list(&self, list: &str) -> Vec<String> {
-        let folder = fs::read_dir(self.folder.path().join("staging")).unwrap();
-        let pipeline = folder.map(|entry| entry.unwrap().path()).next().unwrap();
-        let path = pipeline.join("latest").join(list).join("transform.jsonl");
+        let path = self.run().join(list).join("transform.jsonl");
         let text = fs::read_to_string(path).unwrap_or_default();
         let mut found: Vec<String> = text
             .lines()

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mongodb::bson::doc;
 
-use crate::support::{docferry, write_dump};
+use crate::support::{docferry, shown, write_dump};
 
 const PIPELINE: &str = "version = 1\nname = \"notes\"\n[tables.notes.columns]\n\
                         id = { from = \"_id\", type = \"integer\", key = true }\ntext = { type = \"text\" }\n";
@@ -61,14 +61,6 @@ impl Place {
         fs::write(self.path("notes.toml"), format!("{PIPELINE}# {times}\n")).unwrap();
         self.run("transform", &[])
     }
-}
-
-fn shown(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 fn edit(path: &Path, change: impl FnOnce(String) -> String) -> Vec<u8> {

@@ -16,7 +16,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use crate::support::{fresh_database, project, server, with_database};
+use crate::support::{fresh_database, project, server, shown, state, with_database};
 
 fn setting(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -27,14 +27,6 @@ fn docferry() -> Command {
     command.env_remove("MONGODB_URI").env_remove("DATABASE_URL").stdout(Stdio::piped());
     command.stderr(Stdio::piped());
     command
-}
-
-fn shown(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 /// Well, or well with rejects.
@@ -122,24 +114,6 @@ fn assert_same_files(left: &BTreeMap<String, String>, right: &BTreeMap<String, S
         .map(|(name, _)| name)
         .collect();
     assert!(differing.is_empty(), "{differing:?} differ");
-}
-
-/// All that others see of a database.
-fn state(address: &str) -> Vec<String> {
-    let dump = Command::new("pg_dump")
-        .args(["--inserts", "--exclude-schema=docferry", "--dbname", address])
-        .output()
-        .unwrap();
-    assert!(dump.status.success(), "{}", shown(&dump));
-    let text = String::from_utf8(dump.stdout).unwrap();
-    let (mut rows, mut rest): (Vec<String>, Vec<String>) = text
-        .lines()
-        .filter(|line| !line.is_empty() && !line.contains("restrict"))
-        .map(str::to_owned)
-        .partition(|line| line.starts_with("INSERT"));
-    rows.sort();
-    rest.extend(rows);
-    rest
 }
 
 struct Trial {

@@ -21,3 +21,4 @@ mod sources;
 mod stages;
 mod support;
 mod systems;
+mod way_back;

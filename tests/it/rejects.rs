@@ -6,7 +6,7 @@ use std::process::Output;
 use mongodb::bson::doc;
 use mongodb::bson::oid::ObjectId;
 
-use crate::support::{docferry, fresh_database, server, write_dump};
+use crate::support::{docferry, fresh_database, server, shown, write_dump};
 
 const PIPELINE: &str = r#"
 version = 1
@@ -34,14 +34,6 @@ from = ["games.players"]
 
 fn id(number: u8) -> ObjectId {
     ObjectId::from_bytes([101, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, number])
-}
-
-fn shown(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 fn run(folder: &Path, command: &str, more: &[&str]) -> Output {

@@ -1,9 +1,11 @@
 //! What the tests share: the program, folders, servers.
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use assert_cmd::Command;
 use mongodb::bson::{Document, RawDocumentBuf};
+use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 /// The program.
@@ -64,4 +66,116 @@ pub(crate) fn data() -> Option<PathBuf> {
         eprintln!("skipped: DOCFERRY_TEST_DATA is not set");
     }
     folder
+}
+
+/// All that a command printed.
+pub(crate) fn shown(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// All that others see of a database: definitions, rows, sequences.
+pub(crate) fn state(address: &str) -> Vec<String> {
+    let dump = std::process::Command::new("pg_dump")
+        .args(["--inserts", "--exclude-schema=docferry", "--dbname", address])
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{}", shown(&dump));
+    let text = String::from_utf8(dump.stdout).unwrap();
+    // Rows have no order of their own; the key of a dump changes each time.
+    let (mut rows, mut rest): (Vec<String>, Vec<String>) = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.contains("restrict"))
+        .map(str::to_owned)
+        .partition(|line| line.starts_with("INSERT"));
+    rows.sort();
+    rest.extend(rows);
+    rest
+}
+
+#[track_caller]
+pub(crate) fn assert_same(left: &[String], right: &[String]) {
+    let missing = |left: &[String], right: &[String]| {
+        left.iter().filter(|line| !right.contains(line)).cloned().collect::<Vec<_>>().join("\n")
+    };
+    let (gone, new) = (missing(left, right), missing(right, left));
+    assert!(left == right, "only before:\n{gone}\nonly after:\n{new}");
+}
+
+/// A pipeline that was run into a database of its own.
+pub(crate) struct Migrated {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) runtime: Runtime,
+    pub(crate) client: Client,
+    pub(crate) address: String,
+    pub(crate) output: Output,
+}
+
+/// Runs a pipeline on a source, into a new database.
+pub(crate) fn migrate(pipeline: &Path, source: &str, database: &str) -> Option<Migrated> {
+    let server = server("DOCFERRY_TEST_POSTGRES")?;
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let (client, address) = runtime.block_on(fresh_database(&server, database));
+    let output = docferry()
+        .args(["run", pipeline.to_str().unwrap(), "--source", source, "--target", &address])
+        .arg("--staging")
+        .arg(folder.path().join("staging"))
+        .output()
+        .unwrap();
+    Some(Migrated { folder, runtime, client, address, output })
+}
+
+impl Migrated {
+    pub(crate) fn shown(&self) -> String {
+        shown(&self.output)
+    }
+
+    /// The first column of each row, as text.
+    pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
+        let rows = self.runtime.block_on(self.client.query(sql, &[])).unwrap();
+        rows.iter().map(|row| row.get::<_, Option<String>>(0).unwrap_or("NULL".into())).collect()
+    }
+
+    /// The folder of the newest run.
+    pub(crate) fn run(&self) -> PathBuf {
+        let staging = std::fs::read_dir(self.folder.path().join("staging")).unwrap();
+        staging.map(|entry| entry.unwrap().path()).next().unwrap().join("latest")
+    }
+
+    /// Every record became a row or a reject, and every row is proved.
+    #[track_caller]
+    pub(crate) fn assert_whole(&self, records: u64, rejects: u64) {
+        assert_eq!(
+            self.output.status.code(),
+            Some(if rejects == 0 { 0 } else { 3 }),
+            "{}",
+            self.shown()
+        );
+        assert!(self.shown().contains("every row is proved"), "{}", self.shown());
+        let text = std::fs::read_to_string(self.run().join("transform/manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let (mut read, mut refused) = (0, 0);
+        for table in manifest["tables"].as_array().unwrap() {
+            let number = |name: &str| table[name].as_u64().unwrap();
+            assert_eq!(number("records"), number("rows") + number("rejects") + number("dropped"));
+            if table["definition"]["kind"] == "table" {
+                read += number("records");
+                refused += number("rejects");
+            }
+        }
+        assert_eq!((read, refused), (records, rejects), "{}", self.shown());
+    }
+
+    /// After a rollback there are no tables.
+    #[track_caller]
+    pub(crate) fn assert_rollback(&self) {
+        let output =
+            docferry().args(["rollback", "latest", "--target", &self.address]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(self.rows("SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"), Vec::<String>::new());
+    }
 }

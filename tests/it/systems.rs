@@ -1,93 +1,16 @@
 //! The systems that are mapped: on their real files, where those are here, and on small ones.
 
-use std::path::Path;
-use std::process::Output;
-
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
-use tokio::runtime::Runtime;
-use tokio_postgres::Client;
 
-use crate::support::{data, docferry, fresh_database, project, server, write_dump};
-
-struct Migrated {
-    folder: tempfile::TempDir,
-    runtime: Runtime,
-    client: Client,
-    address: String,
-    output: Output,
-}
-
-/// Runs a pipeline on a source, into a new database.
-fn run(pipeline: &Path, source: &str, database: &str) -> Option<Migrated> {
-    let server = server("DOCFERRY_TEST_POSTGRES")?;
-    let folder = tempfile::tempdir().unwrap();
-    let runtime = Runtime::new().unwrap();
-    let (client, address) = runtime.block_on(fresh_database(&server, database));
-    let output = docferry()
-        .args(["run", pipeline.to_str().unwrap(), "--source", source, "--target", &address])
-        .arg("--staging")
-        .arg(folder.path().join("staging"))
-        .output()
-        .unwrap();
-    Some(Migrated { folder, runtime, client, address, output })
-}
-
-impl Migrated {
-    fn shown(&self) -> String {
-        format!(
-            "{}{}",
-            String::from_utf8_lossy(&self.output.stdout),
-            String::from_utf8_lossy(&self.output.stderr)
-        )
-    }
-
-    fn rows(&self, sql: &str) -> Vec<String> {
-        let rows = self.runtime.block_on(self.client.query(sql, &[])).unwrap();
-        rows.iter().map(|row| row.get::<_, Option<String>>(0).unwrap_or("NULL".into())).collect()
-    }
-
-    /// Every record became a row or a reject, and every row is proved.
-    #[track_caller]
-    fn assert_whole(&self, records: u64, rejects: u64) {
-        assert_eq!(
-            self.output.status.code(),
-            Some(if rejects == 0 { 0 } else { 3 }),
-            "{}",
-            self.shown()
-        );
-        assert!(self.shown().contains("every row is proved"), "{}", self.shown());
-        let staging = std::fs::read_dir(self.folder.path().join("staging")).unwrap();
-        let pipeline = staging.map(|entry| entry.unwrap().path()).next().unwrap();
-        let text =
-            std::fs::read_to_string(pipeline.join("latest/transform/manifest.json")).unwrap();
-        let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let (mut read, mut refused) = (0, 0);
-        for table in manifest["tables"].as_array().unwrap() {
-            let number = |name: &str| table[name].as_u64().unwrap();
-            assert_eq!(number("records"), number("rows") + number("rejects") + number("dropped"));
-            if table["definition"]["kind"] == "table" {
-                read += number("records");
-                refused += number("rejects");
-            }
-        }
-        assert_eq!((read, refused), (records, rejects), "{}", self.shown());
-    }
-
-    #[track_caller]
-    fn assert_rollback(&self) {
-        let output =
-            docferry().args(["rollback", "latest", "--target", &self.address]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(self.rows("SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"), Vec::<String>::new());
-    }
-}
+use crate::support::{data, docferry, migrate, project, write_dump};
 
 #[test]
 fn the_assessment_bot_keeps_its_ids_and_goes_on_behind_them() {
     let Some(data) = data() else { return };
     let source = format!("sqlite:{}", data.join("sqlite/writely_ielts_bot.db").display());
-    let Some(bot) = run(&project("pipelines/assessment-bot.toml"), &source, "docferry_bot") else {
+    let Some(bot) = migrate(&project("pipelines/assessment-bot.toml"), &source, "docferry_bot")
+    else {
         return;
     };
     bot.assert_whole(412, 0);
@@ -107,7 +30,7 @@ fn both_files_of_neo_alexandria_are_migrated_whole() {
     let pipeline = project("pipelines/neo-alexandria.toml");
     for (file, records) in [("neo_alexandria_test.db", 37), ("neo_alexandria_oldest.db", 10)] {
         let source = format!("sqlite:{}", data.join("sqlite").join(file).display());
-        let Some(neo) = run(&pipeline, &source, "docferry_neo") else { return };
+        let Some(neo) = migrate(&pipeline, &source, "docferry_neo") else { return };
         neo.assert_whole(records, 0);
         if records == 37 {
             // The text `null` is JSON's null, which is not NULL.
@@ -127,7 +50,7 @@ fn the_exported_folder_of_the_playbook_gets_serial_keys() {
     let Some(data) = data() else { return };
     let source = data.join("pmo_playbook/data-export");
     let pipeline = project("pipelines/pmo-playbook.toml");
-    let Some(pmo) = run(&pipeline, source.to_str().unwrap(), "docferry_pmo") else { return };
+    let Some(pmo) = migrate(&pipeline, source.to_str().unwrap(), "docferry_pmo") else { return };
     pmo.assert_whole(18, 0);
     assert_eq!(
         pmo.rows("SELECT h.sop_id || ' ' || (h.data->>'_id' IS NOT NULL) FROM agent_sops a JOIN human_sops h ON h.id = a.human_sop_id WHERE a.sop_id = 'SOP-003'"),
@@ -179,7 +102,9 @@ from = ["notes.readers"]
         doc! {"_id": id(2, 3), "author": id(1, 2), "readers": [], "lines": []},
     ];
     write_dump(&dump, "notes", &notes);
-    let Some(serial) = run(&pipeline, dump.to_str().unwrap(), "docferry_serial") else { return };
+    let Some(serial) = migrate(&pipeline, dump.to_str().unwrap(), "docferry_serial") else {
+        return;
+    };
     // One person without a name, and the note of that person.
     serial.assert_whole(4 + 3 + 2, 2);
     assert_eq!(
@@ -207,7 +132,7 @@ fn a_tenant_sees_and_writes_nothing_of_another() {
     let Some(data) = data() else { return };
     let source = data.join("mongodump/claude_platform_demo");
     let pipeline = project("pipelines/tenant-platform.toml");
-    let Some(platform) = run(&pipeline, source.to_str().unwrap(), "docferry_tenants") else {
+    let Some(platform) = migrate(&pipeline, source.to_str().unwrap(), "docferry_tenants") else {
         return;
     };
     platform.assert_whole(26, 0);
@@ -255,7 +180,7 @@ fn generated_databases_of_each_system_end_as_rows_and_rejects() {
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let Some(migrated) =
-            run(&pipeline, &to, &format!("docferry_made_{}", name.replace('-', "_")))
+            migrate(&pipeline, &to, &format!("docferry_made_{}", name.replace('-', "_")))
         else {
             return;
         };
