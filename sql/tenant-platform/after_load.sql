@@ -35,6 +35,48 @@ CREATE TRIGGER pages_search_vector_update BEFORE INSERT OR UPDATE ON pages
 UPDATE pages SET title = title;
 CREATE INDEX idx_pages_search_vector ON pages USING gin (search_vector);
 
+-- Form submissions grow without end, so each month has a partition. What was migrated becomes the
+-- default partition as it stands; `add_form_submissions_month` is called ahead of each month.
+ALTER TABLE form_submissions RENAME TO form_submissions_migrated;
+CREATE TABLE form_submissions (LIKE form_submissions_migrated) PARTITION BY RANGE (created_at);
+ALTER TABLE form_submissions
+    ADD PRIMARY KEY (id, created_at),
+    ADD FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    ADD FOREIGN KEY (form_id) REFERENCES forms (id),
+    ADD FOREIGN KEY (lead_id) REFERENCES leads (id);
+CREATE INDEX ON form_submissions (tenant_id);
+CREATE INDEX ON form_submissions (form_id);
+CREATE INDEX ON form_submissions (lead_id);
+ALTER TABLE form_submissions ATTACH PARTITION form_submissions_migrated DEFAULT;
+
+CREATE OR REPLACE FUNCTION isolate_tenants(name regclass) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    own text := 'tenant_id = nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid';
+BEGIN
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name);
+    EXECUTE format('CREATE POLICY tenant_isolation ON %s USING (%s) WITH CHECK (%s)', name, own, own);
+END
+$$;
+SELECT isolate_tenants('form_submissions');
+GRANT SELECT, INSERT, UPDATE, DELETE ON form_submissions TO tenant_platform_app;
+
+-- A partition is a table of its own, with a policy of its own.
+CREATE OR REPLACE FUNCTION add_form_submissions_month(day date) RETURNS regclass LANGUAGE plpgsql AS $$
+DECLARE
+    first date := date_trunc('month', day);
+    name text := 'form_submissions_' || to_char(first, 'YYYY_MM');
+BEGIN
+    EXECUTE format(
+        'CREATE TABLE %I PARTITION OF form_submissions FOR VALUES FROM (%L) TO (%L)',
+        name, first, first + interval '1 month'
+    );
+    PERFORM isolate_tenants(name::regclass);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO tenant_platform_app', name);
+    RETURN name::regclass;
+END
+$$;
+
 -- Reporting crosses tenants on purpose, so the application's role may not read it.
 CREATE MATERIALIZED VIEW bookings_by_month AS
     SELECT tenant_id, date_trunc('month', start_time) AS month, status, count(*) AS bookings, sum(total_cost) AS total_cost

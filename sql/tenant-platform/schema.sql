@@ -120,6 +120,69 @@ CREATE TABLE "public"."tours" (
     "data" jsonb
 );
 
+CREATE TABLE "public"."form_submissions" (
+    "id" uuid NOT NULL,
+    "created_at" timestamptz NOT NULL,
+    "tenant_id" uuid,
+    "form_id" uuid NOT NULL,
+    "lead_id" uuid,
+    "source_url" text,
+    "data" jsonb,
+    "rest" jsonb
+);
+
+CREATE TABLE "public"."widgets" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid NOT NULL,
+    "name" text NOT NULL,
+    "type" text,
+    "config" jsonb,
+    "is_active" boolean DEFAULT true,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."media_library" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "name" text,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."site_config" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "name" text,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."cms_themes" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "name" text,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."cms_templates" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "name" text,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."cms_blocks" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "name" text,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."page_builder_data" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "name" text,
+    "data" jsonb
+);
+
 CREATE TABLE "public"."resources" (
     "id" uuid NOT NULL,
     "tenant_id" uuid NOT NULL,
@@ -184,6 +247,16 @@ CREATE TABLE "public"."checkins" (
     "data" jsonb
 );
 
+CREATE TABLE "public"."availability_schedules" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "resource_id" uuid NOT NULL,
+    "day_of_week" smallint NOT NULL,
+    "start_time" text NOT NULL,
+    "end_time" text NOT NULL,
+    "data" jsonb
+);
+
 CREATE TABLE "public"."invoices" (
     "id" text NOT NULL,
     "tenant_id" uuid NOT NULL,
@@ -203,6 +276,60 @@ CREATE TABLE "public"."line_items" (
     "quantity" numeric,
     "unit_price" numeric,
     "line_total" numeric,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."products" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid NOT NULL,
+    "name" text,
+    "is_active" boolean DEFAULT true,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."transactions" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid NOT NULL,
+    "transaction_date" timestamptz NOT NULL,
+    "amount" numeric,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."subscriptions" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid NOT NULL,
+    "customer_id" uuid,
+    "status" text,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."message_templates" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "name" text,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."workflows" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "trigger_event" text NOT NULL,
+    "steps" jsonb,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."message_queue" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "status" text NOT NULL,
+    "scheduled_for" timestamptz,
+    "data" jsonb
+);
+
+CREATE TABLE "public"."automation_logs" (
+    "id" uuid NOT NULL,
+    "tenant_id" uuid,
+    "workflow_id" uuid,
     "data" jsonb
 );
 
@@ -266,6 +393,44 @@ CREATE INDEX "tours_staff_user_id_idx" ON "public"."tours" USING btree ("staff_u
 
 CREATE INDEX "tours_status_idx" ON "public"."tours" USING btree ("status");
 
+ALTER TABLE "public"."form_submissions" ADD CONSTRAINT "form_submissions_pkey" PRIMARY KEY ("id", "created_at");
+
+CREATE INDEX "form_submissions_tenant_id_idx" ON "public"."form_submissions" USING btree ("tenant_id");
+
+CREATE INDEX "form_submissions_form_id_idx" ON "public"."form_submissions" USING btree ("form_id");
+
+CREATE INDEX "form_submissions_lead_id_idx" ON "public"."form_submissions" USING btree ("lead_id");
+
+ALTER TABLE "public"."widgets" ADD CONSTRAINT "widgets_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "widgets_tenant_id_idx" ON "public"."widgets" USING btree ("tenant_id");
+
+CREATE INDEX "widgets_type_idx" ON "public"."widgets" USING btree ("type");
+
+ALTER TABLE "public"."media_library" ADD CONSTRAINT "media_library_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "media_library_tenant_id_idx" ON "public"."media_library" USING btree ("tenant_id");
+
+ALTER TABLE "public"."site_config" ADD CONSTRAINT "site_config_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "site_config_tenant_id_idx" ON "public"."site_config" USING btree ("tenant_id");
+
+ALTER TABLE "public"."cms_themes" ADD CONSTRAINT "cms_themes_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "cms_themes_tenant_id_idx" ON "public"."cms_themes" USING btree ("tenant_id");
+
+ALTER TABLE "public"."cms_templates" ADD CONSTRAINT "cms_templates_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "cms_templates_tenant_id_idx" ON "public"."cms_templates" USING btree ("tenant_id");
+
+ALTER TABLE "public"."cms_blocks" ADD CONSTRAINT "cms_blocks_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "cms_blocks_tenant_id_idx" ON "public"."cms_blocks" USING btree ("tenant_id");
+
+ALTER TABLE "public"."page_builder_data" ADD CONSTRAINT "page_builder_data_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "page_builder_data_tenant_id_idx" ON "public"."page_builder_data" USING btree ("tenant_id");
+
 ALTER TABLE "public"."resources" ADD CONSTRAINT "resources_pkey" PRIMARY KEY ("id");
 
 CREATE INDEX "resources_tenant_id_idx" ON "public"."resources" USING btree ("tenant_id");
@@ -304,6 +469,12 @@ CREATE INDEX "checkins_resource_id_idx" ON "public"."checkins" USING btree ("res
 
 CREATE INDEX "checkins_status_idx" ON "public"."checkins" USING btree ("status");
 
+ALTER TABLE "public"."availability_schedules" ADD CONSTRAINT "availability_schedules_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "availability_schedules_tenant_id_idx" ON "public"."availability_schedules" USING btree ("tenant_id");
+
+CREATE INDEX "availability_schedules_resource_id_idx" ON "public"."availability_schedules" USING btree ("resource_id");
+
 ALTER TABLE "public"."invoices" ADD CONSTRAINT "invoices_pkey" PRIMARY KEY ("id");
 
 CREATE INDEX "invoices_tenant_id_idx" ON "public"."invoices" USING btree ("tenant_id");
@@ -315,6 +486,46 @@ CREATE INDEX "invoices_status_idx" ON "public"."invoices" USING btree ("status")
 ALTER TABLE "public"."line_items" ADD CONSTRAINT "line_items_pkey" PRIMARY KEY ("id");
 
 CREATE INDEX "line_items_invoice_id_idx" ON "public"."line_items" USING btree ("invoice_id");
+
+ALTER TABLE "public"."products" ADD CONSTRAINT "products_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "products_tenant_id_idx" ON "public"."products" USING btree ("tenant_id");
+
+ALTER TABLE "public"."transactions" ADD CONSTRAINT "transactions_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "transactions_tenant_id_idx" ON "public"."transactions" USING btree ("tenant_id");
+
+CREATE INDEX "transactions_transaction_date_idx" ON "public"."transactions" USING btree ("transaction_date");
+
+ALTER TABLE "public"."subscriptions" ADD CONSTRAINT "subscriptions_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "subscriptions_tenant_id_idx" ON "public"."subscriptions" USING btree ("tenant_id");
+
+CREATE INDEX "subscriptions_customer_id_idx" ON "public"."subscriptions" USING btree ("customer_id");
+
+CREATE INDEX "subscriptions_status_idx" ON "public"."subscriptions" USING btree ("status");
+
+ALTER TABLE "public"."message_templates" ADD CONSTRAINT "message_templates_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "message_templates_tenant_id_idx" ON "public"."message_templates" USING btree ("tenant_id");
+
+ALTER TABLE "public"."workflows" ADD CONSTRAINT "workflows_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "workflows_tenant_id_idx" ON "public"."workflows" USING btree ("tenant_id");
+
+CREATE INDEX "workflows_trigger_event_idx" ON "public"."workflows" USING btree ("trigger_event");
+
+ALTER TABLE "public"."message_queue" ADD CONSTRAINT "message_queue_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "message_queue_tenant_id_idx" ON "public"."message_queue" USING btree ("tenant_id");
+
+CREATE INDEX "message_queue_status_scheduled_for_idx" ON "public"."message_queue" USING btree ("status", "scheduled_for");
+
+ALTER TABLE "public"."automation_logs" ADD CONSTRAINT "automation_logs_pkey" PRIMARY KEY ("id");
+
+CREATE INDEX "automation_logs_tenant_id_idx" ON "public"."automation_logs" USING btree ("tenant_id");
+
+CREATE INDEX "automation_logs_workflow_id_idx" ON "public"."automation_logs" USING btree ("workflow_id");
 
 ALTER TABLE "public"."users" ADD CONSTRAINT "users_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
 
@@ -340,6 +551,26 @@ ALTER TABLE "public"."tours" ADD CONSTRAINT "tours_tour_slot_id_fkey" FOREIGN KE
 
 ALTER TABLE "public"."tours" ADD CONSTRAINT "tours_staff_user_id_fkey" FOREIGN KEY ("staff_user_id") REFERENCES "public"."users" ("id");
 
+ALTER TABLE "public"."form_submissions" ADD CONSTRAINT "form_submissions_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."form_submissions" ADD CONSTRAINT "form_submissions_form_id_fkey" FOREIGN KEY ("form_id") REFERENCES "public"."forms" ("id");
+
+ALTER TABLE "public"."form_submissions" ADD CONSTRAINT "form_submissions_lead_id_fkey" FOREIGN KEY ("lead_id") REFERENCES "public"."leads" ("id");
+
+ALTER TABLE "public"."widgets" ADD CONSTRAINT "widgets_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."media_library" ADD CONSTRAINT "media_library_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."site_config" ADD CONSTRAINT "site_config_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."cms_themes" ADD CONSTRAINT "cms_themes_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."cms_templates" ADD CONSTRAINT "cms_templates_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."cms_blocks" ADD CONSTRAINT "cms_blocks_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."page_builder_data" ADD CONSTRAINT "page_builder_data_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
 ALTER TABLE "public"."resources" ADD CONSTRAINT "resources_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
 
 ALTER TABLE "public"."resources" ADD CONSTRAINT "resources_parent_id_fkey" FOREIGN KEY ("parent_id") REFERENCES "public"."resources" ("id");
@@ -362,11 +593,33 @@ ALTER TABLE "public"."checkins" ADD CONSTRAINT "checkins_user_id_fkey" FOREIGN K
 
 ALTER TABLE "public"."checkins" ADD CONSTRAINT "checkins_resource_id_fkey" FOREIGN KEY ("resource_id") REFERENCES "public"."resources" ("id");
 
+ALTER TABLE "public"."availability_schedules" ADD CONSTRAINT "availability_schedules_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."availability_schedules" ADD CONSTRAINT "availability_schedules_resource_id_fkey" FOREIGN KEY ("resource_id") REFERENCES "public"."resources" ("id") ON DELETE CASCADE;
+
 ALTER TABLE "public"."invoices" ADD CONSTRAINT "invoices_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
 
 ALTER TABLE "public"."invoices" ADD CONSTRAINT "invoices_customer_id_fkey" FOREIGN KEY ("customer_id") REFERENCES "public"."users" ("id");
 
 ALTER TABLE "public"."line_items" ADD CONSTRAINT "line_items_invoice_id_fkey" FOREIGN KEY ("invoice_id") REFERENCES "public"."invoices" ("id");
+
+ALTER TABLE "public"."products" ADD CONSTRAINT "products_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."transactions" ADD CONSTRAINT "transactions_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."subscriptions" ADD CONSTRAINT "subscriptions_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."subscriptions" ADD CONSTRAINT "subscriptions_customer_id_fkey" FOREIGN KEY ("customer_id") REFERENCES "public"."users" ("id");
+
+ALTER TABLE "public"."message_templates" ADD CONSTRAINT "message_templates_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."workflows" ADD CONSTRAINT "workflows_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."message_queue" ADD CONSTRAINT "message_queue_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."automation_logs" ADD CONSTRAINT "automation_logs_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
+
+ALTER TABLE "public"."automation_logs" ADD CONSTRAINT "automation_logs_workflow_id_fkey" FOREIGN KEY ("workflow_id") REFERENCES "public"."workflows" ("id");
 
 ALTER TABLE "public"."tenants" ENABLE ROW LEVEL SECURITY;
 ALTER TABLE "public"."tenants" FORCE ROW LEVEL SECURITY;
@@ -403,6 +656,46 @@ ALTER TABLE "public"."tours" FORCE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS tenant_isolation ON "public"."tours";
 CREATE POLICY tenant_isolation ON "public"."tours" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
 
+ALTER TABLE "public"."form_submissions" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."form_submissions" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."form_submissions";
+CREATE POLICY tenant_isolation ON "public"."form_submissions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."widgets" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."widgets" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."widgets";
+CREATE POLICY tenant_isolation ON "public"."widgets" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."media_library" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."media_library" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."media_library";
+CREATE POLICY tenant_isolation ON "public"."media_library" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."site_config" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."site_config" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."site_config";
+CREATE POLICY tenant_isolation ON "public"."site_config" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."cms_themes" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."cms_themes" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_themes";
+CREATE POLICY tenant_isolation ON "public"."cms_themes" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."cms_templates" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."cms_templates" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_templates";
+CREATE POLICY tenant_isolation ON "public"."cms_templates" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."cms_blocks" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."cms_blocks" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_blocks";
+CREATE POLICY tenant_isolation ON "public"."cms_blocks" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."page_builder_data" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."page_builder_data" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."page_builder_data";
+CREATE POLICY tenant_isolation ON "public"."page_builder_data" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
 ALTER TABLE "public"."resources" ENABLE ROW LEVEL SECURITY;
 ALTER TABLE "public"."resources" FORCE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS tenant_isolation ON "public"."resources";
@@ -423,7 +716,47 @@ ALTER TABLE "public"."checkins" FORCE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS tenant_isolation ON "public"."checkins";
 CREATE POLICY tenant_isolation ON "public"."checkins" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
 
+ALTER TABLE "public"."availability_schedules" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."availability_schedules" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."availability_schedules";
+CREATE POLICY tenant_isolation ON "public"."availability_schedules" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
 ALTER TABLE "public"."invoices" ENABLE ROW LEVEL SECURITY;
 ALTER TABLE "public"."invoices" FORCE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS tenant_isolation ON "public"."invoices";
 CREATE POLICY tenant_isolation ON "public"."invoices" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."products" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."products" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."products";
+CREATE POLICY tenant_isolation ON "public"."products" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."transactions" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."transactions" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."transactions";
+CREATE POLICY tenant_isolation ON "public"."transactions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."subscriptions" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."subscriptions" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."subscriptions";
+CREATE POLICY tenant_isolation ON "public"."subscriptions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."message_templates" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."message_templates" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."message_templates";
+CREATE POLICY tenant_isolation ON "public"."message_templates" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."workflows" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."workflows" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."workflows";
+CREATE POLICY tenant_isolation ON "public"."workflows" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."message_queue" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."message_queue" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."message_queue";
+CREATE POLICY tenant_isolation ON "public"."message_queue" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."automation_logs" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."automation_logs" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."automation_logs";
+CREATE POLICY tenant_isolation ON "public"."automation_logs" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);

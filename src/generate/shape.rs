@@ -230,8 +230,15 @@ impl Collection {
                     for field in fields {
                         self.fill(collections, &mut item, field, numbers, number, full);
                     }
-                    Bson::Document(item)
+                    item.remove(ELEMENT).unwrap_or(Bson::Document(item))
                 });
+                if let Some((FieldPath::MEMBERS, path)) =
+                    field.path.0.split_last().map(|(last, path)| (last.as_str(), path))
+                {
+                    let members = items.zip(0..).map(|(item, at)| (format!("key {at}"), item));
+                    let members = Bson::Document(members.collect());
+                    return set(document, &FieldPath(path.to_vec()), members);
+                }
                 Bson::Array(items.collect())
             }
             Kind::Links(_) => return,
@@ -448,12 +455,20 @@ fn variant(pipeline: &Pipeline, names: &[String], table: &Table) -> Result<Varia
     children.sort_by_key(|child| child.each.as_ref().map_or(0, |each| each.0.len()));
     for child in children {
         let Some(each) = &child.each else { continue };
+        let members = each.0.iter().position(|step| step == FieldPath::MEMBERS);
+        if members.is_some_and(|at| at + 1 < each.0.len()) {
+            // What is inside a member is not made up.
+            continue;
+        }
         let mut items = Vec::new();
         columns(pipeline, names, child, &mut items)?;
         place(&mut fields, each, items);
     }
     Ok(Variant { table: table.name.clone(), id_type, fields })
 }
+
+/// The name under which an item that is no document is made; no field of BSON has it.
+const ELEMENT: &str = "\0element";
 
 /// Puts an array of subdocuments where it belongs: into the items of an outer array, or at its
 /// path.
@@ -480,7 +495,12 @@ fn columns(
 ) -> Result<(), GenerateError> {
     let unique = |name: &String| table.unique.iter().any(|columns| columns.contains(name));
     for column in &table.columns {
-        let Origin::Paths(paths) = &column.origin else { continue };
+        let element = [FieldPath(vec![ELEMENT.to_owned()])];
+        let paths = match &column.origin {
+            Origin::Paths(paths) => paths.as_slice(),
+            Origin::Element => &element,
+            _ => continue,
+        };
         let Some(path) = paths.first() else { continue };
         if path.0 == ["_id"] || fields.iter().any(|field| field.path == *path) {
             continue;

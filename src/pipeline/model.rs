@@ -65,8 +65,9 @@ pub struct Table {
     pub aliases: Vec<String>,
     /// The collection, or the `each` path, may be absent.
     pub optional: bool,
-    /// For a row per array element: the path of the array of subdocuments, relative to the
-    /// document of `source`; nested arrays are further segments.
+    /// For a row per array element, or per member of a document whose field names are data: the
+    /// path, relative to the document of `source`. Nested arrays are further segments;
+    /// [`FieldPath::MEMBERS`] stands for the members.
     pub each: Option<FieldPath>,
     /// Only documents whose fields equal these values belong here.
     pub filter: Vec<(FieldPath, Literal)>,
@@ -99,9 +100,21 @@ pub struct Table {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldPath(pub Vec<String>);
 
+impl FieldPath {
+    /// The step of an `each` path through all fields of a document whose names are data. No field
+    /// of BSON has this name.
+    pub const MEMBERS: &'static str = "\0*";
+
+    /// The path up to the first step through members.
+    pub fn before_members(&self) -> &[String] {
+        let end = self.0.iter().position(|name| name == Self::MEMBERS).unwrap_or(self.0.len());
+        &self.0[..end]
+    }
+}
+
 impl fmt::Display for FieldPath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0.join("."))
+        formatter.write_str(&self.0.join(".").replace('\0', ""))
     }
 }
 
@@ -117,6 +130,11 @@ pub enum Origin {
     Parent,
     /// The element's position in its array, from 0 (`ordinal = true`).
     Ordinal,
+    /// The name of the field that holds the element (`member = true`), where `each` goes through
+    /// members.
+    Member,
+    /// The element itself (`element = true`).
+    Element,
 }
 
 /// How a key column's value is made.

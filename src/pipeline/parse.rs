@@ -514,9 +514,13 @@ impl Parser {
         let type_text = fields.string("type", &mut self.mistakes);
         let parent = fields.boolean("parent", &mut self.mistakes).unwrap_or(false);
         let ordinal = fields.boolean("ordinal", &mut self.mistakes).unwrap_or(false);
+        let member = fields.boolean("member", &mut self.mistakes).unwrap_or(false);
+        let element = fields.boolean("element", &mut self.mistakes).unwrap_or(false);
         let origin = match fields.get("from") {
             _ if parent => Origin::Parent,
             _ if ordinal => Origin::Ordinal,
+            _ if member => Origin::Member,
+            _ if element => Origin::Element,
             None => Origin::Paths(vec![FieldPath(vec![name.value.clone()])]),
             Some(value) => match value.get_ref() {
                 DeValue::String(text) if text == "*" => Origin::Rest,
@@ -527,6 +531,16 @@ impl Parser {
                 }
             },
         };
+        if let Origin::Paths(paths) = &origin
+            && paths.iter().flat_map(|path| &path.0).any(|step| step == FieldPath::MEMBERS)
+        {
+            let message = "only `each` goes through all members (`*`)";
+            self.mistakes.add_with_help(
+                name.span.clone(),
+                message,
+                Some("write `\\\\*` for a field of that name".to_owned()),
+            );
+        }
         let mistakes = &mut self.mistakes;
         let key = match fields.get("key") {
             None => None,
@@ -901,19 +915,28 @@ fn texts(items: Vec<Located<String>>) -> Vec<String> {
 fn field_path(text: &str) -> FieldPath {
     let mut segments = vec![String::new()];
     let mut characters = text.chars();
+    let push = |segments: &mut Vec<String>, character| {
+        if let Some(last) = segments.last_mut() {
+            last.push(character);
+        }
+    };
     while let Some(character) = characters.next() {
         match character {
             '.' => segments.push(String::new()),
             '\\' => {
-                if let (Some(next), Some(last)) = (characters.next(), segments.last_mut()) {
-                    last.push(next);
+                if let Some(next) = characters.next() {
+                    push(&mut segments, next);
                 }
             }
-            other => {
+            // A field of this name is written with a backslash.
+            '*' if segments.last().is_some_and(String::is_empty)
+                && (characters.as_str().is_empty() || characters.as_str().starts_with('.')) =>
+            {
                 if let Some(last) = segments.last_mut() {
-                    last.push(other);
+                    FieldPath::MEMBERS.clone_into(last);
                 }
             }
+            other => push(&mut segments, other),
         }
     }
     FieldPath(segments)

@@ -88,6 +88,8 @@ pub(super) enum Input {
     Rest,
     Parent,
     Ordinal,
+    Member,
+    Element,
     /// The record's number in its table.
     Serial,
 }
@@ -303,6 +305,8 @@ impl Plan {
                     Origin::Rest => (Input::Rest, "*".to_owned()),
                     Origin::Parent => (Input::Parent, "(parent)".to_owned()),
                     Origin::Ordinal => (Input::Ordinal, "(ordinal)".to_owned()),
+                    Origin::Member => (Input::Member, "(member)".to_owned()),
+                    Origin::Element => (Input::Element, "(element)".to_owned()),
                 };
                 let labels = match column.pg_type.element() {
                     PgType::Enum(name) => pipeline
@@ -371,8 +375,9 @@ impl Plan {
             if table.each.is_none() {
                 let siblings = pipeline.tables.iter().filter(|other| other.source == table.source);
                 for each in siblings.filter_map(|other| other.each.as_ref()) {
-                    tree.insert(&each.0).taken = true;
-                    tree.mark_way(&each.0);
+                    // Names that are data lead nowhere: the whole document of them is taken.
+                    tree.insert(each.before_members()).taken = true;
+                    tree.mark_way(each.before_members());
                 }
             }
             let key: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].is_key).collect();

@@ -1,6 +1,6 @@
 //! From exported parts to records: which documents belong to a table, and which array elements.
 
-use super::plan::TablePlan;
+use super::plan::{Input, TablePlan};
 use super::shape::{Broken, Record};
 use crate::document::raw::{Doc, Value};
 use crate::pipeline::model::{FieldPath, Literal, Otherwise};
@@ -68,9 +68,20 @@ impl<'p> Router<'p> {
         let mut present = true;
         match &self.table.each {
             None => {
-                items.push(Item::Record(Record { document: root, root, ordinal: 0, number: 0 }));
+                items.push(Item::Record(Record {
+                    document: root,
+                    root,
+                    element: None,
+                    member: None,
+                    ordinal: 0,
+                    number: 0,
+                }));
             }
-            Some(path) => present = elements(root, root, &path.0, items),
+            Some(path) => {
+                let columns = &self.table.columns;
+                let any = columns.iter().any(|column| matches!(column.input, Input::Element));
+                present = Way { root, any, items }.inside(root, &path.0, Place::default());
+            }
         }
         if repeats_id {
             for item in &mut items[first..] {
@@ -91,56 +102,103 @@ fn malformed<'a>(detail: String) -> Broken<'a> {
     Broken { rule: "malformed", column: None, field: None, value: None, detail }
 }
 
-/// The elements at the end of a path through documents and arrays.
-fn elements<'a>(root: Doc<'a>, at: Doc<'a>, path: &[String], items: &mut Vec<Item<'a>>) -> bool {
-    let Some((name, rest)) = path.split_first() else { return false };
-    let value = match at.get(name) {
-        Ok(Some(value)) => value,
-        Ok(None) => return false,
-        Err(error) => {
-            items.push(Item::Broken(malformed(error.to_string())));
-            return true;
+/// A document without fields, for elements that are none.
+const EMPTY: &[u8] = &[5, 0, 0, 0, 0];
+
+/// On the way to the elements at the end of a path through documents, arrays and members.
+struct Way<'a, 'i> {
+    root: Doc<'a>,
+    /// Elements need not be documents.
+    any: bool,
+    items: &'i mut Vec<Item<'a>>,
+}
+
+/// Where an element is.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    member: Option<&'a str>,
+    ordinal: usize,
+}
+
+impl<'a> Way<'a, '_> {
+    /// Follows a path inside a document. Says whether its end was there.
+    fn inside(&mut self, document: Doc<'a>, path: &[String], place: Place<'a>) -> bool {
+        let Some((name, rest)) = path.split_first() else { return false };
+        if name == FieldPath::MEMBERS {
+            let members = |field| Place { member: Some(field), ..Place::default() };
+            return self.each(document, "*", rest, members);
         }
-    };
-    let unfit = |value: Value<'a>| {
-        Item::Broken(Broken {
-            rule: "type",
-            column: None,
-            field: Some(name.clone()),
-            value: Some(value),
-            detail: format!(
-                "an array of subdocuments is expected, BSON type {} is there",
-                value.type_name()
-            ),
-        })
-    };
-    match value {
-        Value::Null | Value::Undefined => true,
-        Value::Document(inner) if !rest.is_empty() => elements(root, inner, rest, items),
-        Value::Array(array) => {
-            let mut present = rest.is_empty();
-            for (ordinal, element) in array.elements().enumerate() {
-                match element {
-                    Err(error) => {
-                        items.push(Item::Broken(malformed(error.to_string())));
-                        break;
-                    }
-                    Ok((_, Value::Document(document))) if rest.is_empty() => {
-                        let ordinal = i64::try_from(ordinal).unwrap_or(i64::MAX);
-                        items.push(Item::Record(Record { document, root, ordinal, number: 0 }));
-                    }
-                    Ok((_, Value::Document(document))) => {
-                        present |= elements(root, document, rest, items);
-                    }
-                    Ok((_, value)) => items.push(unfit(value)),
+        match document.get(name) {
+            Ok(None) => false,
+            Ok(Some(Value::Null | Value::Undefined)) => true,
+            Ok(Some(Value::Document(inner))) if !rest.is_empty() => self.inside(inner, rest, place),
+            Ok(Some(Value::Array(array))) => self.each(array, name, rest, |_| place),
+            Ok(Some(value)) => self.unfit(name, value, "an array of subdocuments"),
+            Err(error) => {
+                self.items.push(Item::Broken(malformed(error.to_string())));
+                true
+            }
+        }
+    }
+
+    /// Takes, or goes on through, each field of a document or element of an array.
+    fn each(
+        &mut self,
+        values: Doc<'a>,
+        name: &str,
+        rest: &[String],
+        place: impl Fn(&'a str) -> Place<'a>,
+    ) -> bool {
+        let mut present = rest.is_empty();
+        for (ordinal, element) in values.elements().enumerate() {
+            let (field, value) = match element {
+                Ok(element) => element,
+                Err(error) => {
+                    self.items.push(Item::Broken(malformed(error.to_string())));
+                    break;
+                }
+            };
+            let place = Place { ordinal, ..place(field) };
+            match value {
+                Value::Document(inner) if !rest.is_empty() => {
+                    present |= self.inside(inner, rest, place);
+                }
+                Value::Document(_) => self.take(value, place),
+                _ if rest.is_empty() && self.any => self.take(value, place),
+                _ => {
+                    self.unfit(name, value, "a subdocument");
                 }
             }
-            present
         }
-        value => {
-            items.push(unfit(value));
-            true
+        present
+    }
+
+    fn take(&mut self, value: Value<'a>, place: Place<'a>) {
+        let document = match value {
+            Value::Document(document) => Some(document),
+            _ => Doc::new(EMPTY).ok(),
+        };
+        if let Some(document) = document {
+            self.items.push(Item::Record(Record {
+                document,
+                root: self.root,
+                element: Some(value),
+                member: place.member,
+                ordinal: i64::try_from(place.ordinal).unwrap_or(i64::MAX),
+                number: 0,
+            }));
         }
+    }
+
+    fn unfit(&mut self, name: &str, value: Value<'a>, expected: &str) -> bool {
+        self.items.push(Item::Broken(Broken {
+            rule: "type",
+            column: None,
+            field: Some(name.to_owned()),
+            value: Some(value),
+            detail: format!("{expected} is expected, BSON type {} is there", value.type_name()),
+        }));
+        true
     }
 }
 

@@ -89,6 +89,10 @@ pub(super) struct Record<'a> {
     pub(super) document: Doc<'a>,
     /// The whole document.
     pub(super) root: Doc<'a>,
+    /// The array element as it is; it may be no document.
+    pub(super) element: Option<Value<'a>>,
+    /// Name of the field that holds the element, where names are data.
+    pub(super) member: Option<&'a str>,
     /// Position of the element in its array.
     pub(super) ordinal: i64,
     /// Position of the record in its table, from 1: a serial key.
@@ -123,7 +127,12 @@ impl<'p> Shaper<'p> {
         row.serial = None;
         row.resolved.clear();
         row.rest.clear();
-        let filled = Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row);
+        let whole = self.plan.columns.iter().any(|column| matches!(column.input, Input::Element));
+        let filled = if whole {
+            Ok(())
+        } else {
+            Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row)
+        };
         for (seen, slot) in self.seen.iter_mut().zip(&row.slots) {
             *seen |= slot.is_some();
         }
@@ -266,6 +275,8 @@ impl<'p> Shaper<'p> {
                 row.states.push(State::Present);
                 return Ok(());
             }
+            Input::Member => pick(std::iter::once(record.member.map(Value::String))),
+            Input::Element => pick(std::iter::once(record.element)),
             Input::Parent => {
                 let path = self.plan.parent.as_ref();
                 let found = path.and_then(|path| record.root.at(&path.0).ok().flatten());

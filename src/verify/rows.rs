@@ -68,14 +68,21 @@ pub(super) async fn found_rows(
 ) -> Result<(), VerifyError> {
     let columns: Vec<String> =
         definition.columns.iter().map(|column| quote_identifier(&column.name)).collect();
-    let sql = format!(
-        "COPY {} ({}) TO STDOUT (FORMAT binary)",
-        qualified(&definition.schema, &definition.name),
-        columns.join(", ")
-    );
+    let name = qualified(&definition.schema, &definition.name);
+    let columns = columns.join(", ");
     let failed = |source| PostgresError::Statement {
         action: format!("read table {}", definition.name),
         source,
+    };
+    let kind = client
+        .query_one("SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)", &[&name])
+        .await
+        .map_err(failed)?;
+    // COPY reads no partitioned table itself, only a query of one.
+    let sql = if kind.get::<_, &str>(0) == "p" {
+        format!("COPY (SELECT {columns} FROM {name}) TO STDOUT (FORMAT binary)")
+    } else {
+        format!("COPY {name} ({columns}) TO STDOUT (FORMAT binary)")
     };
     let mut stream = pin!(client.copy_out(&sql).await.map_err(failed)?);
     let mut reader = CopyReader::default();

@@ -176,6 +176,6 @@ impl Migrated {
         let output =
             docferry().args(["rollback", "latest", "--target", &self.address]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(self.rows("SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"), Vec::<String>::new());
+        assert_eq!(self.rows("SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"), Vec::<String>::new());
     }
 }

@@ -46,6 +46,20 @@ fn both_files_of_neo_alexandria_are_migrated_whole() {
 }
 
 #[test]
+fn a_database_with_composite_keys_and_references_to_itself_is_migrated_whole() {
+    let Some(data) = data() else { return };
+    let source = format!("sqlite:{}", data.join("sqlite/Chinook_Sqlite.sqlite").display());
+    let pipeline = project("tests/fixtures/chinook.toml");
+    let Some(chinook) = migrate(&pipeline, &source, "docferry_chinook") else { return };
+    chinook.assert_whole(15_607, 0);
+    assert_eq!(
+        chinook.rows("SELECT e.\"LastName\" || ' ' || b.\"LastName\" FROM \"Employee\" e JOIN \"Employee\" b ON b.\"EmployeeId\" = e.\"ReportsTo\" WHERE e.\"EmployeeId\" = 8"),
+        ["Callahan Mitchell"]
+    );
+    chinook.assert_rollback();
+}
+
+#[test]
 fn the_exported_folder_of_the_playbook_gets_serial_keys() {
     let Some(data) = data() else { return };
     let source = data.join("pmo_playbook/data-export");
@@ -164,6 +178,23 @@ fn a_tenant_sees_and_writes_nothing_of_another() {
     execute(&format!("SELECT set_tenant('{own}')")).unwrap();
     assert_eq!(count("users"), "4");
     assert_eq!(platform.rows(update), ["4"]);
+
+    // A partition that is made later keeps tenants apart as well, also when it is named itself.
+    execute("RESET ROLE").unwrap();
+    execute(&format!(
+        "SELECT add_form_submissions_month('2031-05-17');
+         INSERT INTO forms (id, tenant_id, name, created_at) VALUES ('{other}', '{other}', 'f', now());
+         INSERT INTO form_submissions (id, created_at, tenant_id, form_id)
+             VALUES ('{other}', '2031-05-31', '{other}', '{other}')"
+    ))
+    .unwrap();
+    assert_eq!(count("form_submissions_2031_05"), "1");
+    execute("SET ROLE tenant_platform_app").unwrap();
+    assert_eq!(count("form_submissions"), "0");
+    assert_eq!(count("form_submissions_2031_05"), "0");
+    execute(&format!("SELECT set_tenant('{other}')")).unwrap();
+    assert_eq!(count("form_submissions"), "1");
+    assert_eq!(count("form_submissions_2031_05"), "1");
 }
 
 #[test]
@@ -197,5 +228,81 @@ fn generated_databases_of_each_system_end_as_rows_and_rejects() {
         // Read, rejected, dropped, rows: nothing else becomes of a record, and most are rows.
         assert_eq!(numbers[0], numbers[1] + numbers[2] + numbers[3], "{name}: {total}");
         assert!(numbers[3] > 1000, "{name}: {total}");
+        let reports = "DROP MATERIALIZED VIEW IF EXISTS bookings_by_month";
+        migrated.runtime.block_on(migrated.client.batch_execute(reports)).unwrap();
+        migrated.assert_rollback();
     }
+}
+
+const SHOP: &str = r#"
+version = 1
+name = "shop"
+[tables.customers]
+unmapped = "reject"
+[tables.customers.columns]
+id = { from = "_id", type = "uuid", key = true }
+[tables.tiers]
+each = "customers.tiers.*"
+[tables.tiers.columns]
+customer = { parent = true, references = "customers", key = true }
+code = { member = true, type = "text", key = true }
+name = { type = "text", required = true }
+active = { type = "boolean" }
+[tables.visits]
+each = "customers.by_day.*"
+[tables.visits.columns]
+customer = { parent = true, references = "customers" }
+day = { member = true, type = "date", required = true }
+count = { element = true, type = "integer", required = true }
+[tables.labels]
+each = "customers.labels"
+[tables.labels.columns]
+customer = { parent = true, references = "customers" }
+position = { ordinal = true, type = "integer" }
+label = { element = true, type = "text" }
+[tables.lines]
+each = "customers.orders.*.lines"
+[tables.lines.columns]
+order = { member = true, type = "text" }
+position = { ordinal = true, type = "integer" }
+sku = { type = "text" }
+"#;
+
+#[test]
+fn names_that_are_data_become_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("shop.toml");
+    std::fs::write(&pipeline, SHOP).unwrap();
+    let dump = folder.path().join("dump/shop");
+    let id = |number: u8| ObjectId::from_bytes([101, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, number]);
+    let customers = [
+        doc! {
+            "_id": id(1),
+            "tiers": {"a.1": {"name": "gold", "active": true}, "": {"name": "none"}, "$x": {"name": 3}},
+            "by_day": {"2024-02-29": 3, "2024-02-30": 1, "2024-03-01": {"n": 1}},
+            "labels": ["a", mongodb::bson::Bson::Null, "b", 7],
+            "orders": {"o1": {"lines": [{"sku": "x"}, {"sku": "y"}]}, "o2": {"lines": []}, "o3": 5},
+        },
+        doc! {"_id": id(2), "tiers": {}, "by_day": mongodb::bson::Bson::Null},
+        doc! {"_id": id(3), "tiers": ["x"]},
+    ];
+    write_dump(&dump, "customers", &customers);
+    let Some(shop) = migrate(&pipeline, dump.to_str().unwrap(), "docferry_shop") else { return };
+    // Refused: a tier's name that is a number, a tier in an array that is no subdocument, a day
+    // that does not exist, a count that is a document, a label that is a number, an order that is
+    // one.
+    shop.assert_whole(3 + 4 + 3 + 4 + 3, 6);
+    assert_eq!(
+        shop.rows("SELECT code || '=' || name FROM tiers ORDER BY 1"),
+        ["=none", "a.1=gold"]
+    );
+    assert_eq!(shop.rows("SELECT day || ' ' || count FROM visits"), ["2024-02-29 3"]);
+    assert_eq!(
+        shop.rows("SELECT position || coalesce(label, '-') FROM labels ORDER BY 1"),
+        ["0a", "1-", "2b"]
+    );
+    assert_eq!(
+        shop.rows("SELECT \"order\" || position || sku FROM lines ORDER BY 1"),
+        ["o10x", "o11y"]
+    );
 }
