@@ -50,6 +50,8 @@ enum Kind {
     Reference {
         target: Target,
         list: bool,
+        /// No two documents have the same target, as far as there are enough.
+        unique: bool,
     },
     Links(Links),
     Items(Vec<Field>),
@@ -218,9 +220,12 @@ impl Collection {
             Kind::Value(column) => sample::value(numbers, column, &self.enums, number),
             Kind::Numbered(column) => numbered(column, number),
             Kind::Constant(value) => value.clone(),
-            Kind::Reference { target, list } => {
+            Kind::Reference { target, list, unique } => {
                 let count = target.count(collections);
-                let mut one = || target.value(collections, numbers.below(count));
+                let mut one = || {
+                    let any = numbers.below(count);
+                    target.value(collections, if *unique { number % count } else { any })
+                };
                 if *list { Bson::Array(vec![one(), one()]) } else { one() }
             }
             Kind::Items(fields) => {
@@ -252,6 +257,10 @@ fn numbered(column: &Column, number: u64) -> Bson {
     match column.pg_type {
         PgType::SmallInt | PgType::Integer | PgType::BigInt => {
             Bson::Int64(number.cast_signed() + 1)
+        }
+        PgType::Timestamp(_) | PgType::Timestamptz(_) => {
+            let second = 1_700_000_000 + number.cast_signed();
+            Bson::DateTime(mongodb::bson::DateTime::from_millis(second * 1000))
         }
         PgType::Uuid => {
             let name = format!("{}-{number}", column.name);
@@ -510,6 +519,9 @@ fn columns(
             Some(reference) => Kind::Reference {
                 target: target(pipeline, names, &reference.table, Some(&reference.column))?,
                 list: matches!(column.pg_type, PgType::Array(_)),
+                unique: table.unique.iter().any(|columns| *columns == [column.name.clone()])
+                    || column.key.is_some()
+                        && table.columns.iter().filter(|other| other.key.is_some()).count() == 1,
             },
             None if column.key.is_some() || unique(&column.name) => {
                 Kind::Numbered(Box::new(column.clone()))
