@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::load::{Home, Mode};
+use crate::plan::NameStyle;
 use crate::transform::MaxRejects;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -55,6 +56,9 @@ pub enum Command {
     /// Export, transform, load and verify, one after another, as a new run.
     #[command(after_help = format!("Example:\n  docferry run pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Run(RunArguments),
+    /// Draft a pipeline file from what a database holds.
+    #[command(after_help = format!("Examples:\n  docferry plan mongodb://localhost/shop -o pipelines/shop.toml\n  docferry plan sqlite:shop.db --names snake -o pipelines/shop.toml\n\n{EXIT_STATUSES}"))]
+    Plan(PlanArguments),
     /// Read a source into a new run of the staging directory.
     #[command(after_help = format!("Example:\n  docferry export pipelines/nextcrm.toml --source mongodb://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Export(ExportArguments),
@@ -137,6 +141,36 @@ pub struct ExportArguments {
     /// BSON mebibytes of a part.
     #[arg(long, default_value_t = 16, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub part_mib: u16,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
+    /// file, or files of JSON.
+    #[arg(env = "MONGODB_URI", hide_env_values = true)]
+    pub source: String,
+
+    /// File to write; standard output when not given.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Overwrite the file.
+    #[arg(long)]
+    pub force: bool,
+
+    /// Documents of each collection to look at; all, up to 5,000,000, when not given. A column is
+    /// required, or a key unique, only where all were looked at.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sample: Option<u64>,
+
+    /// How tables and columns are named.
+    #[arg(long, value_enum, default_value_t = NameStyle::Keep)]
+    pub names: NameStyle,
+
+    /// Threads; the number of processors when not given.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
 }
 
 /// Arguments of `transform`.

@@ -14,6 +14,7 @@ pub mod generate;
 pub mod load;
 pub mod pgcopy;
 pub mod pipeline;
+pub mod plan;
 pub mod postgres;
 pub mod progress;
 pub mod report;

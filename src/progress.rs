@@ -19,6 +19,8 @@ pub enum Stage {
     Verify,
     /// Exported parts to a database of the kind they came from.
     Restore,
+    /// A source is looked at, to draft a pipeline file.
+    Plan,
     /// No stage of a migration: a database is being made up.
     Generate,
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Stage {
             Self::Load => "load",
             Self::Verify => "verify",
             Self::Restore => "restore",
+            Self::Plan => "plan",
             Self::Generate => "generate",
         })
     }

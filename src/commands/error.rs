@@ -22,6 +22,12 @@ pub enum CommandError {
         #[source]
         source: std::io::Error,
     },
+    /// A file is there already.
+    #[error("{path} exists already")]
+    Exists {
+        /// Which one.
+        path: PathBuf,
+    },
     /// An id that is none.
     #[error("`{0}` is neither an ObjectId nor a UUID made from one")]
     Id(String),
@@ -30,13 +36,14 @@ pub enum CommandError {
 impl Explain for CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Id(_) => Exit::Usage,
+            Self::Id(_) | Self::Exists { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Exists { .. } => Some("Name a new file, or overwrite it with --force.".into()),
             Self::Id(_) => Some("An ObjectId has 24 hexadecimal digits.".into()),
             _ => None,
         }

@@ -6,6 +6,7 @@ mod export;
 mod generate;
 mod id;
 mod load;
+mod plan;
 mod rejects;
 mod restore;
 mod run;
@@ -44,6 +45,7 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Transform(arguments) => transform::run(arguments, &progress),
         Command::Load(arguments) => load::run(arguments, &progress),
         Command::Rejects(arguments) => rejects::run(arguments),
+        Command::Plan(arguments) => plan::run(arguments, &progress),
         Command::Restore(arguments) => restore::run(arguments, &progress),
         Command::Rollback(arguments) => load::rollback(arguments),
         Command::Verify(arguments) => verify::run(arguments, &progress),

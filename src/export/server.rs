@@ -4,18 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf};
-use serde_json::Value as Json;
+use mongodb::bson::{Bson, RawDocument};
 use tokio::sync::Semaphore;
 
 use super::journal::{Entry, State, range_to_text};
 use super::part::Batch;
 use super::writer::{Context, Range, RangeWriter};
 use super::{About, ExportError, ExportOptions, Exported, rejects_before};
-use crate::document::extended_json::to_json;
-use crate::document::raw::{Doc, Value};
 use crate::progress::{Stage, Total};
-use crate::source::mongodb::{IdRange, ListedCollection, Server};
+use crate::source::mongodb::{IdRange, ListedCollection, Server, extended};
 use crate::source::{SourceError, describe, may_pass};
 use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
 
@@ -216,14 +213,6 @@ async fn split(
         })?;
     }
     Ok(ranges)
-}
-
-/// Options and indexes as canonical Extended JSON, from which they can be made again.
-fn extended(document: &Document) -> Json {
-    let bytes =
-        RawDocumentBuf::try_from(document).map(RawDocumentBuf::into_bytes).unwrap_or_default();
-    let json = Doc::new(&bytes).and_then(|document| to_json(&Value::Document(document)));
-    json.unwrap_or_default()
 }
 
 fn skip_reason(listed: &ListedCollection) -> Option<String> {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 
 use super::RunReport;
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
+use crate::plan::Plan;
 use crate::restore::RestoreReport;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
@@ -71,6 +73,20 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
         let _ = write!(text, "\nno snapshot: {reason}");
     }
     text
+}
+
+/// What was looked at for a draft.
+pub fn planned(plan: &Plan, path: &Path) -> String {
+    let mut rows = Sums::new(&["collection", "documents", ""]);
+    for (name, documents, whole) in &plan.collections {
+        rows.add(name, [*documents], Some(if *whole { "" } else { "sample" }));
+    }
+    let file = path.display();
+    format!(
+        "{}\n{file}: {} points to decide, marked `decide:`",
+        rows.finish(),
+        count(plan.decisions as u64)
+    )
 }
 
 /// What was restored.

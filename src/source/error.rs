@@ -64,6 +64,12 @@ pub enum SourceError {
         /// The last answer.
         cause: ::mongodb::error::Error,
     },
+    /// It was asked to stop.
+    #[error("the reading was interrupted")]
+    Interrupted,
+    /// A worker ended without a result: a defect of docferry.
+    #[error("a reader of the source ended unexpectedly")]
+    Worker(#[source] tokio::task::JoinError),
     /// The snapshot ended before everything was read.
     #[error("the snapshot of {address} ended while collection {collection} was read: {}", describe(.cause))]
     SnapshotEnded {
@@ -114,6 +120,7 @@ impl Explain for SourceError {
         match self {
             Self::Address { .. } => Exit::Usage,
             Self::Postgres(error) => error.exit(),
+            Self::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         }
     }

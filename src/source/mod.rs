@@ -8,6 +8,7 @@ pub mod json;
 pub mod mongodb;
 pub mod postgres;
 pub mod sqlite;
+pub mod whole;
 
 pub use address::{SourceAddress, without_credentials};
 pub use error::{SourceError, describe, may_pass};

@@ -5,9 +5,12 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Cursor, Database};
+use serde_json::Value as Json;
 
 use super::SourceError;
 use super::address::without_credentials;
+use crate::document::extended_json::to_json;
+use crate::document::raw::{Doc, Value};
 
 /// How often a connection is tried.
 const TRIES: u32 = 2;
@@ -282,6 +285,14 @@ fn refuses_no_timeout(error: &mongodb::error::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Options and indexes as canonical Extended JSON, from which they can be made again.
+pub fn extended(document: &Document) -> Json {
+    let bytes =
+        RawDocumentBuf::try_from(document).map(RawDocumentBuf::into_bytes).unwrap_or_default();
+    let json = Doc::new(&bytes).and_then(|document| to_json(&Value::Document(document)));
+    json.unwrap_or_default()
 }
 
 /// Documents of a range.

@@ -121,7 +121,9 @@ impl Sqlite {
         )
         .map_err(failed())?;
         let indexes = query(
-            "SELECT i.name, i.\"unique\", m.sql FROM pragma_index_list(?) i \
+            "SELECT i.name, i.\"unique\", m.sql, i.partial, \
+                    (SELECT json_group_array(c.name) FROM pragma_index_info(i.name) c) \
+             FROM pragma_index_list(?) i \
              LEFT JOIN sqlite_master m ON m.type = 'index' AND m.name = i.name ORDER BY i.name",
         )
         .map_err(failed())?;
@@ -155,7 +157,11 @@ impl Sqlite {
             .collect();
         let indexes = indexes
             .into_iter()
-            .map(|index| json!({"name": index[0], "unique": index[1] == 1, "sql": index[2]}))
+            .map(|index| {
+                let columns = serde_json::from_str(index[4].as_str().unwrap_or_default());
+                json!({"name": index[0], "unique": index[1] == 1, "sql": index[2],
+                    "partial": index[3] == 1, "columns": columns.unwrap_or(Json::Null)})
+            })
             .collect();
         let options = json!({"sql": sql, "columns": columns, "foreign_keys": foreign_keys});
         Ok(SqliteTable { name, key, columns: names, options, indexes })

@@ -1,0 +1,163 @@
+//! A draft of a pipeline file, made from what a database holds.
+//!
+//! `survey` looks at documents, `evidence` tells what refers to what, `decide` and `relational` lay
+//! out tables, `draft` writes them down.
+
+mod decide;
+mod draft;
+mod evidence;
+mod names;
+mod relational;
+mod sketch;
+mod survey;
+mod text;
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use names::NameStyle;
+
+use self::decide::Planner;
+use self::survey::Survey;
+use crate::progress::{Progress, Stage, Total};
+use crate::source::whole::{Documents, Limit, Listed, Take, Whole};
+use crate::source::{SourceAddress, SourceError};
+
+/// Documents of a collection that are read before a sample must do: half of them are all read.
+const MOST_DOCUMENTS: u64 = 10_000_000;
+
+/// How a plan is made.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanOptions {
+    /// Threads that read, and that look.
+    pub threads: usize,
+    /// Documents of each collection to look at; all up to a limit where none is given.
+    pub sample: Option<u64>,
+    /// How names are made.
+    pub names: NameStyle,
+}
+
+/// A drafted pipeline file.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Its text.
+    pub toml: String,
+    /// Points that are marked `decide:` in it.
+    pub decisions: usize,
+    /// Collections looked at, with the documents of each and whether these were all.
+    pub collections: Vec<(String, u64, bool)>,
+}
+
+/// A collection with what was found in it.
+struct Surveyed {
+    listed: Listed,
+    survey: Survey,
+    /// All of its documents were looked at.
+    whole: bool,
+}
+
+fn relational(listed: &Listed) -> bool {
+    listed.kind == "table"
+}
+
+/// Looks at a source and drafts a pipeline file of this name.
+pub async fn plan(
+    source: &SourceAddress,
+    name: &str,
+    options: &PlanOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Plan, SourceError> {
+    let surveyed = survey(source, options, progress).await?;
+    let mut draft = Planner::new(&surveyed, options.names).draft(name);
+    let decisions = draft.to_toml().matches("decide: ").count();
+    draft.about.push(format!(
+        "Drafted by docferry {} from {}.",
+        env!("CARGO_PKG_VERSION"),
+        source.display()
+    ));
+    draft.about.push(
+        "Each comment says what was found; `decide:` marks what a person should look at."
+            .to_owned(),
+    );
+    Ok(Plan {
+        toml: draft.to_toml(),
+        decisions,
+        collections: surveyed
+            .into_iter()
+            .map(|one| (one.listed.name, one.survey.documents, one.whole))
+            .collect(),
+    })
+}
+
+/// Reads a source and surveys each of its collections.
+async fn survey(
+    source: &SourceAddress,
+    options: &PlanOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<Surveyed>, SourceError> {
+    let whole = Whole::open(source).await?;
+    let listed = whole.collections.clone();
+    let total = |listed: &Listed| match (listed.documents, listed.bytes) {
+        (Some(documents), _) => Total::Records(documents),
+        (None, Some(bytes)) => Total::Bytes(bytes),
+        (None, None) => Total::Unknown,
+    };
+    let expected: Vec<_> = listed.iter().map(|one| (one.name.clone(), total(one))).collect();
+    progress.expect(Stage::Plan, &expected);
+    for (name, total) in &expected {
+        progress.start(Stage::Plan, name, *total);
+    }
+    let limit = options.sample.unwrap_or(MOST_DOCUMENTS);
+    let threads = options.threads.max(1);
+    let (sender, receiver) = sync_channel::<(usize, Documents)>(2 * threads);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let workers: Vec<_> = (0..threads)
+        .map(|_| {
+            let (receiver, progress) = (Arc::clone(&receiver), Arc::clone(progress));
+            let names: Vec<String> = listed.iter().map(|one| one.name.clone()).collect();
+            tokio::task::spawn_blocking(move || look(&receiver, &names, progress.as_ref()))
+        })
+        .collect();
+    let watched = Arc::clone(progress);
+    let take: Take = Box::new(move |at, documents| {
+        sender.send((at, documents)).is_ok() && !watched.interrupted()
+    });
+    let read = whole.read(threads, Limit(Some(limit)), take).await;
+    let mut surveys: Vec<Survey> = listed.iter().map(|_| Survey::default()).collect();
+    for worker in workers {
+        for (at, survey) in worker.await.map_err(SourceError::Worker)? {
+            surveys[at].merge(survey);
+        }
+    }
+    let whole = read?;
+    if progress.interrupted() {
+        return Err(SourceError::Interrupted);
+    }
+    let mut surveyed = Vec::new();
+    for ((listed, mut survey), whole) in listed.into_iter().zip(surveys).zip(whole) {
+        survey.finish();
+        progress.finish(Stage::Plan, &listed.name);
+        surveyed.push(Surveyed { listed, survey, whole });
+    }
+    Ok(surveyed)
+}
+
+/// What one thread found, by collection.
+fn look(
+    receiver: &Mutex<Receiver<(usize, Documents)>>,
+    names: &[String],
+    progress: &dyn Progress,
+) -> HashMap<usize, Survey> {
+    let mut surveys: HashMap<usize, Survey> = HashMap::new();
+    loop {
+        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((at, documents)) = next else { return surveys };
+        let survey = surveys.entry(at).or_default();
+        for document in documents.iter() {
+            survey.add(document);
+        }
+        let (records, bytes) = (documents.len() as u64, documents.bytes() as u64);
+        progress.advance(Stage::Plan, &names[at], records, bytes);
+    }
+}

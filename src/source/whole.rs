@@ -1,0 +1,498 @@
+//! A source read from end to end in batches, for who wants to look at its documents and keep none.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value as Json;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::archive::{Archive, Event};
+use super::dump::{Dump, DumpReader, DumpedCollection, Frame};
+use super::json::{self, JsonCollection, JsonReader, Record, collection_of};
+use super::mongodb::{IdRange, Server, extended};
+use super::sqlite::{Sqlite, SqliteTable};
+use super::{SourceAddress, SourceError};
+
+/// BSON bytes of a batch.
+const BATCH_BYTES: usize = 1 << 20;
+/// A collection of at least this many BSON bytes is read in several ranges.
+const SPLIT_BYTES: u64 = 64 << 20;
+
+/// Documents, one after another.
+#[derive(Debug, Default)]
+pub struct Documents {
+    buffer: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Documents {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The documents.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.buffer[start..*end])
+    }
+
+    fn push(&mut self, document: &[u8]) {
+        self.buffer.extend_from_slice(document);
+        self.ends.push(self.buffer.len());
+    }
+}
+
+/// A collection or table of a source.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Name.
+    pub name: String,
+    /// `collection`, `timeseries`, `table`.
+    pub kind: String,
+    /// Options as the source gives them.
+    pub options: Json,
+    /// Indexes as the source gives them.
+    pub indexes: Vec<Json>,
+    /// Documents, where the source tells; a server's own estimate.
+    pub documents: Option<u64>,
+    /// Bytes to read, where they are known.
+    pub bytes: Option<u64>,
+}
+
+/// Takes batches from many threads at once: the collection's place in the list, and its documents.
+/// False ends the reading.
+pub type Take = Box<dyn Fn(usize, Documents) -> bool + Send + Sync>;
+
+/// Where all readers hand over what they read.
+struct Sink {
+    take: Take,
+    /// Collections of which some documents were left out.
+    thinned: Vec<AtomicBool>,
+}
+
+/// An open source.
+pub struct Whole {
+    /// Database name.
+    pub database: String,
+    /// What is read, in order of names.
+    pub collections: Vec<Listed>,
+    from: From,
+}
+
+enum From {
+    Server(Server, Vec<bool>),
+    Files(Vec<PathBuf>),
+    Archive(Box<Archive>, Vec<Option<usize>>),
+    Sqlite(PathBuf, Vec<SqliteTable>),
+    Json(Vec<JsonCollection>),
+}
+
+/// At most about so many documents of each collection, taken from all parts of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit(pub Option<u64>);
+
+/// Thins out what comes one after another: blocks are left out ever more often once the limit is
+/// near, so that the sample reaches to the end of whatever length there is.
+struct Thinner {
+    limit: Option<u64>,
+    seen: u64,
+    taken: u64,
+}
+
+impl Thinner {
+    const BLOCK: u64 = 256;
+
+    fn new(limit: Limit) -> Self {
+        Self { limit: limit.0, seen: 0, taken: 0 }
+    }
+
+    /// Whether the next document is taken.
+    fn takes(&mut self) -> bool {
+        let block = self.seen / Self::BLOCK;
+        self.seen += 1;
+        let Some(limit) = self.limit else { return true };
+        // Each time another half of the limit is taken, the stride doubles.
+        let stride = 1_u64 << (self.taken * 2 / limit.max(1)).min(40);
+        let takes = block.is_multiple_of(stride);
+        self.taken += u64::from(takes);
+        takes
+    }
+}
+
+impl Whole {
+    /// Opens a source and lists what it holds.
+    pub async fn open(address: &SourceAddress) -> Result<Self, SourceError> {
+        match address {
+            SourceAddress::MongoDb(uri) => Self::server(uri).await,
+            SourceAddress::Dump(path) => Ok(Self::dump(Dump::open(path)?)),
+            SourceAddress::File(path) => Ok(Self::dump(Dump::open_file(path)?)),
+            SourceAddress::Archive(path) => {
+                let archive = Archive::open(path)?;
+                let mut collections = Vec::new();
+                let mut places = Vec::new();
+                for collection in &archive.collections {
+                    let listed = of_dump(collection, None);
+                    places.push(listed.is_some().then_some(collections.len()));
+                    collections.extend(listed);
+                }
+                let database = archive.database.clone();
+                Ok(Self { database, collections, from: From::Archive(Box::new(archive), places) })
+            }
+            SourceAddress::Sqlite(path) => {
+                let file = Sqlite::open(path)?;
+                let (tables, _) = file.tables()?;
+                let mut collections = Vec::new();
+                for table in &tables {
+                    collections.push(Listed {
+                        name: table.name.clone(),
+                        kind: "table".to_owned(),
+                        options: table.options.clone(),
+                        indexes: table.indexes.clone(),
+                        documents: Some(file.count(table)?),
+                        bytes: None,
+                    });
+                }
+                let from = From::Sqlite(path.clone(), tables);
+                Ok(Self { database: stem(path), collections, from })
+            }
+            SourceAddress::Json(path) => {
+                let files = match collection_of(path) {
+                    Some(name) if path.is_file() => {
+                        vec![JsonCollection { name, path: path.clone() }]
+                    }
+                    _ => json::collections(path)?,
+                };
+                let listed = files.iter().map(|file| Listed {
+                    name: file.name.clone(),
+                    kind: "collection".to_owned(),
+                    options: Json::Null,
+                    indexes: Vec::new(),
+                    documents: None,
+                    bytes: size(&file.path),
+                });
+                let collections = listed.collect();
+                Ok(Self { database: stem(path), collections, from: From::Json(files) })
+            }
+            SourceAddress::Postgres(_) => Err(SourceError::Address {
+                address: address.display(),
+                detail: "a loaded database has its pipeline file already".to_owned(),
+            }),
+        }
+    }
+
+    async fn server(uri: &str) -> Result<Self, SourceError> {
+        let server = Server::connect(uri).await?;
+        let (mut collections, mut by_index) = (Vec::new(), Vec::new());
+        for listed in server.collections().await? {
+            if listed.name.starts_with("system.") || listed.kind == "view" {
+                continue;
+            }
+            let (documents, bytes) = server.size(&listed.name).await.unwrap_or_default();
+            let indexes = server.indexes(&listed.name).await.unwrap_or_default();
+            by_index.push(
+                listed.kind == "collection"
+                    && !listed.options.contains_key("collation")
+                    && indexes
+                        .iter()
+                        .any(|index| index.get_str("name").is_ok_and(|name| name == "_id_")),
+            );
+            collections.push(Listed {
+                name: listed.name,
+                kind: listed.kind,
+                options: extended(&listed.options),
+                indexes: indexes.iter().map(extended).collect(),
+                documents: Some(documents),
+                bytes: Some(bytes),
+            });
+        }
+        let database = server.database().to_owned();
+        Ok(Self { database, collections, from: From::Server(server, by_index) })
+    }
+
+    fn dump(dump: Dump) -> Self {
+        let (mut collections, mut files) = (Vec::new(), Vec::new());
+        for collection in &dump.collections {
+            let Some(path) = &collection.data else { continue };
+            if let Some(listed) = of_dump(collection, size(path)) {
+                collections.push(listed);
+                files.push(path.clone());
+            }
+        }
+        Self { database: dump.database, collections, from: From::Files(files) }
+    }
+
+    /// Reads it, with so many readers at the same time. Says of each collection whether all of its
+    /// documents were handed over.
+    pub async fn read(
+        self,
+        readers: usize,
+        limit: Limit,
+        take: Take,
+    ) -> Result<Vec<bool>, SourceError> {
+        let thinned = self.collections.iter().map(|_| AtomicBool::new(false)).collect();
+        let take = Arc::new(Sink { take, thinned });
+        let places = Arc::new(Semaphore::new(readers.max(1)));
+        let mut tasks: JoinSet<Result<(), SourceError>> = JoinSet::new();
+        match self.from {
+            From::Server(server, by_index) => {
+                for (at, listed) in self.collections.iter().enumerate() {
+                    let ranges = ranges(&server, listed, by_index[at], readers, limit).await?;
+                    let share = Limit(limit.0.map(|limit| limit.div_ceil(ranges.len() as u64)));
+                    for range in ranges {
+                        let (server, name) = (server.clone(), listed.name.clone());
+                        let (places, take) = (Arc::clone(&places), Arc::clone(&take));
+                        let by_index = by_index[at];
+                        tasks.spawn(async move {
+                            let _place = places.acquire_owned().await;
+                            read_range(&server, &name, &range, by_index, share, at, &take).await
+                        });
+                    }
+                }
+            }
+            From::Files(files) => {
+                for (at, path) in files.into_iter().enumerate() {
+                    let (places, take) = (Arc::clone(&places), Arc::clone(&take));
+                    tasks.spawn(async move {
+                        let _place = places.acquire_owned().await;
+                        let read = move || read_dump(&path, limit, at, &take);
+                        tokio::task::spawn_blocking(read).await.map_err(SourceError::Worker)?
+                    });
+                }
+            }
+            From::Json(files) => {
+                for (at, file) in files.into_iter().enumerate() {
+                    let (places, take) = (Arc::clone(&places), Arc::clone(&take));
+                    tasks.spawn(async move {
+                        let _place = places.acquire_owned().await;
+                        let read = move || read_json(&file.path, limit, at, &take);
+                        tokio::task::spawn_blocking(read).await.map_err(SourceError::Worker)?
+                    });
+                }
+            }
+            From::Archive(archive, places) => {
+                let take = Arc::clone(&take);
+                tasks.spawn_blocking(move || read_archive(*archive, &places, limit, &take));
+            }
+            From::Sqlite(path, tables) => {
+                let take = Arc::clone(&take);
+                tasks.spawn_blocking(move || {
+                    let file = Sqlite::open(&path)?;
+                    for (at, table) in tables.iter().enumerate() {
+                        let mut feeder = Feeder::new(limit, at, &take);
+                        file.rows::<SourceError>(table, |row| {
+                            feeder.push(row);
+                            Ok(())
+                        })?;
+                        if !feeder.finish() {
+                            break;
+                        }
+                    }
+                    Ok(())
+                });
+            }
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.map_err(SourceError::Worker)??;
+        }
+        Ok(take.thinned.iter().map(|thinned| !thinned.load(Ordering::Relaxed)).collect())
+    }
+}
+
+/// Gathers documents into batches and hands them over.
+struct Feeder<'t> {
+    thinner: Thinner,
+    collection: usize,
+    take: &'t Arc<Sink>,
+    batch: Documents,
+    wanted: bool,
+}
+
+impl<'t> Feeder<'t> {
+    fn new(limit: Limit, collection: usize, take: &'t Arc<Sink>) -> Self {
+        let (batch, thinner) = (Documents::default(), Thinner::new(limit));
+        Self { thinner, collection, take, batch, wanted: true }
+    }
+
+    /// Says whether more is wanted.
+    fn push(&mut self, document: &[u8]) -> bool {
+        if !self.thinner.takes() {
+            self.take.thinned[self.collection].store(true, Ordering::Relaxed);
+        } else if self.wanted {
+            self.batch.push(document);
+            if self.batch.bytes() >= BATCH_BYTES {
+                self.submit();
+            }
+        }
+        self.wanted
+    }
+
+    fn submit(&mut self) {
+        if !self.batch.is_empty() {
+            self.wanted &= (self.take.take)(self.collection, std::mem::take(&mut self.batch));
+        }
+    }
+
+    fn finish(mut self) -> bool {
+        self.submit();
+        self.wanted
+    }
+}
+
+async fn ranges(
+    server: &Server,
+    listed: &Listed,
+    by_index: bool,
+    readers: usize,
+    limit: Limit,
+) -> Result<Vec<IdRange>, SourceError> {
+    let whole = vec![IdRange::default()];
+    if !by_index {
+        return Ok(whole);
+    }
+    let bytes = listed.bytes.unwrap_or_default();
+    let sampled = limit.0.is_some_and(|limit| listed.documents.is_some_and(|all| all > limit));
+    let count = match (sampled, bytes >= SPLIT_BYTES && readers > 1) {
+        // Many short ranges at random places make a sample.
+        (true, _) => 64,
+        (false, true) => usize::try_from(bytes / SPLIT_BYTES).unwrap_or(2).clamp(2, readers * 4),
+        (false, false) => return Ok(whole),
+    };
+    server.split(&listed.name, count).await
+}
+
+async fn read_range(
+    server: &Server,
+    collection: &str,
+    range: &IdRange,
+    by_index: bool,
+    limit: Limit,
+    at: usize,
+    take: &Arc<Sink>,
+) -> Result<(), SourceError> {
+    let mut reader = server.read(collection, range, by_index).await?;
+    let mut feeder = Feeder::new(Limit(None), at, take);
+    let mut document = Vec::new();
+    let mut left = limit.0.unwrap_or(u64::MAX);
+    while left > 0 && reader.next(&mut document).await? {
+        left -= 1;
+        if !feeder.push(&document) {
+            break;
+        }
+        document.clear();
+    }
+    if left == 0 {
+        take.thinned[at].store(true, Ordering::Relaxed);
+    }
+    feeder.finish();
+    Ok(())
+}
+
+fn read_dump(path: &Path, limit: Limit, at: usize, take: &Arc<Sink>) -> Result<(), SourceError> {
+    let mut reader = DumpReader::open(path)?;
+    let mut feeder = Feeder::new(limit, at, take);
+    let mut document = Vec::new();
+    // What is no document is for the export to refuse.
+    while let Frame::Document { .. } = reader.frame(&mut document)? {
+        if !feeder.push(&document) {
+            break;
+        }
+        document.clear();
+    }
+    feeder.finish();
+    Ok(())
+}
+
+fn read_json(path: &Path, limit: Limit, at: usize, take: &Arc<Sink>) -> Result<(), SourceError> {
+    let mut reader = JsonReader::open(path)?;
+    let mut feeder = Feeder::new(limit, at, take);
+    while let Some((_, record)) = reader.record()? {
+        if let Record::Document(document) = record
+            && !feeder.push(&document)
+        {
+            break;
+        }
+    }
+    feeder.finish();
+    Ok(())
+}
+
+fn read_archive(
+    mut archive: Archive,
+    places: &[Option<usize>],
+    limit: Limit,
+    take: &Arc<Sink>,
+) -> Result<(), SourceError> {
+    let mut feeders: Vec<Feeder<'_>> =
+        places.iter().flatten().map(|at| Feeder::new(limit, *at, take)).collect();
+    let (mut position, mut document) = (None, Vec::new());
+    while let Some(event) = archive.next(&mut position, &mut document)? {
+        if let Event::Document { collection, .. } = event
+            && let Some(at) = places[collection]
+            && !feeders[at].push(&document)
+        {
+            return Ok(());
+        }
+        document.clear();
+    }
+    for feeder in feeders {
+        feeder.finish();
+    }
+    Ok(())
+}
+
+fn stem(path: &Path) -> String {
+    let name = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    name.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn size(path: &Path) -> Option<u64> {
+    let compressed = path.extension().is_some_and(|extension| extension == "gz");
+    path.metadata().ok().filter(|_| !compressed).map(|found| found.len())
+}
+
+/// What a dump says of a collection; none when it holds no documents of its own.
+fn of_dump(collection: &DumpedCollection, bytes: Option<u64>) -> Option<Listed> {
+    let of = |key: &str| collection.metadata.get(key).cloned().unwrap_or_default();
+    let options = of("options");
+    let kind = collection.metadata.get("type").and_then(Json::as_str).unwrap_or("collection");
+    let view = kind == "view" || options.get("viewOn").is_some();
+    (!view && !collection.name.starts_with("system.")).then(|| Listed {
+        name: collection.name.clone(),
+        kind: kind.to_owned(),
+        indexes: of("indexes").as_array().cloned().unwrap_or_default(),
+        options,
+        documents: None,
+        bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_reaches_to_the_end() {
+        for length in [10_u64, 1000, 100_000, 10_000_000] {
+            let mut thinner = Thinner::new(Limit(Some(1000)));
+            let taken: Vec<u64> = (0..length).filter(|_| thinner.takes()).collect();
+            assert!(taken.len() as u64 <= length.min(16_000), "{length}: {}", taken.len());
+            assert!(taken.len() as u64 >= length.min(1000) * 9 / 10, "{length}: {}", taken.len());
+            if let Some(last) = taken.last() {
+                assert!(*last >= length / 2 - 1, "{length}: {last}");
+            }
+        }
+    }
+}
