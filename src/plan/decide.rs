@@ -28,8 +28,6 @@ const MOST_COLUMNS: usize = 250;
 const MOST_CHILD_FIELDS: usize = 80;
 /// Bytes that a B-tree takes of a text, with a margin: a third of a page at the most.
 const INDEX_BYTES: u64 = 2000;
-/// Dates of PostgreSQL: 4713 BC, and the last that 64 bits of microseconds hold, in milliseconds.
-const DATES: (i64, i64) = (-210_866_803_200_000, 9_223_372_036_854_775);
 /// Name of the column that takes what no other does.
 const REST: &str = "rest";
 
@@ -194,11 +192,10 @@ fn scalar(node: &Node, whole: bool) -> Scalar {
         return Scalar::new("text").decide("ids and texts in one field");
     }
     if node.only(&[Date]) {
-        return match node.dates {
-            Some((least, greatest)) if least >= DATES.0 && greatest <= DATES.1 => {
-                Scalar::new("timestamptz")
-            }
-            _ => Scalar::new("jsonb").decide("some dates are beyond those of PostgreSQL"),
+        return if node.far_dates <= node.filled() / 200 {
+            Scalar::new("timestamptz")
+        } else {
+            Scalar::new("jsonb").decide("many dates are beyond those of PostgreSQL")
         };
     }
     if node.only(&[Binary]) && node.subtypes == [0] {
@@ -566,6 +563,13 @@ impl<'p> Planner<'p> {
             add(&mut column.comment, &found.note);
         }
         column.decide = found.decide;
+        let mistakes = node.outliers + node.far_dates;
+        if mistakes > 0 && found.pg_type != "jsonb" {
+            add(
+                &mut column.comment,
+                &format!("{} values do not fit and are rejects", count(mistakes)),
+            );
+        }
         column.required = whole && node.filled() == all && all > 0;
         if path != ["_id"] {
             self.refer(at, name, node, &mut column);

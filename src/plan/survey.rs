@@ -20,6 +20,11 @@ const MOST_EXAMPLES: usize = 24;
 /// Greatest length of such a text, in bytes.
 const LONGEST_EXAMPLE: usize = 48;
 
+/// One in so many values may be a mistake.
+const OUTLIERS: u64 = 200;
+/// Dates of PostgreSQL, in milliseconds: 4713 BC, and the last that 64 bits of microseconds hold.
+const DATES: (i64, i64) = (-210_866_803_200_000, 9_223_372_036_854_775);
+
 /// Kinds of values that a column tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
@@ -124,8 +129,10 @@ pub(super) struct Node {
     /// Occurrences by kind.
     pub(super) counts: [u64; Kind::ALL.len()],
     pub(super) numbers: Numbers,
-    /// Least and greatest date, in milliseconds.
-    pub(super) dates: Option<(i64, i64)>,
+    /// Dates beyond those of PostgreSQL.
+    pub(super) far_dates: u64,
+    /// Values of kinds that hardly ever occur here: mistakes, which need not decide the type.
+    pub(super) outliers: u64,
     pub(super) forms: Forms,
     /// Distinct short texts with their counts, while there are few.
     pub(super) examples: Option<Vec<(String, u64)>>,
@@ -276,8 +283,7 @@ impl Node {
             Value::Int64(number) => self.whole(*number),
             Value::Double(number) => self.double(*number),
             Value::DateTime(millis) => {
-                let (least, greatest) = self.dates.unwrap_or((*millis, *millis));
-                self.dates = Some((least.min(*millis), greatest.max(*millis)));
+                self.far_dates += u64::from(*millis < DATES.0 || *millis > DATES.1);
             }
             Value::String(text) => {
                 self.forms.add(text);
@@ -297,6 +303,27 @@ impl Node {
         }
         self.distinct.add(key_hash(value));
         Ok(())
+    }
+
+    /// Kinds that a field has once in hundreds of documents are mistakes: as rejects they are
+    /// found, as jsonb they would take the type from all others.
+    fn set_mistakes_aside(&mut self) {
+        let few = self.filled() / OUTLIERS;
+        let mut kinds = self.kinds();
+        kinds.reverse();
+        for kind in kinds {
+            let count = self.count(kind);
+            let number =
+                |kind| matches!(kind, Kind::Int32 | Kind::Int64 | Kind::Double | Kind::Decimal);
+            let numbers = Kind::ALL.into_iter().filter(|other| number(*other) && *other != kind);
+            // A few numbers of another kind among numbers widen the column, and lose nothing.
+            let widens =
+                number(kind) && numbers.map(|other| self.count(other)).sum::<u64>() > count;
+            if !widens && self.outliers + count <= few {
+                self.outliers += count;
+                self.counts[kind as usize] = 0;
+            }
+        }
     }
 
     fn whole(&mut self, number: i64) {
@@ -378,10 +405,7 @@ impl Node {
         self.numbers.greatest = self.numbers.greatest.max(other.numbers.greatest);
         self.numbers.fractions += other.numbers.fractions;
         self.numbers.special += other.numbers.special;
-        self.dates = match (self.dates, other.dates) {
-            (Some(own), Some(more)) => Some((own.0.min(more.0), own.1.max(more.1))),
-            (own, more) => own.or(more),
-        };
+        self.far_dates += other.far_dates;
         self.forms.merge(&other.forms);
         for (text, count) in other.examples.unwrap_or_default() {
             let examples = self.examples.get_or_insert_default();
@@ -414,6 +438,7 @@ impl Node {
     }
 
     fn finish(&mut self) {
+        self.set_mistakes_aside();
         self.distinct.finish();
         self.subtypes.sort_unstable();
         if let Some(examples) = &mut self.examples {
