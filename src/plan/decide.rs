@@ -3,37 +3,31 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value as Json;
-
-use super::draft::{Draft, DraftColumn, DraftIndex, DraftJunction, DraftTable, From};
+use super::column::{
+    MOST_FLAT_FIELDS, add, count, evidence, flat_columns, makes_rows, members, names_are_data,
+    scalar, share,
+};
+use super::draft::{Draft, DraftColumn, DraftTable, From, path_text};
 use super::evidence::{Known, Verdict};
+use super::index::{INDEX_BYTES, descend, indexes};
+use super::junction::IdArray;
 use super::names::{NameStyle, Names};
-use super::survey::{Kind, Node, Survey};
+use super::survey::{Kind, Node};
 use super::{Surveyed, relational};
 use crate::pipeline::model::FieldPath;
 
-/// Fields of a subdocument that become columns of their own, at most.
-const MOST_FLAT_FIELDS: usize = 24;
-/// Documents below which nobody can tell what they have in common.
-const FEW: u64 = 10;
-/// Share of the subdocuments that each of its fields must be in for that.
-const FLAT_SHARE: f64 = 0.1;
 /// Columns a table has before rare fields are put together.
 const MANY_COLUMNS: usize = 60;
 /// A field is rare below this share of the documents.
 const RARE: f64 = 0.05;
 /// Columns a table has at most.
 const MOST_COLUMNS: usize = 250;
-/// Fields of a subdocument in an array that become columns of a table.
-const MOST_CHILD_FIELDS: usize = 80;
-/// Bytes that a B-tree takes of a text, with a margin: a third of a page at the most.
-const INDEX_BYTES: u64 = 2000;
 /// Name of the column that takes what no other does.
 const REST: &str = "rest";
 
 /// A collection with what was decided for all of its tables.
-struct Place {
-    table: String,
+pub(super) struct Place {
+    pub(super) table: String,
     key: Option<KeyColumn>,
     columns: Names,
 }
@@ -50,11 +44,11 @@ struct KeyColumn {
 
 /// Everything known of a draft while it is made.
 pub(super) struct Planner<'p> {
-    surveyed: &'p [Surveyed],
+    pub(super) surveyed: &'p [Surveyed],
     known: Known<'p>,
-    style: NameStyle,
-    tables: Names,
-    places: Vec<Place>,
+    pub(super) style: NameStyle,
+    pub(super) tables: Names,
+    pub(super) places: Vec<Place>,
 }
 
 /// A column, or what else becomes of a path.
@@ -68,202 +62,6 @@ enum Shape {
     },
     /// A junction with another collection's table.
     Links(usize),
-}
-
-/// A count with its thousands apart.
-fn count(number: u64) -> String {
-    indicatif::HumanCount(number).to_string()
-}
-
-fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 {
-        return "0 %".to_owned();
-    }
-    let share = part as f64 * 100.0 / whole as f64;
-    if part < whole && share > 99.0 {
-        "over 99 %".to_owned()
-    } else if part > 0 && share < 1.0 {
-        "under 1 %".to_owned()
-    } else {
-        format!("{share:.0} %")
-    }
-}
-
-/// `3,214 of 3,365; int32 97 %, double 3 %`.
-fn evidence(node: &Node, all: u64) -> String {
-    let filled = node.filled();
-    let mut said =
-        if filled == all { String::new() } else { format!("{} of {}", count(filled), count(all)) };
-    let kinds = node.kinds();
-    if kinds.len() > 1 {
-        let shares: Vec<String> = kinds
-            .iter()
-            .map(|kind| format!("{} {}", kind.name(), percent(node.count(*kind), filled)))
-            .collect();
-        if !said.is_empty() {
-            said.push_str("; ");
-        }
-        said.push_str(&shares.join(", "));
-    }
-    said
-}
-
-fn add(text: &mut String, more: &str) {
-    if !text.is_empty() {
-        text.push_str("; ");
-    }
-    text.push_str(more);
-}
-
-/// The type that takes every value found, the comment, what a person should decide, `coerce` and
-/// `json`.
-struct Scalar {
-    pg_type: &'static str,
-    note: String,
-    decide: Option<String>,
-}
-
-impl Scalar {
-    fn new(pg_type: &'static str) -> Self {
-        Self { pg_type, note: String::new(), decide: None }
-    }
-
-    fn note(mut self, note: impl Into<String>) -> Self {
-        self.note = note.into();
-        self
-    }
-
-    fn decide(mut self, decide: impl Into<String>) -> Self {
-        self.decide = Some(decide.into());
-        self
-    }
-}
-
-/// The narrowest type of a whole-number column; wider where not everything was read.
-fn whole_type(node: &Node, whole: bool) -> &'static str {
-    let fits =
-        node.numbers.least >= i64::from(i32::MIN) && node.numbers.greatest <= i64::from(i32::MAX);
-    if fits && whole && node.count(Kind::Int64) == 0 { "integer" } else { "bigint" }
-}
-
-/// The column type of scalars; `jsonb` where there is none in common.
-fn scalar(node: &Node, whole: bool) -> Scalar {
-    use Kind::{Binary, Boolean, Date, Decimal, Double, Int32, Int64, ObjectId, String, Uuid};
-    let numbers = &node.numbers;
-    if node.filled() == 0 {
-        return Scalar::new("jsonb").decide("no document holds a value");
-    }
-    if node.only(&[Int32, Int64]) {
-        return Scalar::new(whole_type(node, whole));
-    }
-    if node.only(&[Double]) {
-        let plain = numbers.fractions == 0 && numbers.special == 0;
-        let double = Scalar::new("double precision");
-        return if plain && whole && node.filled() >= FEW {
-            double.decide("every value is a whole number: bigint?")
-        } else {
-            double
-        };
-    }
-    if node.only(&[Int32, Int64, Double]) {
-        let plain = numbers.fractions == 0 && numbers.special == 0;
-        return if plain && whole {
-            Scalar::new(whole_type(node, true))
-        } else {
-            Scalar::new("numeric")
-        };
-    }
-    if node.only(&[Int32, Int64, Double, Decimal]) {
-        return Scalar::new("numeric");
-    }
-    if node.only(&[Boolean]) {
-        return Scalar::new("boolean");
-    }
-    if node.only(&[ObjectId]) || node.only(&[Uuid]) {
-        return Scalar::new("uuid");
-    }
-    if node.only(&[Uuid, String]) && node.forms.all(node.forms.uuids) && whole {
-        return Scalar::new("uuid");
-    }
-    if node.only(&[String]) {
-        return texts(node, whole);
-    }
-    if node.only(&[ObjectId, String]) {
-        return Scalar::new("text").decide("ids and texts in one field");
-    }
-    if node.only(&[Date]) {
-        return if node.far_dates <= node.filled() / 200 {
-            Scalar::new("timestamptz")
-        } else {
-            Scalar::new("jsonb").decide("many dates are beyond those of PostgreSQL")
-        };
-    }
-    if node.only(&[Binary]) && node.subtypes == [0] {
-        return Scalar::new("bytea");
-    }
-    let jsonb = Scalar::new("jsonb");
-    if node.subtypes.contains(&3) && node.only(&[Binary]) {
-        return jsonb
-            .decide("old UUIDs: type = \"uuid\" with uuid_order, once their byte order is known");
-    }
-    jsonb
-}
-
-fn texts(node: &Node, whole: bool) -> Scalar {
-    let forms = &node.forms;
-    if whole && forms.all(forms.uuids) {
-        return Scalar::new("uuid");
-    }
-    let text = Scalar::new("text");
-    if forms.nuls > 0 {
-        return text.decide(format!(
-            "{} texts hold U+0000, which PostgreSQL cannot store, and are rejects; nul = \"strip\" takes it out",
-            count(forms.nuls)
-        ));
-    }
-    for (all, what) in [
-        (forms.dates, "every text is a date: type = \"date\"?"),
-        (forms.timestamps + forms.dates, "every text is a date: type = \"timestamptz\"?"),
-        (forms.numbers, "every text is a number: type = \"numeric\" with coerce = true?"),
-        (forms.json, "every text is JSON: type = \"jsonb\" with json = true?"),
-    ] {
-        if forms.all(all) {
-            return text.decide(what);
-        }
-    }
-    match node.examples.as_deref() {
-        Some(examples)
-            if !forms.many
-                && (2..=12).contains(&examples.len())
-                && forms.texts >= 20 * examples.len() as u64 =>
-        {
-            let shown: Vec<&str> = examples.iter().map(|(text, _)| text.as_str()).collect();
-            text.note(format!("{} values: {}", examples.len(), shown.join(", ")))
-        }
-        _ => text,
-    }
-}
-
-/// Whether the names of a document's fields are data: ids, dates, numbers.
-fn names_are_data(node: &Node) -> bool {
-    let Some(fields) = &node.fields else { return false };
-    if fields.others.is_some() {
-        return true;
-    }
-    let names = fields.nodes.iter().map(|(name, _)| &**name);
-    let all = fields.nodes.len();
-    let data = names.filter(|name| looks_like_data(name)).count();
-    let share = fields.nodes.iter().map(|(_, inner)| inner.present).sum::<u64>() as f64
-        / (all as f64 * node.count(Kind::Document).max(1) as f64);
-    all >= 2 && data * 10 >= all * 9 || all > 50 && share < 0.1
-}
-
-fn looks_like_data(name: &str) -> bool {
-    let digits = name.bytes().filter(u8::is_ascii_digit).count();
-    let hex = name.len() >= 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    let number = !name.is_empty() && digits == name.len();
-    let date = name.len() >= 7 && digits * 2 >= name.len() && name.contains(['-', '/']);
-    hex || number || date || name.contains('@')
 }
 
 impl<'p> Planner<'p> {
@@ -287,7 +85,7 @@ impl<'p> Planner<'p> {
             let place = self.place(at, &referred);
             self.places.push(place);
         }
-        let mut arrays: Vec<(usize, Vec<String>, usize)> = Vec::new();
+        let mut arrays: Vec<IdArray> = Vec::new();
         let mut children = Vec::new();
         for at in 0..self.surveyed.len() {
             let one = &self.surveyed[at];
@@ -393,7 +191,7 @@ impl<'p> Planner<'p> {
     fn table(
         &mut self,
         at: usize,
-        arrays: &mut Vec<(usize, Vec<String>, usize)>,
+        arrays: &mut Vec<IdArray>,
         children: &mut Vec<(usize, Vec<String>, bool)>,
     ) -> DraftTable {
         let one = &self.surveyed[at];
@@ -404,7 +202,7 @@ impl<'p> Planner<'p> {
             optional: survey.documents == 0,
             ..DraftTable::default()
         };
-        table.about.push(self.about(one));
+        table.about.push(about(one));
         let key = self.places[at].key.clone();
         let all = survey.documents;
         let mut paths: BTreeMap<String, String> = BTreeMap::new();
@@ -416,7 +214,7 @@ impl<'p> Planner<'p> {
             );
             column.key = true;
             if key.digest {
-                column.comment = "made from the _id, which is kept beside it".to_owned();
+                column.comment.push_str("made from the _id, which is kept beside it");
             }
             paths.insert(key.field.clone(), key.name.clone());
             table.columns.push(column);
@@ -457,7 +255,7 @@ impl<'p> Planner<'p> {
         }
         for (_, path, mut column) in columns {
             column.name = self.places[at].columns.give(&path.join("_"));
-            paths.insert(super::draft::path_text(&path), column.name.clone());
+            paths.insert(path_text(&path), column.name.clone());
             table.columns.push(column);
         }
         if rest || !one.whole || all == 0 {
@@ -470,22 +268,8 @@ impl<'p> Planner<'p> {
             };
             table.columns.push(column);
         }
-        self.indexes(one, &paths, &mut table);
+        indexes(one, &paths, &mut table);
         table
-    }
-
-    fn about(&self, one: &Surveyed) -> String {
-        let read = if one.whole {
-            "all read".to_owned()
-        } else {
-            let of = one.listed.documents.map(|all| format!(" of about {}", count(all)));
-            format!("a sample{}", of.unwrap_or_default())
-        };
-        let mut about = format!("{} documents, {read}", count(one.survey.documents));
-        if one.survey.malformed > 0 {
-            add(&mut about, &format!("{} are no BSON", count(one.survey.malformed)));
-        }
-        about
     }
 
     /// What becomes of a path.
@@ -511,7 +295,7 @@ impl<'p> Planner<'p> {
                 return jsonb("GeoJSON", None);
             }
             if names_are_data(node) {
-                let child = outermost && keyed && Self::makes_rows(&members(node));
+                let child = outermost && keyed && makes_rows(&members(node));
                 return if child {
                     Shape::Child { members: true }
                 } else {
@@ -532,7 +316,7 @@ impl<'p> Planner<'p> {
                 let child = outermost
                     && keyed
                     && element.filled() == element.present
-                    && Self::makes_rows(element);
+                    && makes_rows(element);
                 return if child { Shape::Child { members: false } } else { jsonb(&lengths, None) };
             }
             if outermost
@@ -576,22 +360,6 @@ impl<'p> Planner<'p> {
         }
         Shape::Column(Box::new(column))
     }
-
-    /// Whether the documents at a node are alike enough to be rows.
-    fn makes_rows(node: &Node) -> bool {
-        if node.only(&[Kind::Document]) {
-            return node.fields.as_ref().is_some_and(|fields| {
-                fields.others.is_none()
-                    && !fields.nodes.is_empty()
-                    && fields.nodes.len() <= MOST_CHILD_FIELDS
-                    && !names_are_data(node)
-            });
-        }
-        node.kinds().len() == 1
-            && scalar(node, true).pg_type != "jsonb"
-            && !node.only(&[Kind::Array])
-    }
-
     /// Whether a junction can refer to the table by this field.
     fn joinable(&self, collection: usize, field: &str) -> bool {
         self.places[collection].key.as_ref().is_some_and(|key| {
@@ -608,7 +376,7 @@ impl<'p> Planner<'p> {
                 let shares: Vec<String> = found
                     .iter()
                     .map(|one| {
-                        format!("{} {:.0} %", self.places[one.collection].table, one.share * 100.0)
+                        format!("{} {}", self.places[one.collection].table, share(one.share))
                     })
                     .collect();
                 column.decide = Some(format!("ids of several collections: {}", shares.join(", ")));
@@ -627,8 +395,8 @@ impl<'p> Planner<'p> {
                 if found.share < 1.0 {
                     column.dangling = Some("keep");
                     column.decide = Some(format!(
-                        "{:.0} % of its values are there; \"null\" or \"reject\" makes a foreign key",
-                        found.share * 100.0
+                        "{} of its values are there; \"null\" or \"reject\" makes a foreign key",
+                        share(found.share)
                     ));
                 } else {
                     let how = if found.exact { "every value" } else { "every sampled value" };
@@ -689,241 +457,38 @@ impl<'p> Planner<'p> {
         let mut work: Vec<(Vec<String>, &Node)> =
             fields.iter().map(|(name, node)| (vec![name.to_string()], node)).collect();
         while let Some((path, node)) = (!work.is_empty()).then(|| work.remove(0)) {
-            match self.shape(at, &path, node, element.present, false) {
-                Shape::Column(mut column) => {
-                    column.name = names.give(&path.join("_"));
-                    table.columns.push(*column);
-                }
-                _ => {
-                    let fields = node.fields.as_ref().map(|fields| fields.nodes.as_slice());
-                    for (place, (name, node)) in fields.unwrap_or_default().iter().enumerate() {
-                        let mut path = path.clone();
-                        path.push(name.to_string());
-                        work.insert(place, (path, node));
-                    }
+            if let Shape::Column(mut column) = self.shape(at, &path, node, element.present, false) {
+                column.name = names.give(&path.join("_"));
+                table.columns.push(*column);
+            } else {
+                let fields = node.fields.as_ref().map(|fields| fields.nodes.as_slice());
+                for (place, (name, node)) in fields.unwrap_or_default().iter().enumerate() {
+                    let mut path = path.clone();
+                    path.push(name.to_string());
+                    work.insert(place, (path, node));
                 }
             }
         }
         if !one.whole {
             let mut column = DraftColumn::new(names.give(REST), From::Rest, "jsonb");
-            column.comment = "what the sample did not hold".to_owned();
+            column.comment.push_str("what the sample did not hold");
             table.columns.push(column);
         }
         table
     }
-
-    /// Junctions out of arrays of ids; two arrays that hold the same links are one.
-    fn junctions(&mut self, arrays: Vec<(usize, Vec<String>, usize)>) -> Vec<DraftJunction> {
-        let mut left: Vec<Option<(usize, Vec<String>, usize)>> =
-            arrays.into_iter().map(Some).collect();
-        let mut junctions = Vec::new();
-        for at in 0..left.len() {
-            let Some((owner, path, target)) = left[at].take() else { continue };
-            let mut best: Option<(f64, usize)> = None;
-            for (other, array) in left.iter().enumerate() {
-                let Some((other_owner, other_path, other_target)) = array else { continue };
-                if (*other_owner, *other_target) != (target, owner) {
-                    continue;
-                }
-                let share = self.same_links((owner, &path), (*other_owner, other_path));
-                if share > 0.3 && best.is_none_or(|(most, _)| share > most) {
-                    best = Some((share, other));
-                }
-            }
-            let other = best.and_then(|(share, other)| Some((share, left[other].take()?)));
-            junctions.push(self.junction((owner, path, target), other));
-        }
-        junctions
-    }
-
-    /// Which share of the sampled links of one array the other holds too.
-    fn same_links(&self, one: (usize, &[String]), other: (usize, &[String])) -> f64 {
-        let links = |(at, path): (usize, &[String])| match path {
-            [name] => self.surveyed[at].survey.links.get(name),
-            _ => None,
-        };
-        match (links(one), links(other)) {
-            (Some(one), Some(other)) => {
-                let share = |(looked, found): (usize, usize)| {
-                    if looked == 0 { 0.0 } else { found as f64 / looked as f64 }
-                };
-                share(one.found_in(other)).max(share(other.found_in(one)))
-            }
-            _ => 0.0,
-        }
-    }
-
-    fn junction(
-        &mut self,
-        (owner, path, target): (usize, Vec<String>, usize),
-        other: Option<(f64, (usize, Vec<String>, usize))>,
-    ) -> DraftJunction {
-        let (first, second) = (self.places[owner].table.clone(), self.places[target].table.clone());
-        let name = match &other {
-            Some(_) => format!(
-                "{}_{}",
-                self.surveyed[owner].listed.name, self.surveyed[target].listed.name
-            ),
-            None => format!("{}_{}", self.surveyed[owner].listed.name, path.join("_")),
-        };
-        let name = self.tables.give(&name);
-        let mut names = Names::new(self.style);
-        let own = names.give(&format!("{first}_id"));
-        let far = if owner == target { path.join("_") } else { format!("{second}_id") };
-        let far = names.give(&far);
-        let side = |side: &String| (owner == target).then(|| side.clone());
-        let mut from = vec![(first.clone(), path.clone(), side(&own))];
-        let mut comment = format!("{} of {first} hold ids of {second}", path.join("."));
-        if let Some((share, (_, other_path, _))) = other {
-            let _ = std::fmt::Write::write_fmt(
-                &mut comment,
-                format_args!(
-                    ", {} of {second} {:.0} % of the same links",
-                    other_path.join("."),
-                    share * 100.0
-                ),
-            );
-            from.push((second.clone(), other_path, side(&far)));
-        }
-        DraftJunction { name, columns: [(own, first), (far, second)], from, comment }
-    }
-
-    /// Indexes and unique keys that the collection has.
-    fn indexes(&self, one: &Surveyed, paths: &BTreeMap<String, String>, table: &mut DraftTable) {
-        for index in &one.listed.indexes {
-            let name = index["name"].as_str().unwrap_or_default();
-            let Some(keys) = index["key"].as_object().filter(|_| name != "_id_") else { continue };
-            let said = |what: &str| format!("index {name}: {what}");
-            if index.get("partialFilterExpression").is_some_and(|filter| !filter.is_null()) {
-                table.about.push(said("decide: partial, left out: write its condition as `where`"));
-                continue;
-            }
-            if index.get("expireAfterSeconds").is_some_and(|after| !after.is_null()) {
-                table
-                    .about
-                    .push(said("decide: documents expire by it; PostgreSQL needs a job for that"));
-            }
-            let special = keys.values().find_map(Json::as_str);
-            if special == Some("text") {
-                let weights = index["weights"].as_object();
-                let fields = weights.map(|weights| weights.keys().cloned().collect::<Vec<_>>());
-                let columns: Vec<String> = fields
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(|field| paths.get(field).cloned())
-                    .collect();
-                let texts = columns.iter().all(|name| {
-                    table.columns.iter().any(|column| {
-                        column.name == *name && matches!(column.pg_type.as_str(), "text" | "text[]")
-                    })
-                });
-                if texts && !columns.is_empty() && table.search.is_empty() {
-                    table.search.push(columns);
-                } else {
-                    table.about.push(said(
-                        "decide: full text over fields that are no text columns, left out",
-                    ));
-                }
-                continue;
-            }
-            if let Some(special) = special {
-                table.about.push(said(&format!("decide: {special}, left out")));
-                continue;
-            }
-            let columns: Option<Vec<String>> = keys
-                .keys()
-                .map(|field| paths.get(&super::draft::path_text(&split(field))).cloned())
-                .collect();
-            let Some(columns) = columns else {
-                table.about.push(said("left out: a field of it is no column of this table"));
-                continue;
-            };
-            let found: Vec<&DraftColumn> =
-                table.columns.iter().filter(|column| columns.contains(&column.name)).collect();
-            let long = found.iter().any(|column| match &column.from {
-                From::Path(path) => {
-                    descend(&one.survey, path).is_some_and(|node| node.forms.bytes > INDEX_BYTES)
-                }
-                _ => false,
-            });
-            let nested = found
-                .iter()
-                .any(|column| column.pg_type == "jsonb" || column.pg_type.ends_with("[]"));
-            let sparse = index["sparse"] == true;
-            if long {
-                table.about.push(said("decide: texts are too long for a B-tree, left out"));
-            } else if nested {
-                if let [only] = columns.as_slice() {
-                    table
-                        .indexes
-                        .push(DraftIndex { columns: vec![only.clone()], method: Some("gin") });
-                } else {
-                    table.about.push(said("decide: over arrays or documents, left out"));
-                }
-            } else if index["unique"] == true && one.whole {
-                let is_key = table
-                    .columns
-                    .iter()
-                    .any(|column| column.key && columns == [column.name.clone()]);
-                if !is_key && !table.unique.contains(&columns) {
-                    table.unique.push(columns);
-                }
-                if sparse {
-                    table.about.push(said(
-                        "sparse and unique: PostgreSQL's unique keys take any number of NULLs",
-                    ));
-                }
-            } else {
-                let draft = DraftIndex { columns, method: None };
-                let simple = found.len() == 1 && found[0].index;
-                if !simple && !table.indexes.contains(&draft) {
-                    table.indexes.push(draft);
-                }
-            }
-        }
-    }
 }
 
-/// How many columns a subdocument becomes; none when its fields are too many or too different.
-fn flat_columns(node: &Node) -> Option<usize> {
-    let documents = node.count(Kind::Document);
-    let fields = node.fields.as_ref().filter(|fields| !fields.nodes.is_empty())?;
-    if documents < FEW || names_are_data(node) {
-        return None;
+/// How much of a collection was read.
+fn about(one: &Surveyed) -> String {
+    let read = if one.whole {
+        "all read".to_owned()
+    } else {
+        let of = one.listed.documents.map(|all| format!(" of about {}", count(all)));
+        format!("a sample{}", of.unwrap_or_default())
+    };
+    let mut about = format!("{} documents, {read}", count(one.survey.documents));
+    if one.survey.malformed > 0 {
+        add(&mut about, &format!("{} are no BSON", count(one.survey.malformed)));
     }
-    let mut columns = 0;
-    for (_, inner) in &fields.nodes {
-        if (inner.present as f64) < documents as f64 * FLAT_SHARE {
-            return None;
-        }
-        let documents = inner.count(Kind::Document) > 0;
-        columns += if documents {
-            flat_columns(inner).filter(|_| inner.only(&[Kind::Document]))?
-        } else {
-            1
-        };
-    }
-    Some(columns)
-}
-
-/// All members of a document as one.
-fn members(node: &Node) -> Node {
-    let Some(fields) = &node.fields else { return Node::default() };
-    let mut fields = fields.clone();
-    fields.together();
-    fields.others.take().unwrap_or_default()
-}
-
-/// An index names a field by its path.
-fn split(path: &str) -> Vec<String> {
-    path.split('.').map(str::to_owned).collect()
-}
-
-fn descend<'s>(survey: &'s Survey, path: &[String]) -> Option<&'s Node> {
-    let (last, parents) = path.split_last()?;
-    let mut fields = survey.root.fields.as_deref()?;
-    for name in parents {
-        fields = fields.get(name)?.fields.as_deref()?;
-    }
-    fields.get(last)
+    about
 }

@@ -144,6 +144,7 @@ impl DraftColumn {
             From::Path(path)
                 if *path == [self.name.clone()] && !self.name.contains(['.', '\\', '*']) => {}
             // Without `from` the name itself is the field, whatever is in it.
+            // Without `from` the name itself is the field, whatever is in it.
             From::Path(path) if *path == [self.name.clone()] => {}
             From::Path(path) => parts.push(format!("from = {}", text(&path_text(path)))),
             From::Rest => parts.push("from = \"*\"".to_owned()),

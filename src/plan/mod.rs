@@ -1,11 +1,14 @@
 //! A draft of a pipeline file, made from what a database holds.
 //!
-//! `survey` looks at documents, `evidence` tells what refers to what, `decide` and `relational` lay
-//! out tables, `draft` writes them down.
+//! `survey` looks at documents, `evidence` tells what refers to what, `decide` (with `column`,
+//! `index` and `junction`) and `relational` lay out tables, `draft` writes them down.
 
+mod column;
 mod decide;
 mod draft;
 mod evidence;
+mod index;
+mod junction;
 mod names;
 mod relational;
 mod sketch;
@@ -154,8 +157,8 @@ fn look(
         let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((at, documents)) = next else { return surveys };
         let survey = surveys.entry(at).or_default();
-        for document in documents.iter() {
-            survey.add(document);
+        for (document, place) in documents.iter().zip(documents.place()..) {
+            survey.add(document, place);
         }
         let (records, bytes) = (documents.len() as u64, documents.bytes() as u64);
         progress.advance(Stage::Plan, &names[at], records, bytes);

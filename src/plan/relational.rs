@@ -27,7 +27,7 @@ fn column_type(column: &mut DraftColumn, declaration: &str, node: Option<&Node>)
     let date = name.contains("DATE") || name.contains("TIME");
     let Some(node) = node.filter(|node| node.filled() > 0) else {
         // Nothing but the declaration is known.
-        column.pg_type = match name.as_str() {
+        let pg_type = match name.as_str() {
             _ if name.contains("BOOL") => "boolean",
             _ if name.contains("INT") => "bigint",
             _ if name == "DATE" => "date",
@@ -38,10 +38,10 @@ fn column_type(column: &mut DraftColumn, declaration: &str, node: Option<&Node>)
             }
             _ if name.contains("NUM") || name.contains("DEC") => "numeric",
             _ => "text",
-        }
-        .to_owned();
+        };
+        pg_type.clone_into(&mut column.pg_type);
         column.coerce = column.pg_type == "boolean";
-        column.comment = "no row holds a value".to_owned();
+        column.comment.push_str("no row holds a value");
         return;
     };
     let forms = &node.forms;
@@ -103,7 +103,7 @@ fn column_type(column: &mut DraftColumn, declaration: &str, node: Option<&Node>)
     } else {
         ("jsonb", Some("values of several types"))
     };
-    column.pg_type = pg_type.to_owned();
+    pg_type.clone_into(&mut column.pg_type);
     column.decide = decide.map(str::to_owned);
     let kinds = node.kinds();
     if kinds.len() > 1 {

@@ -91,7 +91,7 @@ impl Sketch {
     }
 }
 
-/// A hash whose every bit depends on every bit of the input (the end of SplitMix64).
+/// A hash whose every bit depends on every bit of the input (the end of `SplitMix64`).
 #[inline]
 pub(super) fn mixed(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

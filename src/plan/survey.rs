@@ -22,7 +22,7 @@ const LONGEST_EXAMPLE: usize = 48;
 
 /// One in so many values may be a mistake.
 const OUTLIERS: u64 = 200;
-/// Dates of PostgreSQL, in milliseconds: 4713 BC, and the last that 64 bits of microseconds hold.
+/// Dates of `PostgreSQL`, in milliseconds: 4713 BC, and the last that 64 bits of microseconds hold.
 const DATES: (i64, i64) = (-210_866_803_200_000, 9_223_372_036_854_775);
 
 /// Kinds of values that a column tells apart.
@@ -124,12 +124,15 @@ impl Default for Numbers {
 /// What was found at a path.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
+    /// Where the path occurred first: the document's place in the collection, and the field's
+    /// place in it. Fields are listed in this order, whichever thread saw them.
+    first: (u64, usize),
     /// Occurrences, null included.
     pub(super) present: u64,
     /// Occurrences by kind.
     pub(super) counts: [u64; Kind::ALL.len()],
     pub(super) numbers: Numbers,
-    /// Dates beyond those of PostgreSQL.
+    /// Dates beyond those of `PostgreSQL`.
     pub(super) far_dates: u64,
     /// Values of kinds that hardly ever occur here: mistakes, which need not decide the type.
     pub(super) outliers: u64,
@@ -193,6 +196,17 @@ impl Fields {
             others.merge(node);
         }
         self.names.clear();
+    }
+
+    /// Brings the fields into the order in which they occurred.
+    fn finish(&mut self) {
+        self.nodes.sort_by(|(left, one), (right, other)| {
+            one.first.cmp(&other.first).then_with(|| left.cmp(right))
+        });
+        self.names = self.nodes.iter().zip(0..).map(|((name, _), at)| (name.clone(), at)).collect();
+        for node in self.nodes.iter_mut().map(|(_, node)| node).chain(&mut self.others) {
+            node.finish();
+        }
     }
 
     fn merge(&mut self, other: Self, most: usize) {
@@ -274,8 +288,11 @@ impl Node {
         !found.is_empty() && found.iter().all(|kind| kinds.contains(kind))
     }
 
-    fn add(&mut self, value: &Value<'_>, depth: usize) -> Result<(), Malformed> {
+    fn add(&mut self, value: &Value<'_>, depth: usize, at: (u64, usize)) -> Result<(), Malformed> {
         let kind = Kind::of(value);
+        if self.present == 0 || at < self.first {
+            self.first = at;
+        }
         self.present += 1;
         self.counts[kind as usize] += 1;
         match value {
@@ -289,15 +306,19 @@ impl Node {
                 self.forms.add(text);
                 self.example(text);
             }
-            Value::Binary { subtype, .. } if kind == Kind::Binary => {
-                if !self.subtypes.contains(subtype) {
-                    self.subtypes.push(*subtype);
-                }
+            Value::Binary { subtype, .. }
+                if kind == Kind::Binary && !self.subtypes.contains(subtype) =>
+            {
+                self.subtypes.push(*subtype);
             }
             Value::Document(inner) => {
-                return if depth < MOST_DEPTH { self.document(*inner, depth) } else { Ok(()) };
+                return if depth < MOST_DEPTH {
+                    self.document(*inner, depth, at.0)
+                } else {
+                    Ok(())
+                };
             }
-            Value::Array(items) => return self.array(*items, depth),
+            Value::Array(items) => return self.array(*items, depth, at.0),
             Value::Null | Value::Undefined => return Ok(()),
             _ => {}
         }
@@ -360,14 +381,14 @@ impl Node {
         }
     }
 
-    fn document(&mut self, document: Doc<'_>, depth: usize) -> Result<(), Malformed> {
+    fn document(&mut self, document: Doc<'_>, depth: usize, at: u64) -> Result<(), Malformed> {
         if document.is_empty() {
             self.empty += 1;
         }
         let most = if depth == 0 { MOST_FIELDS } else { MOST_INNER_FIELDS };
         let fields = self.fields.get_or_insert_default();
         let mut expected = 0;
-        for element in document.elements() {
+        for (place, element) in document.elements().enumerate() {
             let (name, value) = element?;
             let node = if most < MOST_FIELDS && fields.others.is_some() {
                 fields.others.get_or_insert_default()
@@ -376,18 +397,18 @@ impl Node {
                 expected = at + 1;
                 node
             };
-            node.add(&value, depth + 1)?;
+            node.add(&value, depth + 1, (at, place))?;
         }
         Ok(())
     }
 
-    fn array(&mut self, items: Doc<'_>, depth: usize) -> Result<(), Malformed> {
+    fn array(&mut self, items: Doc<'_>, depth: usize, at: u64) -> Result<(), Malformed> {
         let mut length = 0;
         for item in items.elements() {
             let (_, value) = item?;
             length += 1;
             if depth < MOST_DEPTH {
-                self.element.get_or_insert_default().add(&value, depth + 1)?;
+                self.element.get_or_insert_default().add(&value, depth + 1, (at, 0))?;
             }
         }
         self.elements += length;
@@ -397,6 +418,9 @@ impl Node {
     }
 
     pub(super) fn merge(&mut self, other: Self) {
+        if self.present == 0 || other.present > 0 && other.first < self.first {
+            self.first = other.first;
+        }
         self.present += other.present;
         for (own, more) in self.counts.iter_mut().zip(other.counts) {
             *own += more;
@@ -448,12 +472,7 @@ impl Node {
             element.finish();
         }
         if let Some(fields) = &mut self.fields {
-            for (_, node) in &mut fields.nodes {
-                node.finish();
-            }
-            if let Some(others) = &mut fields.others {
-                others.finish();
-            }
+            fields.finish();
         }
     }
 }
@@ -481,8 +500,8 @@ pub(super) struct Survey {
 pub(super) const OTHER_KEYS: [&str; 4] = ["id", "uuid", "guid", "key"];
 
 impl Survey {
-    /// Looks at one document.
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    /// Looks at one document, at this place in its collection.
+    pub(super) fn add(&mut self, bytes: &[u8], place: u64) {
         let Ok(document) = Doc::new(bytes) else {
             self.malformed += 1;
             return;
@@ -491,7 +510,7 @@ impl Survey {
         self.greatest = self.greatest.max(bytes.len() as u64);
         self.root.present += 1;
         self.root.counts[Kind::Document as usize] += 1;
-        if self.root.document(document, 0).is_err() {
+        if self.root.document(document, 0, place).is_err() {
             self.malformed += 1;
             return;
         }
@@ -511,12 +530,11 @@ impl Survey {
     }
 
     fn key(&mut self, name: &str, value: &Value<'_>) {
-        let at = match self.keys.iter().position(|(known, _)| known == name) {
-            Some(at) => at,
-            None => {
-                self.keys.push((name.to_owned(), Sketch::with_room(KEYS)));
-                self.keys.len() - 1
-            }
+        let at = if let Some(at) = self.keys.iter().position(|(known, _)| known == name) {
+            at
+        } else {
+            self.keys.push((name.to_owned(), Sketch::with_room(KEYS)));
+            self.keys.len() - 1
         };
         if !matches!(value, Value::Null | Value::Undefined | Value::Document(_) | Value::Array(_)) {
             self.keys[at].1.add(key_hash(value));

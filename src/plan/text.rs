@@ -19,7 +19,7 @@ pub(super) struct Forms {
     pub(super) bytes: u64,
     /// With U+0000.
     pub(super) nuls: u64,
-    /// UUIDs as PostgreSQL prints them.
+    /// UUIDs as `PostgreSQL` prints them.
     pub(super) uuids: u64,
     /// 24 hexadecimal digits.
     pub(super) object_ids: u64,
@@ -129,7 +129,9 @@ mod tests {
 
     fn of(texts: &[&str]) -> Forms {
         let mut forms = Forms::default();
-        texts.iter().for_each(|text| forms.add(text));
+        for text in texts {
+            forms.add(text);
+        }
         forms
     }
 

@@ -25,6 +25,7 @@ const SPLIT_BYTES: u64 = 64 << 20;
 pub struct Documents {
     buffer: Vec<u8>,
     ends: Vec<usize>,
+    place: u64,
 }
 
 impl Documents {
@@ -36,6 +37,11 @@ impl Documents {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// The place of the first one among all of its collection; those of ranges lie far apart.
+    pub fn place(&self) -> u64 {
+        self.place
     }
 
     /// Their bytes.
@@ -251,13 +257,14 @@ impl Whole {
                 for (at, listed) in self.collections.iter().enumerate() {
                     let ranges = ranges(&server, listed, by_index[at], readers, limit).await?;
                     let share = Limit(limit.0.map(|limit| limit.div_ceil(ranges.len() as u64)));
-                    for range in ranges {
+                    for (number, range) in (0..).zip(ranges) {
                         let (server, name) = (server.clone(), listed.name.clone());
                         let (places, take) = (Arc::clone(&places), Arc::clone(&take));
                         let by_index = by_index[at];
                         tasks.spawn(async move {
                             let _place = places.acquire_owned().await;
-                            read_range(&server, &name, &range, by_index, share, at, &take).await
+                            read_range(&server, &name, (number, &range), by_index, share, at, &take)
+                                .await
                         });
                     }
                 }
@@ -317,13 +324,15 @@ struct Feeder<'t> {
     collection: usize,
     take: &'t Arc<Sink>,
     batch: Documents,
+    /// Place of the next document.
+    place: u64,
     wanted: bool,
 }
 
 impl<'t> Feeder<'t> {
     fn new(limit: Limit, collection: usize, take: &'t Arc<Sink>) -> Self {
         let (batch, thinner) = (Documents::default(), Thinner::new(limit));
-        Self { thinner, collection, take, batch, wanted: true }
+        Self { thinner, collection, take, batch, place: 0, wanted: true }
     }
 
     /// Says whether more is wanted.
@@ -331,6 +340,10 @@ impl<'t> Feeder<'t> {
         if !self.thinner.takes() {
             self.take.thinned[self.collection].store(true, Ordering::Relaxed);
         } else if self.wanted {
+            if self.batch.is_empty() {
+                self.batch.place = self.place;
+            }
+            self.place += 1;
             self.batch.push(document);
             if self.batch.bytes() >= BATCH_BYTES {
                 self.submit();
@@ -376,7 +389,7 @@ async fn ranges(
 async fn read_range(
     server: &Server,
     collection: &str,
-    range: &IdRange,
+    (number, range): (u64, &IdRange),
     by_index: bool,
     limit: Limit,
     at: usize,
@@ -384,6 +397,7 @@ async fn read_range(
 ) -> Result<(), SourceError> {
     let mut reader = server.read(collection, range, by_index).await?;
     let mut feeder = Feeder::new(Limit(None), at, take);
+    feeder.place = number << 40;
     let mut document = Vec::new();
     let mut left = limit.0.unwrap_or(u64::MAX);
     while left > 0 && reader.next(&mut document).await? {

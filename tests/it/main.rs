@@ -15,6 +15,7 @@ mod id;
 mod load;
 mod oracle;
 mod pipeline;
+mod plan;
 mod planted;
 mod rejects;
 mod sources;

@@ -1,0 +1,314 @@
+//! Drafted pipeline files: they run as they are, on databases that nobody has mapped.
+
+use std::path::Path;
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document, doc, spec::BinarySubtype};
+
+use crate::support::{Migrated, data, docferry, migrate, project, shown, write_dump};
+
+/// Drafts a file and runs it.
+#[track_caller]
+fn plan_and_run(source: &str, name: &str, more: &[&str]) -> Option<Migrated> {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join(format!("{name}.toml"));
+    let output = docferry()
+        .args(["plan", source, "-o", pipeline.to_str().unwrap()])
+        .args(more)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{source}: {}", shown(&output));
+    let migrated = migrate(&pipeline, source, &format!("docferry_plan_{name}"))?;
+    let code = migrated.output.status.code();
+    assert!(matches!(code, Some(0 | 3)), "{source}: {}", migrated.shown());
+    assert!(migrated.shown().contains("every row is proved"), "{source}: {}", migrated.shown());
+    Some(migrated)
+}
+
+fn id(number: u32) -> ObjectId {
+    let [a, b, c, d] = number.to_be_bytes();
+    ObjectId::from_bytes([101, 0, 0, 0, 1, 2, 3, 4, a, b, c, d])
+}
+
+#[test]
+fn real_databases_need_no_file_written_by_hand() {
+    let Some(data) = data() else { return };
+    let mut sources = Vec::new();
+    for folder in ["mongodump", "mongodump_converted", "mongodump_gz", "mongoexport"] {
+        for entry in std::fs::read_dir(data.join(folder)).unwrap() {
+            sources.push(entry.unwrap().path());
+        }
+    }
+    for entry in std::fs::read_dir(data.join("sqlite")).unwrap() {
+        sources.push(entry.unwrap().path());
+    }
+    sources.push(data.join("pmo_playbook/data-export"));
+    assert!(sources.len() >= 10);
+    sources.sort();
+    for (at, source) in sources.iter().enumerate() {
+        let style: &[&str] = if at % 2 == 0 { &["--names", "snake"] } else { &[] };
+        let Some(migrated) = plan_and_run(source.to_str().unwrap(), "real", style) else { return };
+        assert_eq!(migrated.output.status.code(), Some(0), "{}", migrated.shown());
+    }
+}
+
+/// A field with each kind of value that columns tell apart, and some that none does.
+fn nine_types(number: u32) -> Bson {
+    match number % 9 {
+        0 => Bson::Int32(7),
+        1 => Bson::Double(f64::NAN),
+        2 => Bson::String("seven".into()),
+        3 => Bson::ObjectId(id(7)),
+        4 => Bson::Boolean(true),
+        5 => Bson::DateTime(DateTime::from_millis(0)),
+        6 => Bson::Decimal128("7.00".parse::<Decimal128>().unwrap()),
+        7 => Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: vec![0, 1] }),
+        _ => Bson::MinKey,
+    }
+}
+
+fn deep(levels: u32) -> Bson {
+    (0..levels)
+        .fold(Bson::Int32(1), |inner, level| Bson::Document(doc! {format!("level{level}"): inner}))
+}
+
+fn hostile(folder: &Path) {
+    let names = [
+        "",
+        " ",
+        "\u{feff}bom",
+        "a.b",
+        "a$b",
+        "$x",
+        "*",
+        "\\",
+        "\"",
+        "select",
+        "user",
+        "xmin",
+        "ctid",
+        "Name",
+        "name",
+        "NAME",
+        "😀",
+        "a b",
+        "tab\tnew\nline",
+        "rest",
+        "id",
+        "ñ",
+        &"ž".repeat(60),
+        &format!("{}a", "long".repeat(30)),
+        &format!("{}b", "long".repeat(30)),
+        "'; drop table x; --",
+    ];
+    let documents: Vec<Document> = (0..60)
+        .map(|number| {
+            let mut document = doc! {"_id": id(number)};
+            for name in names {
+                document.insert(name, i32::try_from(number).unwrap());
+            }
+            document.insert("nine", nine_types(number));
+            document.insert(format!("sparse_{}", number % 20 * 50), "x");
+            document
+        })
+        .collect();
+    write_dump(folder, "select", &documents);
+    write_dump(folder, "Select", &documents);
+    write_dump(folder, &format!("{}.x", "c".repeat(80)), &documents);
+
+    let sparse: Vec<Document> = (0..1000)
+        .map(|number| doc! {"_id": id(number), "common": 1, format!("path {number}"): {"inner": [1, "x"]}})
+        .collect();
+    write_dump(folder, "sparse", &sparse);
+
+    let keys: Document = (0..10_000).map(|key| (format!("{key:08}"), Bson::Int32(key))).collect();
+    let maps = [
+        doc! {"_id": 1, "by_number": keys, "by_id": {id(1).to_hex(): {"n": 1}, id(2).to_hex(): {"n": 2}}},
+        doc! {"_id": 2, "by_number": {}, "by_id": {id(3).to_hex(): {"n": 1.5}}},
+    ];
+    write_dump(folder, "maps", &maps);
+
+    let shapes = [
+        doc! {"_id": "deep", "deep": deep(100)},
+        doc! {"_id": "lists", "lists": [[{"a": 1}, {"b": [[2]]}], [], [{"a": Bson::Null}]], "mixed": [1, "x", {"y": 1}]},
+        doc! {"_id": "large", "large": "x".repeat(15 << 20), "binary": Binary { subtype: BinarySubtype::UserDefined(0x80), bytes: vec![7; 1 << 20] }},
+        doc! {"_id": "empty", "object": {}, "list": [], "null": Bson::Null},
+    ];
+    write_dump(folder, "shapes", &shapes);
+    let any_id: Vec<Document> = (0..90)
+        .map(|number| match number % 9 {
+            // Equal keys are no two documents.
+            4 => doc! {"_id": format!("text {number}"), "n": 1},
+            _ if number >= 9 => doc! {"_id": number, "n": 1},
+            _ => doc! {"_id": nine_types(number), "n": 1},
+        })
+        .collect();
+    write_dump(folder, "any_id", &any_id);
+    write_dump(folder, "nothing", &[]);
+}
+
+#[test]
+fn hostile_shapes_and_names_run_as_drafted() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump/hostile");
+    hostile(&dump);
+    for style in ["keep", "snake"] {
+        let source = dump.to_str().unwrap();
+        let Some(hostile) = plan_and_run(source, &format!("hostile_{style}"), &["--names", style])
+        else {
+            return;
+        };
+        assert_eq!(hostile.output.status.code(), Some(0), "{}", hostile.shown());
+        let count = |sql: &str| hostile.rows(sql).remove(0);
+        assert_eq!(count("SELECT count(*)::text FROM maps_by_number"), "10000");
+        assert_eq!(count("SELECT sum(n)::text FROM maps_by_id"), "4.5");
+        let columns = "SELECT count(*)::text FROM pg_attribute WHERE attrelid = 'sparse'::regclass AND attnum > 0";
+        assert_eq!(count(columns), "3", "rare fields do not become columns");
+        assert_eq!(count("SELECT count(*)::text FROM sparse WHERE rest <> '{}'"), "1000");
+    }
+}
+
+#[test]
+fn references_and_junctions_are_found_by_their_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump/club");
+    let pick = |number: u32, of: u32| number * 7919 % of;
+    let members: Vec<Document> = (0..200)
+        .map(|n| doc! {
+            "_id": id(n), "name": format!("n{n}"),
+            // Named after nothing, and one that leads nowhere.
+            "x1": id(if n == 5 { 99_999 } else { pick(n, 200) }),
+            "friends": (0..3).map(|k| Bson::ObjectId(id(pick(n + k, 200)))).collect::<Vec<_>>(),
+            "groupIds": (0..20).filter(|g| (n * g) % 7 == 1).map(|g| Bson::ObjectId(id(10_000 + g))).collect::<Vec<_>>(),
+            "liked": if n % 2 == 0 { id(pick(n, 200)) } else { id(10_000 + pick(n, 20)) },
+            "number": i32::try_from(n % 20).unwrap(),
+            "color_id": i32::try_from(n % 5).unwrap(),
+        })
+        .collect();
+    write_dump(&dump, "members", &members);
+    let groups: Vec<Document> = (0..20)
+        .map(|g| doc! {
+            "_id": id(10_000 + g), "owner": id(pick(g, 200)).to_hex(),
+            "people": (0..200).filter(|n| (n * g) % 7 == 1).map(|n| Bson::ObjectId(id(n))).collect::<Vec<_>>(),
+        })
+        .collect();
+    write_dump(&dump, "groups", &groups);
+    let colors: Vec<Document> = (0..5).map(|n| doc! {"_id": n, "name": format!("c{n}")}).collect();
+    write_dump(&dump, "colors", &colors);
+    let Some(club) = plan_and_run(dump.to_str().unwrap(), "club", &[]) else { return };
+    let keys = "SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f' ORDER BY 1";
+    let found = club.rows(keys).join("\n");
+    for expected in [
+        "groups FOREIGN KEY (owner) REFERENCES members(id)",
+        "members FOREIGN KEY (color_id) REFERENCES colors(id)",
+        "members_friends FOREIGN KEY (friends) REFERENCES members(id)",
+        "groups_members FOREIGN KEY (groups_id) REFERENCES groups(id)",
+    ] {
+        assert!(found.contains(expected), "{expected} is not in\n{found}");
+    }
+    // Numbers that happen to be keys refer to nothing; ids of two collections have no one target.
+    for wrong in ["(number)", "(liked)", "(x1)"] {
+        assert!(!found.contains(wrong), "{wrong} is in\n{found}");
+    }
+    assert_eq!(club.rows("SELECT count(*)::text FROM members WHERE x1 IS NULL"), ["0"]);
+    let text = std::fs::read_to_string(club.run().join("pipeline.toml")).unwrap();
+    assert!(text.contains("ids of several collections: members 91 %, groups 9 %"), "{text}");
+}
+
+#[test]
+fn a_drafted_file_finds_the_relations_of_a_crm() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("nextcrm");
+    let output = docferry()
+        .args([
+            "generate",
+            project("pipelines/nextcrm.toml").to_str().unwrap(),
+            "--documents",
+            "8000",
+        ])
+        .args(["--seed", "5", "--to", dump.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    let Some(drafted) = plan_and_run(dump.to_str().unwrap(), "crm", &[]) else { return };
+    let manifest = |path: &Path| -> serde_json::Value {
+        let text = std::fs::read_to_string(path).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let drafted = manifest(&drafted.run().join("transform/manifest.json"));
+    let declared = docferry::pipeline::load(&project("pipelines/nextcrm.toml")).unwrap();
+    let own: std::collections::BTreeSet<(String, String, String)> = drafted["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|table| table["definition"]["kind"] == "junction")
+        .map(|table| {
+            let name = |at: usize| {
+                table["definition"]["foreign_keys"][at]["references_table"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            };
+            let mut sides = [name(0), name(1)];
+            sides.sort();
+            let [first, second] = sides;
+            ("junction".to_owned(), first, second)
+        })
+        .collect();
+    for junction in &declared.junctions {
+        let mut sides = junction.columns.each_ref().map(|column| column.table.clone());
+        sides.sort();
+        let [first, second] = sides;
+        assert!(
+            own.contains(&("junction".to_owned(), first, second)),
+            "{} in {own:?}",
+            junction.name
+        );
+    }
+}
+
+#[test]
+fn a_sample_says_so_and_asks_for_nothing_that_it_does_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump/many");
+    let documents: Vec<Document> = (0..20_000)
+        .map(|n| {
+            let mut document = doc! {"_id": id(n), "n": i32::try_from(n).unwrap()};
+            if n % 1000 == 999 {
+                document.insert("late", "x");
+            }
+            document
+        })
+        .collect();
+    write_dump(&dump, "many", &documents);
+    let Some(many) = plan_and_run(dump.to_str().unwrap(), "many", &["--sample", "500"]) else {
+        return;
+    };
+    assert_eq!(many.output.status.code(), Some(0), "{}", many.shown());
+    let text = std::fs::read_to_string(many.run().join("pipeline.toml")).unwrap();
+    assert!(text.contains("a sample") && !text.contains("required = true"), "{text}");
+    assert_eq!(many.rows("SELECT count(*)::text FROM many"), ["20000"]);
+}
+
+#[test]
+fn a_draft_is_the_same_each_time_and_overwrites_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump/hostile");
+    hostile(&dump);
+    let run = |threads: &str, more: &[&str]| {
+        docferry()
+            .args(["plan", dump.to_str().unwrap(), "--threads", threads])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let first = run("1", &[]);
+    assert!(first.status.success(), "{}", shown(&first));
+    assert!(first.stdout == run("4", &[]).stdout, "threads change nothing");
+    let file = folder.path().join("mine.toml");
+    std::fs::write(&file, "by hand").unwrap();
+    let output = run("2", &["-o", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "by hand");
+    assert!(run("2", &["-o", file.to_str().unwrap(), "--force"]).status.success());
+}
