@@ -57,7 +57,7 @@ pub enum Command {
     #[command(after_help = format!("Example:\n  docferry run pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Run(RunArguments),
     /// Draft a pipeline file from what a database holds.
-    #[command(after_help = format!("Examples:\n  docferry plan mongodb://localhost/shop -o pipelines/shop.toml\n  docferry plan sqlite:shop.db --names snake -o pipelines/shop.toml\n\n{EXIT_STATUSES}"))]
+    #[command(after_help = format!("Examples:\n  docferry plan mongodb://localhost/shop -o pipelines/shop.toml\n  docferry plan sqlite:shop.db --names snake -o pipelines/shop.toml\n  docferry plan mongodb://localhost/shop --diff pipelines/shop.toml\n\n{EXIT_STATUSES}"))]
     Plan(PlanArguments),
     /// Read a source into a new run of the staging directory.
     #[command(after_help = format!("Example:\n  docferry export pipelines/nextcrm.toml --source mongodb://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
@@ -158,6 +158,11 @@ pub struct PlanArguments {
     /// Overwrite the file.
     #[arg(long)]
     pub force: bool,
+
+    /// Draft nothing: show what changed since this pipeline file was written, and end with status 4
+    /// if anything did.
+    #[arg(long, value_name = "PIPELINE", conflicts_with_all = ["output", "force"])]
+    pub diff: Option<PathBuf>,
 
     /// Documents of each collection to look at; all, up to 5,000,000, when not given. A column is
     /// required, or a key unique, only where all were looked at.

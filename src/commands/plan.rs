@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, threads};
+use super::{CommandError, load_pipeline, threads};
 use crate::cli::PlanArguments;
-use crate::failure::Failure;
-use crate::plan::{PlanOptions, plan};
+use crate::failure::{Exit, Failure};
+use crate::plan::{PlanOptions, diff, plan};
 use crate::progress::Progress;
 use crate::report::{Finished, summary};
 use crate::source::SourceAddress;
@@ -25,11 +25,20 @@ pub(super) fn run(
         sample: arguments.sample,
         names: arguments.names,
     };
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    if let Some(path) = &arguments.diff {
+        let pipeline = load_pipeline(path)?;
+        let found = runtime.block_on(diff(&source, &pipeline, &options, progress))?;
+        return Ok(Finished {
+            exit: if found.is_empty() { Exit::Done } else { Exit::Differences },
+            text: summary::drift(&found, &pipeline.name),
+            value: json!({"pipeline": pipeline.name, "differences": found}),
+        });
+    }
     if let Some(path) = arguments.output.as_ref().filter(|path| path.exists() && !arguments.force) {
         return Err(CommandError::Exists { path: path.clone() }.into());
     }
     let name = name(arguments.output.as_deref(), &source);
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let plan = runtime.block_on(plan(&source, &name, &options, progress))?;
     let value = json!({"name": name, "collections": plan.collections, "pipeline": plan.toml});
     let Some(path) = &arguments.output else {

@@ -115,7 +115,7 @@ impl Known<'_> {
     }
 }
 
-/// Whether no two values are equal unless they mean the same: `ObjectIds` and UUIDs.
+/// Whether no two values are equal unless they mean the same: ObjectIds and UUIDs.
 fn is_random(node: &Node) -> bool {
     let texts = node.count(Kind::String);
     let random_texts = node.forms.object_ids + node.forms.uuids;

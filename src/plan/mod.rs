@@ -6,6 +6,7 @@
 mod column;
 mod decide;
 mod draft;
+mod drift;
 mod evidence;
 mod index;
 mod junction;
@@ -19,10 +20,12 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use drift::{Change, Drift};
 pub use names::NameStyle;
 
 use self::decide::Planner;
 use self::survey::Survey;
+use crate::pipeline::model::Pipeline;
 use crate::progress::{Progress, Stage, Total};
 use crate::source::whole::{Documents, Limit, Listed, Take, Whole};
 use crate::source::{SourceAddress, SourceError};
@@ -91,6 +94,16 @@ pub async fn plan(
             .map(|one| (one.listed.name, one.survey.documents, one.whole))
             .collect(),
     })
+}
+
+/// Looks at a source and tells how it differs from what its pipeline file says.
+pub async fn diff(
+    source: &SourceAddress,
+    pipeline: &Pipeline,
+    options: &PlanOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<Drift>, SourceError> {
+    Ok(drift::drift(pipeline, &survey(source, options, progress).await?))
 }
 
 /// Reads a source and surveys each of its collections.

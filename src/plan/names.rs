@@ -1,10 +1,10 @@
-//! Names that `PostgreSQL` takes as they are, and that look like what they are.
+//! Names that PostgreSQL takes as they are, and that look like what they are.
 
 use std::collections::HashSet;
 
 use crate::staging::checksum::sha256_hex;
 
-/// Bytes that `PostgreSQL` keeps of a name (NAMEDATALEN - 1).
+/// Bytes that PostgreSQL keeps of a name (NAMEDATALEN - 1).
 const MOST_BYTES: usize = 63;
 /// Room that is left for what is put behind a name: `_fkey`, `_idx`, numbers.
 const ROOM: usize = 8;
@@ -12,7 +12,7 @@ const ROOM: usize = 8;
 /// How names are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum NameStyle {
-    /// As the source has them, where `PostgreSQL` can have them.
+    /// As the source has them, where PostgreSQL can have them.
     #[default]
     Keep,
     /// In lower case with underscores, so that nobody has to quote them.
@@ -22,7 +22,7 @@ pub enum NameStyle {
 /// Columns that every table has of its own.
 const SYSTEM: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
-/// Words that SQL reserves in `PostgreSQL`: names that need quotes (`PostgreSQL` 17, appendix C,
+/// Words that SQL reserves in PostgreSQL: names that need quotes (PostgreSQL 17, appendix C,
 /// those reserved or reserved for functions and types).
 const RESERVED: &[&str] = &[
     "all",

@@ -22,7 +22,7 @@ const LONGEST_EXAMPLE: usize = 48;
 
 /// One in so many values may be a mistake.
 const OUTLIERS: u64 = 200;
-/// Dates of `PostgreSQL`, in milliseconds: 4713 BC, and the last that 64 bits of microseconds hold.
+/// Dates of PostgreSQL, in milliseconds: 4713 BC, and the last that 64 bits of microseconds hold.
 const DATES: (i64, i64) = (-210_866_803_200_000, 9_223_372_036_854_775);
 
 /// Kinds of values that a column tells apart.
@@ -132,7 +132,7 @@ pub(super) struct Node {
     /// Occurrences by kind.
     pub(super) counts: [u64; Kind::ALL.len()],
     pub(super) numbers: Numbers,
-    /// Dates beyond those of `PostgreSQL`.
+    /// Dates beyond those of PostgreSQL.
     pub(super) far_dates: u64,
     /// Values of kinds that hardly ever occur here: mistakes, which need not decide the type.
     pub(super) outliers: u64,

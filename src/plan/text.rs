@@ -19,7 +19,7 @@ pub(super) struct Forms {
     pub(super) bytes: u64,
     /// With U+0000.
     pub(super) nuls: u64,
-    /// UUIDs as `PostgreSQL` prints them.
+    /// UUIDs as PostgreSQL prints them.
     pub(super) uuids: u64,
     /// 24 hexadecimal digits.
     pub(super) object_ids: u64,

@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 
 use super::RunReport;
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
-use crate::plan::Plan;
+use crate::plan::{Drift, Plan};
 use crate::restore::RestoreReport;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
@@ -87,6 +87,23 @@ pub fn planned(plan: &Plan, path: &Path) -> String {
         rows.finish(),
         count(plan.decisions as u64)
     )
+}
+
+/// What changed since a pipeline file was written.
+pub fn drift(found: &[Drift], pipeline: &str) -> String {
+    if found.is_empty() {
+        return format!("the source is as {pipeline} expects it");
+    }
+    let mut rows = table(&["field", "change", "what"]);
+    for column in rows.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Left);
+    }
+    for one in found {
+        let field = one.field.as_ref().map_or_else(String::new, |field| format!(".{field}"));
+        let field = format!("{}{field}", one.collection);
+        rows.add_row([field.as_str(), one.change.name(), one.detail.as_str()]);
+    }
+    format!("{rows}\n{} differences from {pipeline}", count(found.len() as u64))
 }
 
 /// What was restored.

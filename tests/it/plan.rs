@@ -312,3 +312,76 @@ fn a_draft_is_the_same_each_time_and_overwrites_nothing() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "by hand");
     assert!(run("2", &["-o", file.to_str().unwrap(), "--force"]).status.success());
 }
+
+#[test]
+fn what_changed_since_a_file_was_drafted_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump/shop");
+    let order = |n: u32| doc! {"_id": id(n), "total": 1, "to": {"city": "x", "zip": "1"}, "old": true, "lines": [{"sku": "a"}]};
+    let orders: Vec<Document> = (0..300).map(order).collect();
+    write_dump(&dump, "orders", &orders);
+    let file = folder.path().join("shop.toml");
+    let run = |arguments: &[&str]| {
+        docferry().args(["plan", dump.to_str().unwrap()]).args(arguments).output().unwrap()
+    };
+    let file = file.to_str().unwrap();
+    assert!(run(&["-o", file]).status.success());
+    let output = run(&["--diff", file]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+
+    let changed: Vec<Document> = (0..300)
+        .map(|n| {
+            let mut document = order(n);
+            document.remove("old");
+            document.insert(
+                "total",
+                if n % 2 == 0 { Bson::String("1".into()) } else { Bson::Int32(1) },
+            );
+            document.insert("new", 1);
+            document.get_document_mut("to").unwrap().insert("country", "cz");
+            document
+        })
+        .collect();
+    write_dump(&dump, "orders", &changed);
+    write_dump(&dump, "returns", &orders);
+    let output = run(&["--diff", file, "--json"]);
+    assert_eq!(output.status.code(), Some(4), "{}", shown(&output));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found: Vec<String> = result["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            format!("{}.{} {}", one["collection"], one["field"], one["change"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "orders.new new",
+            "orders.old gone",
+            "orders.to.country new",
+            "orders.total type",
+            "returns.null new"
+        ]
+    );
+}
+
+#[test]
+fn generated_databases_are_as_their_files_expect_them() {
+    for name in ["nextcrm", "pmo-playbook", "tenant-platform", "assessment-bot", "neo-alexandria"] {
+        let folder = tempfile::tempdir().unwrap();
+        let relational = ["assessment-bot", "neo-alexandria"].contains(&name);
+        let place = folder.path().join(if relational { "made.db" } else { "made" });
+        let to = format!("{}{}", if relational { "sqlite:" } else { "" }, place.display());
+        let pipeline = project(&format!("pipelines/{name}.toml"));
+        let pipeline = pipeline.to_str().unwrap();
+        let made = docferry()
+            .args(["generate", pipeline, "--to", &to, "--sound", "--documents", "3000"])
+            .output();
+        assert!(made.unwrap().status.success());
+        let output = docferry().args(["plan", &to, "--diff", pipeline]).output().unwrap();
+        // Sound documents hold each field, so nothing is gone, and nothing is new or strange.
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", shown(&output));
+    }
+}
