@@ -57,7 +57,7 @@ pub enum Command {
     #[command(after_help = format!("Example:\n  docferry run pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Run(RunArguments),
     /// Draft a pipeline file from what a database holds.
-    #[command(after_help = format!("Examples:\n  docferry plan mongodb://localhost/shop -o pipelines/shop.toml\n  docferry plan sqlite:shop.db --names snake -o pipelines/shop.toml\n  docferry plan mongodb://localhost/shop --diff pipelines/shop.toml\n\n{EXIT_STATUSES}"))]
+    #[command(after_help = format!("Examples:\n  docferry plan mongodb://localhost/shop -o pipelines/shop.toml\n  docferry plan sqlite:shop.db --names snake -o pipelines/shop.toml\n  docferry plan mongodb://localhost/shop --diff pipelines/shop.toml\n  docferry plan --prisma prisma/schema.prisma -o pipelines/crm.toml\n\n{EXIT_STATUSES}"))]
     Plan(PlanArguments),
     /// Read a source into a new run of the staging directory.
     #[command(after_help = format!("Example:\n  docferry export pipelines/nextcrm.toml --source mongodb://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
@@ -147,9 +147,14 @@ pub struct ExportArguments {
 #[derive(Debug, Args)]
 pub struct PlanArguments {
     /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
-    /// file, or files of JSON.
-    #[arg(env = "MONGODB_URI", hide_env_values = true)]
-    pub source: String,
+    /// file, or files of JSON. With --prisma it may be left out.
+    #[arg(env = "MONGODB_URI", hide_env_values = true, required_unless_present = "prisma")]
+    pub source: Option<String>,
+
+    /// Draft from a Prisma schema (provider mongodb): the tables that Prisma Migrate makes for
+    /// PostgreSQL. A source is compared with it.
+    #[arg(long, value_name = "SCHEMA", conflicts_with = "diff")]
+    pub prisma: Option<PathBuf>,
 
     /// File to write; standard output when not given.
     #[arg(long, short, value_name = "FILE")]

@@ -28,6 +28,9 @@ pub enum CommandError {
         /// Which one.
         path: PathBuf,
     },
+    /// Neither a source nor a schema was named.
+    #[error("name a source, or a schema with --prisma")]
+    NoSource,
     /// An id that is none.
     #[error("`{0}` is neither an ObjectId nor a UUID made from one")]
     Id(String),
@@ -36,7 +39,7 @@ pub enum CommandError {
 impl Explain for CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Id(_) | Self::Exists { .. } => Exit::Usage,
+            Self::Id(_) | Self::Exists { .. } | Self::NoSource => Exit::Usage,
             _ => Exit::Failed,
         }
     }

@@ -11,6 +11,7 @@ mod evidence;
 mod index;
 mod junction;
 mod names;
+mod prisma;
 mod relational;
 mod sketch;
 mod survey;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use drift::{Change, Drift};
 pub use names::NameStyle;
+pub use prisma::from_prisma;
 
 use self::decide::Planner;
 use self::survey::Survey;

@@ -185,7 +185,10 @@ fn snake(source: &str) -> String {
             continue;
         }
         let before = at.checked_sub(1).map(|at| characters[at]);
-        let after = characters.get(at + 1);
+        // The plural of an abbreviation is one word with it: `IDs`.
+        let plural = characters.get(at + 1) == Some(&'s')
+            && characters.get(at + 2).is_none_or(|next| !next.is_lowercase());
+        let after = characters.get(at + 1).filter(|_| !plural);
         let begins_word = character.is_uppercase()
             && before.is_some_and(|before| {
                 before.is_lowercase()

@@ -385,3 +385,230 @@ fn generated_databases_are_as_their_files_expect_them() {
         assert_eq!(output.status.code(), Some(0), "{name}: {}", shown(&output));
     }
 }
+
+const PRISMA: &str = r#"
+generator client {
+  provider = "prisma-client-js"
+}
+datasource db {
+  provider = "mongodb"
+  url      = env("DATABASE_URL")
+}
+
+/// People who log in.
+model User {
+  id       String   @id @default(auto()) @map("_id") @db.ObjectId
+  v        Int?     @map("__v")
+  email    String   @unique
+  role     Role     @default(MEMBER)
+  nick     String?  @map("nick_name")
+  tags     String[]
+  address  Address?
+  boss     User?    @relation("Boss", fields: [bossId], references: [id], onDelete: NoAction, onUpdate: NoAction)
+  bossId   String?  @db.ObjectId
+  staff    User[]   @relation("Boss")
+  posts    Post[]
+  liked    Post[]   @relation("Likes", fields: [likedIds], references: [id])
+  likedIds String[] @db.ObjectId
+  createdAt DateTime @default(now())
+
+  @@index([role, createdAt(sort: Desc)])
+  @@map("users")
+}
+
+model Post {
+  id      String @id @default(auto()) @map("_id") @db.ObjectId
+  slug    String
+  blog    String
+  author  User   @relation(fields: [authorId], references: [id], onDelete: Cascade)
+  authorId String @db.ObjectId
+  fans    User[] @relation("Likes", fields: [fanIds], references: [id])
+  fanIds  String[] @db.ObjectId
+  views   BigInt @default(0)
+  score   Float?
+  body    Json
+
+  @@unique([blog, slug])
+}
+
+enum Role {
+  MEMBER
+  ADMIN @map("admin")
+}
+
+type Address {
+  street String
+}
+"#;
+
+/// The SQL of a pipeline file.
+fn ddl(pipeline: &Path) -> String {
+    let output = docferry().args(["ddl", pipeline.to_str().unwrap()]).output().unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_prisma_schema_becomes_the_tables_that_prisma_makes() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("schema.prisma");
+    std::fs::write(&schema, PRISMA).unwrap();
+    let pipeline = folder.path().join("blog.toml");
+    let run = |more: &[&str]| {
+        docferry()
+            .args(["plan", "--prisma", schema.to_str().unwrap(), "--force", "-o"])
+            .arg(&pipeline)
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let output = run(&[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    let sql = ddl(&pipeline);
+    for expected in [
+        r#"CREATE TYPE "public"."Role" AS ENUM ('MEMBER', 'admin')"#,
+        r#"CREATE TABLE "public"."users""#,
+        r#""id" uuid NOT NULL"#,
+        r#""v" integer"#,
+        r#""nick_name" text"#,
+        r#""tags" text[]"#,
+        r#""address" jsonb"#,
+        r#""createdAt" timestamp(3) DEFAULT CURRENT_TIMESTAMP NOT NULL"#,
+        r#""role" "public"."Role" DEFAULT 'MEMBER' NOT NULL"#,
+        r#""views" bigint DEFAULT 0 NOT NULL"#,
+        r#"CONSTRAINT "users_email_key" UNIQUE"#,
+        r#"CONSTRAINT "Post_blog_slug_key" UNIQUE"#,
+        r#"CREATE INDEX "users_role_createdAt_idx""#,
+        r#"CONSTRAINT "Post_authorId_fkey" FOREIGN KEY ("authorId") REFERENCES "public"."users" ("id") ON DELETE CASCADE"#,
+        r#"CONSTRAINT "users_bossId_fkey" FOREIGN KEY ("bossId") REFERENCES "public"."users" ("id")"#,
+        r#"CREATE TABLE "public"."_Likes""#,
+        r#"FOREIGN KEY ("A") REFERENCES "public"."Post""#,
+        r#"FOREIGN KEY ("B") REFERENCES "public"."users""#,
+    ] {
+        assert!(sql.contains(expected), "{expected} is not in\n{sql}");
+    }
+    // A database is compared with the schema.
+    let dump = folder.path().join("dump/blog");
+    write_dump(
+        &dump,
+        "users",
+        &[
+            doc! {"_id": id(1), "email": "a@b.cz", "role": "admin", "createdAt": DateTime::now(), "likedIds": [], "extra": 1},
+        ],
+    );
+    write_dump(&dump, "Post", &[]);
+    let output = run(&[dump.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert!(shown(&output).contains("users.extra"), "{}", shown(&output));
+
+    std::fs::write(&schema, PRISMA.replace("author  User ", "author  Usr ")).unwrap();
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("schema.prisma:35"), "{}", shown(&output));
+}
+
+/// The model of NextCRM, from its facts, as its schema would write it.
+fn crm_schema(facts: &serde_json::Value) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for (name, labels) in facts["enums"].as_object().unwrap() {
+        let labels: Vec<&str> =
+            labels.as_array().unwrap().iter().map(|label| label.as_str().unwrap()).collect();
+        let _ = writeln!(text, "enum {name} {{\n{}\n}}", labels.join("\n"));
+    }
+    for (name, model) in facts["models"].as_object().unwrap() {
+        let _ = writeln!(text, "model {name} {{");
+        for field in model["fields"].as_array().unwrap() {
+            let own = field["name"].as_str().unwrap();
+            let kind = field["type"].as_str().unwrap();
+            let suffix = if field["list"] == true {
+                "[]"
+            } else if field["optional"] == true {
+                "?"
+            } else {
+                ""
+            };
+            let _ = write!(text, "  {own} {kind}{suffix}");
+            if own == "id" {
+                text.push_str(" @id @default(auto())");
+            }
+            if let Some(mapped) = field["bson_name"].as_str() {
+                let _ = write!(text, " @map(\"{mapped}\")");
+            }
+            if field["objectId"] == true {
+                text.push_str(" @db.ObjectId");
+            }
+            if field["unique"] == true {
+                text.push_str(" @unique");
+            }
+            text.push('\n');
+        }
+        for reference in model["refs"].as_array().unwrap() {
+            let (field, target) =
+                (reference["field"].as_str().unwrap(), reference["target"].as_str().unwrap());
+            let suffix = if reference["many"] == true { "[]" } else { "?" };
+            let _ = writeln!(
+                text,
+                "  to_{field} {target}{suffix} @relation(fields: [{field}], references: [id])"
+            );
+        }
+        text.push_str("}\n");
+    }
+    text
+}
+
+#[test]
+fn the_schema_of_a_crm_becomes_its_tables() {
+    let Some(data) = data() else { return };
+    let facts = std::fs::read(data.join("nextcrm/schema_facts.json")).unwrap();
+    let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("schema.prisma");
+    std::fs::write(&schema, crm_schema(&facts)).unwrap();
+    let pipeline = folder.path().join("crm.toml");
+    let output = docferry()
+        .args(["plan", "--prisma", schema.to_str().unwrap(), "-o", pipeline.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    let made = docferry::pipeline::load(&pipeline).unwrap();
+    let made = docferry::pipeline::definitions::table_definitions(&made);
+    let models = facts["models"].as_object().unwrap();
+    for (name, model) in models {
+        let table = made.iter().find(|table| table.name == *name).unwrap();
+        let expected: Vec<&str> = model["fields"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|field| field["name"].as_str().unwrap())
+            .filter(|field| {
+                // Arrays of ids are junctions.
+                let references = model["refs"].as_array().unwrap();
+                let own = references.iter().find(|reference| reference["field"] == **field);
+                let list = model["fields"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|other| other["name"] == **field && other["list"] == true);
+                !(own.is_some() && list)
+            })
+            .collect();
+        let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(columns, expected, "{name}");
+    }
+    let junctions = made.iter().filter(|table| table.name.starts_with('_')).count();
+    assert_eq!((made.len() - junctions, junctions), (models.len(), 10));
+    let keys: usize = made
+        .iter()
+        .filter(|table| !table.name.starts_with('_'))
+        .map(|table| table.foreign_keys.len())
+        .sum();
+    let declared = docferry::pipeline::load(&project("pipelines/nextcrm.toml")).unwrap();
+    let own = docferry::pipeline::definitions::table_definitions(&declared);
+    let own: usize = own
+        .iter()
+        .filter(|table| table.kind == docferry::staging::table::TableKind::Table)
+        .map(|table| table.foreign_keys.len())
+        .sum();
+    assert_eq!(keys, own, "as many foreign keys as the file written by hand");
+}
