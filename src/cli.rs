@@ -74,6 +74,12 @@ pub enum Command {
     /// Undo a load: drop what it made, delete what it inserted, put back what it changed.
     #[command(after_help = format!("Example:\n  docferry rollback 20261121T081504Z --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Rollback(RollbackArguments),
+    /// Check every hash and count of a run and look at every column; writes report.html.
+    #[command(after_help = format!("Examples:\n  docferry audit nextcrm/latest\n  docferry audit latest --json\n\n{EXIT_STATUSES}"))]
+    Audit(AuditArguments),
+    /// Show staged rows or exported documents.
+    #[command(after_help = format!("Examples:\n  docferry show nextcrm/latest crm_Accounts --limit 5\n  docferry show latest crm_Leads --where 'status = NEW' --where 'createdAt >= 2024-01-01'\n  docferry show latest crm_Leads --id 507f1f77bcf86cd799439011\n\n{EXIT_STATUSES}"))]
+    Show(ShowArguments),
     /// Write an export back as a database: rows of SQLite or PostgreSQL as a new SQLite file.
     #[command(after_help = format!("Examples:\n  docferry restore assessment-bot/latest --to sqlite:back.db\n  docferry export pipelines/assessment-bot.toml --source postgres://localhost/ielts && docferry restore latest --to sqlite:back.db\n\n{EXIT_STATUSES}"))]
     Restore(RestoreArguments),
@@ -321,10 +327,10 @@ pub struct RollbackArguments {
     pub force: bool,
 }
 
-/// Arguments of `restore`.
+/// A run that is named without its pipeline file.
 #[derive(Debug, Args)]
-pub struct RestoreArguments {
-    /// Run to restore: its id, `PIPELINE/ID`, `PIPELINE/latest`, `latest` where the staging directory has one
+pub struct RunArgument {
+    /// Run: its id, `PIPELINE/ID`, `PIPELINE/latest`, `latest` where the staging directory has one
     /// pipeline, or the path of its folder.
     #[arg(value_name = "RUN")]
     pub run: String,
@@ -332,6 +338,51 @@ pub struct RestoreArguments {
     /// Staging directory.
     #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
     pub staging: PathBuf,
+}
+
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArguments {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgument,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArguments {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgument,
+
+    /// Table, or collection.
+    #[arg(value_name = "TABLE|COLLECTION")]
+    pub name: String,
+
+    /// Only rows of which this holds: `COLUMN = VALUE`, with =, !=, <, <=, >, >=, `~` for text that
+    /// holds another, or `COLUMN is null`. Several must all hold.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub conditions: Vec<String>,
+
+    /// Rows or documents to show.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub limit: usize,
+
+    /// Show documents of the collection and not rows of the table of this name.
+    #[arg(long)]
+    pub documents: bool,
+
+    /// Show the document with this `_id`, as canonical Extended JSON.
+    #[arg(long, value_name = "ID", conflicts_with = "conditions")]
+    pub id: Option<String>,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgument,
 
     /// `sqlite:FILE`, a new file.
     #[arg(long)]

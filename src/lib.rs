@@ -5,6 +5,7 @@
 //! (`export`, `transform`, `load`, `verify`, `restore`), and stages use `pipeline`, `source`, `staging`,
 //! `document`, `pgcopy` and `postgres`. Stages never import one another.
 
+pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod document;

@@ -17,6 +17,8 @@ pub enum Stage {
     Load,
     /// Proof that staged files and PostgreSQL agree.
     Verify,
+    /// What is staged is checked and looked at.
+    Audit,
     /// Exported parts to a database of the kind they came from.
     Restore,
     /// A source is looked at, to draft a pipeline file.
@@ -32,6 +34,7 @@ impl fmt::Display for Stage {
             Self::Transform => "transform",
             Self::Load => "load",
             Self::Verify => "verify",
+            Self::Audit => "audit",
             Self::Restore => "restore",
             Self::Plan => "plan",
             Self::Generate => "generate",

@@ -1,5 +1,6 @@
 //! One file a command: arguments to stage to report.
 
+mod audit;
 mod check;
 mod error;
 mod export;
@@ -10,6 +11,7 @@ mod plan;
 mod rejects;
 mod restore;
 mod run;
+mod show;
 mod transform;
 mod verify;
 
@@ -45,6 +47,8 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Transform(arguments) => transform::run(arguments, &progress),
         Command::Load(arguments) => load::run(arguments, &progress),
         Command::Rejects(arguments) => rejects::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments, &progress),
+        Command::Show(arguments) => show::run(arguments),
         Command::Plan(arguments) => plan::run(arguments, &progress),
         Command::Restore(arguments) => restore::run(arguments, &progress),
         Command::Rollback(arguments) => load::rollback(arguments),

@@ -17,7 +17,7 @@ pub(super) fn run(
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let destination = Destination::parse(&arguments.to)?;
-    let run = RunDirectory::find(&arguments.staging, &arguments.run)?;
+    let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
     let manifest = ExportManifest::read(&run)?;
     let report = restore(&run, &manifest, &destination, progress)?;
     let text = summary::restore(&report, &arguments.to);

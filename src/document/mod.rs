@@ -7,4 +7,5 @@ pub mod id;
 pub mod jsonb;
 pub mod order;
 pub mod raw;
+pub mod sketch;
 pub mod write;

@@ -13,7 +13,6 @@ mod junction;
 mod names;
 mod prisma;
 mod relational;
-mod sketch;
 mod survey;
 mod text;
 

@@ -5,9 +5,9 @@ use std::hash::Hasher;
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use super::sketch::{KEYS, Sketch, mixed};
 use super::text::Forms;
 use crate::document::raw::{Doc, Malformed, Value};
+use crate::document::sketch::{KEYS, Sketch, mixed};
 
 /// Fields of one document that are told apart; what is beyond is looked at together.
 const MOST_FIELDS: usize = 3000;

@@ -1,6 +1,7 @@
 //! Everything a person sees: progress, tables, results, errors.
 
 mod output;
+pub mod page;
 mod progress;
 mod run_report;
 pub mod summary;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
+use super::page;
 use crate::progress::Stage;
 use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
@@ -13,8 +12,6 @@ use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, Transfo
 use crate::staging::run::{RunRecord, StageState};
 use crate::staging::{FORMAT_VERSION, StagingError};
 use crate::verify::{TableVerdict, VerifyReport};
-
-const TEMPLATE: &str = include_str!("report.html");
 
 /// A report of a whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -143,18 +140,6 @@ impl RunReport {
         })?;
         json.push(b'\n');
         replace(&path, &json)?;
-        replace(&run.resolve("report.html"), self.html().as_bytes())
-    }
-
-    /// The report as one HTML file that needs nothing else.
-    fn html(&self) -> String {
-        let mut environment = Environment::new();
-        environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        environment.add_filter("count", |number: u64| indicatif::HumanCount(number).to_string());
-        let rendered = environment
-            .template_from_str(TEMPLATE)
-            .and_then(|template| template.render(context! { report => Serde(self) }));
-        // The template is part of the program and is rendered by a test.
-        rendered.unwrap_or_else(|error| format!("<p>the report could not be rendered: {error}</p>"))
+        page::write(run)
     }
 }

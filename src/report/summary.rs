@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 
 use super::RunReport;
+use crate::audit::{AuditReport, Rows};
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
 use crate::plan::{Drift, Plan};
 use crate::restore::RestoreReport;
@@ -104,6 +105,84 @@ pub fn drift(found: &[Drift], pipeline: &str) -> String {
         rows.add_row([field.as_str(), one.change.name(), one.detail.as_str()]);
     }
     format!("{rows}\n{} differences from {pipeline}", count(found.len() as u64))
+}
+
+/// What was seen of a run.
+pub fn audit(run: &RunDirectory, report: &AuditReport) -> String {
+    let mut text = String::new();
+    let mut exported =
+        Sums::new(&["collection", "documents", "rejected", "BSON bytes", "staged bytes"]);
+    for one in &report.collections {
+        exported.add(&one.name, [one.documents, one.rejects, one.bytes, one.staged_bytes], None);
+    }
+    if !report.collections.is_empty() {
+        let _ = writeln!(text, "{}", exported.finish());
+    }
+    for one in &report.tables {
+        let mut rows = table(&["column", "type", "nulls", "distinct", "least", "greatest"]);
+        for at in [1, 4, 5] {
+            if let Some(column) = rows.column_mut(at) {
+                column.set_cell_alignment(CellAlignment::Left);
+            }
+        }
+        for column in &one.columns {
+            let about = if column.distinct_exact { "" } else { "≈ " };
+            rows.add_row([
+                column.name.clone(),
+                column.pg_type.clone(),
+                count(column.nulls),
+                format!("{about}{}", count(column.distinct)),
+                column.least.clone().unwrap_or_default(),
+                column.greatest.clone().unwrap_or_default(),
+            ]);
+        }
+        let numbers = [one.rows, one.records, one.rejects, one.dropped].map(count);
+        let [kept, records, rejects, dropped] = numbers;
+        let name = &one.name;
+        let _ = writeln!(
+            text,
+            "{name}: {kept} rows of {records} records, {rejects} rejected, {dropped} dropped\n{rows}"
+        );
+        for reference in &one.references {
+            let _ = writeln!(
+                text,
+                "  {} to {}: {} lead to a row, {} led nowhere",
+                reference.columns,
+                reference.target,
+                count(reference.matched),
+                count(reference.dangling)
+            );
+        }
+        for refused in &one.refused {
+            let column =
+                refused.column.as_ref().map_or_else(String::new, |name| format!(".{name}"));
+            let (rule, number) = (&refused.rule, count(refused.count));
+            let _ = writeln!(text, "  rejected by {rule}{column}: {number} ({})", refused.detail);
+        }
+    }
+    for problem in &report.problems {
+        let _ = writeln!(text, "{problem}");
+    }
+    let verdict = if report.problems.is_empty() {
+        "every hash and every count agrees".to_owned()
+    } else {
+        format!("{} problems", report.problems.len())
+    };
+    let page = run.path().join("report.html");
+    let _ = write!(text, "report: {}\nrun {}: {verdict}", page.display(), run.run());
+    text
+}
+
+/// Rows of a table.
+pub fn rows(found: &Rows, all: u64) -> String {
+    let header: Vec<&str> = found.columns.iter().map(String::as_str).collect();
+    let mut shown = Table::new();
+    shown.load_style(presets::UTF8_BORDERS_ONLY).set_header(header);
+    for row in &found.rows {
+        shown.add_row(row.iter().map(|value| value.as_deref().unwrap_or("NULL")));
+    }
+    let more = if found.more { ", and more" } else { "" };
+    format!("{shown}\n{} rows{more}; the table has {}", found.rows.len(), count(all))
 }
 
 /// What was restored.

@@ -8,11 +8,11 @@
 /// Hashes kept of a field: the number of distinct values is within 5 % then, mostly.
 const FIELD: usize = 512;
 /// Hashes kept of a key: all of them up to this, 8 bytes each.
-pub(super) const KEYS: usize = 4 << 20;
+pub const KEYS: usize = 4 << 20;
 
 /// The smallest hashes of a set.
 #[derive(Clone, Debug)]
-pub(super) struct Sketch {
+pub struct Sketch {
     room: usize,
     /// Everything above was left out, or is left out next time; the hashes are not in order.
     below: u64,
@@ -26,13 +26,14 @@ impl Default for Sketch {
 }
 
 impl Sketch {
-    pub(super) fn with_room(room: usize) -> Self {
+    /// A sketch that keeps so many hashes.
+    pub fn with_room(room: usize) -> Self {
         Self { room, below: u64::MAX, hashes: Vec::new() }
     }
 
     /// Adds a value's hash.
     #[inline]
-    pub(super) fn add(&mut self, hash: u64) {
+    pub fn add(&mut self, hash: u64) {
         if hash < self.below {
             self.hashes.push(hash);
             if self.hashes.len() >= 2 * self.room {
@@ -50,7 +51,8 @@ impl Sketch {
         }
     }
 
-    pub(super) fn merge(&mut self, other: Self) {
+    /// Takes the values of another sketch.
+    pub fn merge(&mut self, other: Self) {
         self.below = self.below.min(other.below);
         let below = self.below;
         self.hashes.retain(|hash| *hash < below);
@@ -59,18 +61,19 @@ impl Sketch {
     }
 
     /// Brings it into order; everything below needs that.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         self.shrink();
         self.hashes.shrink_to_fit();
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there were no values.
+    pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
     /// How many distinct values there were, about.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
-    pub(super) fn distinct(&self) -> u64 {
+    pub fn distinct(&self) -> u64 {
         if self.below == u64::MAX {
             return self.hashes.len() as u64;
         }
@@ -78,12 +81,12 @@ impl Sketch {
     }
 
     /// Whether the number is exact.
-    pub(super) fn is_exact(&self) -> bool {
+    pub fn is_exact(&self) -> bool {
         self.below == u64::MAX
     }
 
     /// How many of the sampled values could be looked up in another set, and how many are there.
-    pub(super) fn found_in(&self, set: &Self) -> (usize, usize) {
+    pub fn found_in(&self, set: &Self) -> (usize, usize) {
         let comparable = self.hashes.iter().filter(|hash| **hash < set.below);
         comparable.fold((0, 0), |(looked, found), hash| {
             (looked + 1, found + usize::from(set.hashes.binary_search(hash).is_ok()))
@@ -93,7 +96,7 @@ impl Sketch {
 
 /// A hash whose every bit depends on every bit of the input (the end of `SplitMix64`).
 #[inline]
-pub(super) fn mixed(hash: u64) -> u64 {
+pub fn mixed(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)

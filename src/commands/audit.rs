@@ -1,0 +1,27 @@
+//! `docferry audit`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::audit::audit;
+use crate::cli::AuditArguments;
+use crate::failure::{Exit, Failure};
+use crate::progress::Progress;
+use crate::report::{Finished, page, summary};
+use crate::staging::layout::RunDirectory;
+
+pub(super) fn run(
+    arguments: &AuditArguments,
+    progress: &Arc<dyn Progress>,
+) -> Result<Finished, Failure> {
+    let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
+    let report = audit(&run, progress.as_ref())?;
+    report.write(&run)?;
+    page::write(&run)?;
+    Ok(Finished {
+        exit: if report.problems.is_empty() { Exit::Done } else { Exit::Damaged },
+        text: summary::audit(&run, &report),
+        value: json!({"run": run.run(), "audit": report}),
+    })
+}
