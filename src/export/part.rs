@@ -1,9 +1,10 @@
 //! Documents gathered into a part.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, BinaryBuilder, StringBuilder};
+use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, StringArray, StringBuilder};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::record_batch::RecordBatch;
 
 use mongodb::bson::{Bson, RawDocument};
@@ -26,9 +27,27 @@ use crate::staging::schema::{export_properties, export_schema};
 /// BSON bytes of one Arrow batch: large enough to compress well, small beside a part.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Room of a batch. Allocators give so large a block back to the system as soon as it is free, and
-/// what is never written to takes no memory.
+/// Room of a batch. What is never written to takes no memory.
 const BATCH_ROOM: usize = 33 << 20;
+
+/// Buffers that wait for the next batch: memory that the system has to give anew costs as much as
+/// filling it. There are never more than writers and readers at work, so this many are enough.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+const SPARES: usize = 4;
+
+fn spare() -> Vec<u8> {
+    let found = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    found.unwrap_or_else(|| Vec::with_capacity(BATCH_ROOM))
+}
+
+fn give_back(mut buffer: Vec<u8>) {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    // A buffer that had to grow for one large document is not kept.
+    if spare.len() < SPARES && buffer.capacity() == BATCH_ROOM {
+        buffer.clear();
+        spare.push(buffer);
+    }
+}
 
 /// Documents one after another in one buffer.
 pub(super) struct Batch {
@@ -42,12 +61,13 @@ pub(super) struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self {
-            buffer: Vec::with_capacity(BATCH_ROOM),
-            ends: Vec::new(),
-            offsets: Vec::new(),
-            broken: None,
-        }
+        Self { buffer: spare(), ends: Vec::new(), offsets: Vec::new(), broken: None }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.buffer));
     }
 }
 
@@ -159,7 +179,7 @@ pub(super) fn write_run(
     namespace: &str,
     collection: &str,
     (range, number): (usize, usize),
-    batch: &Batch,
+    mut batch: Batch,
     validating: bool,
 ) -> Result<(Option<SortedRun>, u64), ExportError> {
     let mut ids = Vec::with_capacity(batch.len());
@@ -178,7 +198,7 @@ pub(super) fn write_run(
         });
         match id {
             Ok(id) => ids.push((at, id)),
-            Err(reason) => rejects.push(malformed(collection, batch, at, &reason)),
+            Err(reason) => rejects.push(malformed(collection, &batch, at, &reason)),
         }
     }
     let rejected = rejects.len() as u64;
@@ -190,19 +210,36 @@ pub(super) fn write_run(
         replace(&path, rejects.concat().as_bytes())?;
     }
     let (Some(_), Some(_)) = (ids.first(), ids.last()) else { return Ok((None, rejected)) };
-    if !ids.is_sorted_by(|left, right| by_id(left.1.as_ref(), right.1.as_ref()).is_le()) {
+    let in_order = ids.is_sorted_by(|left, right| by_id(left.1.as_ref(), right.1.as_ref()).is_le());
+    if !in_order {
         ids.sort_by(|left, right| by_id(left.1.as_ref(), right.1.as_ref()));
     }
     let path = run_path(collection, range, number);
     let mut writer = RunWriter::create(run, namespace, &path)?;
-    for (at, id) in &ids {
-        writer.push(collection, batch.document(*at), id.as_ref())?;
-    }
-    let part = writer.finish(collection)?;
     let document = |id: Option<&(usize, Option<Value<'_>>)>| {
         id.map(|(at, _)| batch.document(*at).to_vec()).unwrap_or_default()
     };
     let (first, last) = (document(ids.first()), document(ids.last()));
+    if in_order && rejected == 0 {
+        // The documents stand in the buffer as a part has them: they are written from there.
+        let mut texts = StringBuilder::with_capacity(ids.len(), ids.len() * 24);
+        for (_, id) in &ids {
+            texts.append_value(text_of(collection, id.as_ref())?);
+        }
+        let texts = texts.finish();
+        drop(ids);
+        let ends = std::mem::take(&mut batch.ends);
+        let buffer = Buffer::from_vec(std::mem::take(&mut batch.buffer));
+        writer.write_whole(collection, &texts, &buffer, &ends)?;
+        if let Ok(buffer) = buffer.into_vec() {
+            batch.buffer = buffer;
+        }
+    } else {
+        for (at, id) in &ids {
+            writer.push(collection, batch.document(*at), id.as_ref())?;
+        }
+    }
+    let part = writer.finish(collection)?;
     Ok((Some(SortedRun { part, first, last }), rejected))
 }
 
@@ -301,7 +338,47 @@ impl RunWriter {
         if self.pending >= BATCH_BYTES { self.flush(collection) } else { Ok(()) }
     }
 
+    /// Writes documents that stand one after another in a buffer, in the same batches as if they
+    /// were pushed one by one.
+    fn write_whole(
+        &mut self,
+        collection: &str,
+        texts: &StringArray,
+        buffer: &Buffer,
+        ends: &[usize],
+    ) -> Result<(), ExportError> {
+        let failed = |source| ExportError::Batch { collection: collection.to_owned(), source };
+        // Arrow's offsets have 31 bits; a batch is far below that.
+        let offset = |end: &usize| i32::try_from(*end).unwrap_or(i32::MAX);
+        let offsets: Vec<i32> = std::iter::once(0).chain(ends.iter().map(offset)).collect();
+        let offsets = OffsetBuffer::new(offsets.into());
+        let documents = BinaryArray::try_new(offsets, buffer.clone(), None).map_err(failed)?;
+        let (mut from, mut start) = (0, 0);
+        for (at, end) in ends.iter().enumerate() {
+            if end - start >= BATCH_BYTES || at + 1 == ends.len() {
+                let length = at + 1 - from;
+                let columns: Vec<ArrayRef> = vec![
+                    Arc::new(texts.slice(from, length)),
+                    Arc::new(documents.slice(from, length)),
+                ];
+                let batch =
+                    RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(failed)?;
+                self.writer.write(&batch)?;
+                (from, start) = (at + 1, *end);
+            }
+        }
+        self.bytes = ends.last().copied().unwrap_or(0) as u64;
+        if !texts.is_empty() {
+            self.first_id = Some(texts.value(0).to_owned());
+            texts.value(texts.len() - 1).clone_into(&mut self.last_id);
+        }
+        Ok(())
+    }
+
     fn flush(&mut self, collection: &str) -> Result<(), ExportError> {
+        if self.pending == 0 && self.bytes > 0 {
+            return Ok(());
+        }
         self.pending = 0;
         let columns: Vec<ArrayRef> =
             vec![Arc::new(self.ids.finish()), Arc::new(self.documents.finish())];

@@ -167,7 +167,7 @@ impl RangeWriter {
         self.next += 1;
         self.tasks.push_back(tokio::task::spawn_blocking(move || {
             let _place = place;
-            write(&context, &namespace, &collection, range, number, &batch)
+            write(&context, &namespace, &collection, range, number, batch)
         }));
         Ok(())
     }
@@ -196,19 +196,19 @@ fn write(
     collection: &str,
     range: usize,
     number: usize,
-    batch: &Batch,
+    batch: Batch,
 ) -> Result<Written, ExportError> {
+    let (documents, bytes) = (batch.len() as u64, batch.bytes() as u64);
     let (sorted, rejects) =
         write_run(&context.run, namespace, collection, (range, number), batch, context.validate)?;
     context.journal.append(&Entry::Batch(WrittenBatch {
         collection: collection.to_owned(),
         range,
         number,
-        records: batch.len() as u64,
+        records: documents,
         rejects,
         part: sorted.as_ref().map(|run| run.part.clone()),
     }))?;
-    let (documents, bytes) = (batch.len() as u64, batch.bytes() as u64);
     context.progress.advance(Stage::Export, collection, documents, bytes);
     Ok(Written { run: sorted, rejects })
 }

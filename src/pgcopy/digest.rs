@@ -4,9 +4,13 @@
 //! missing or repeated row, or values swapped between rows change it. Sums are kept apart in
 //! buckets by the rows' keys, so that a difference leads to the few rows to look at.
 
+use std::hash::Hasher;
+
+use rustc_hash::FxHasher;
 use sha2::{Digest, Sha256};
 
 use super::reader::fields;
+use crate::document::sketch::mixed;
 use crate::staging::checksum::to_hex;
 
 /// Buckets of a table: 128 KiB, and a difference in one row concerns one row in 4096.
@@ -64,7 +68,7 @@ impl TableDigest {
     /// Adds a tuple whose key is in these fields.
     pub fn add(&mut self, tuple: &[u8], key: &[usize]) {
         self.rows += 1;
-        self.buckets[bucket(&key_bytes(tuple, key))].add(row_hash(tuple));
+        self.buckets[bucket(tuple, key)].add(row_hash(tuple));
     }
 
     /// The digest of all rows.
@@ -102,8 +106,21 @@ pub fn key_bytes(tuple: &[u8], key: &[usize]) -> Vec<u8> {
     bytes
 }
 
-/// The bucket of a key.
-pub fn bucket(key: &[u8]) -> usize {
-    let hash: [u8; 32] = Sha256::digest(key).into();
-    usize::from(u16::from_be_bytes([hash[0], hash[1]])) % BUCKETS
+/// The bucket of a tuple, by the fields of its key; by all of it where there is no key. It only
+/// tells where to look, so it need not withstand anyone.
+pub fn bucket(tuple: &[u8], key: &[usize]) -> usize {
+    let mut hasher = FxHasher::default();
+    match key.iter().max() {
+        None => hasher.write(tuple),
+        Some(last) => {
+            for (at, field) in fields(tuple).take(last + 1).enumerate() {
+                if key.contains(&at) {
+                    let field = field.unwrap_or_default();
+                    hasher.write_usize(field.len());
+                    hasher.write(field);
+                }
+            }
+        }
+    }
+    usize::try_from(mixed(hasher.finish()) % BUCKETS as u64).unwrap_or(0)
 }

@@ -239,17 +239,19 @@ impl DumpReader {
             return Ok(Frame::Terminator { offset });
         }
         let length = usize::try_from(stated).unwrap_or(0);
-        let start = buffer.len();
         buffer.extend_from_slice(&prefix);
         if !(5..=MAX_DOCUMENT_BYTES).contains(&length) {
             let reason = format!("a document claims a length of {stated} bytes");
             return Ok(Frame::Broken { reason, offset });
         }
-        buffer.resize(start + length, 0);
-        let read = self.fill(&mut buffer[start + 4..])?;
+        // Unlike a slice to fill, this needs no zeros first.
+        let wanted = (length - 4) as u64;
+        let read = (&mut self.input)
+            .take(wanted)
+            .read_to_end(buffer)
+            .map_err(|source| SourceError::Io { path: self.path.clone(), source })?;
         self.offset += read as u64;
         if read < length - 4 {
-            buffer.truncate(start + 4 + read);
             let reason = "the file ends inside a document".to_owned();
             return Ok(Frame::Broken { reason, offset });
         }

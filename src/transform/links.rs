@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::TransformError;
 use super::cell::{Cell, ordered, unordered};
@@ -34,7 +35,7 @@ pub(super) fn merge_junction(
     plan: &Plan,
     (at, first): (usize, usize),
     results: &[Vec<PartResult>],
-    sets: &[Option<KeySet>],
+    sets: &[Option<Arc<KeySet>>],
     journal: &TransformJournal,
     progress: &dyn Progress,
 ) -> Result<MergedJunction, TransformError> {

@@ -30,6 +30,7 @@ mod write;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use error::TransformError;
 pub use limit::MaxRejects;
@@ -193,6 +194,79 @@ struct Shaped {
     findings: Vec<WorkFile>,
 }
 
+/// What the groups of a transform share.
+struct Shared<'s> {
+    run: &'s RunDirectory,
+    plan: &'s Plan,
+    collections: &'s HashMap<&'s str, &'s [ExportPart]>,
+    journal: &'s TransformJournal,
+    progress: &'s dyn Progress,
+    limit: &'s RejectLimit,
+}
+
+/// What became of the tables of a group, and the sets that they fill.
+struct ShapedGroup {
+    results: Vec<Vec<PartResult>>,
+    sets: Vec<(usize, Arc<KeySet>)>,
+}
+
+/// Shapes the tables of a group; the sets of all others it refers to are there.
+fn shape_group(
+    shared: &Shared<'_>,
+    group: &order::Group,
+    earlier: &[Option<Arc<KeySet>>],
+) -> Result<ShapedGroup, TransformError> {
+    let Shared { run, plan, collections, journal, progress, limit } = *shared;
+    let parts: Vec<Vec<PartTask<'_>>> = group
+        .tables
+        .iter()
+        .map(|member| tasks(*member, collections.get(plan.tables[*member].source.as_str())))
+        .collect();
+    let members = group.tables.iter().zip(&parts);
+    let mut sets = earlier.to_vec();
+    let mut own = Vec::new();
+    let mut settled = None;
+    if group.cyclic
+        || members.clone().any(|(member, parts)| must_settle(&plan.tables[*member], parts))
+    {
+        let (verdicts, keys) = settle::settle(run, plan, &group.tables, &parts, earlier, None)?;
+        for (set, keys) in keys {
+            sets[set] = Some(Arc::new(keys));
+            own.push(set);
+        }
+        settled = Some(verdicts);
+    }
+    let mut results = Vec::new();
+    for (at, (member, parts)) in members.enumerate() {
+        let table = &plan.tables[*member];
+        let total = parts.iter().map(|task| task.part.file.rows).sum();
+        progress.start(Stage::Transform, &table.name, Total::Records(total));
+        let context = Context { run, plan, sets: &sets, journal, progress, rejects: limit };
+        let written: Result<Vec<PartResult>, TransformError> = parts
+            .par_iter()
+            .map(|task| {
+                let verdicts = settled.as_ref().map(|settled| &settled[at][task.index]);
+                finish_part(&context, table, task, verdicts)
+            })
+            .collect();
+        let mut written = written?;
+        progress.finish(Stage::Transform, &table.name);
+        for (feed, (set, _)) in table.feeds.iter().enumerate() {
+            if sets[*set].is_none() {
+                let feed: Vec<u128> = written
+                    .iter_mut()
+                    .flat_map(|part| std::mem::take(&mut part.feeds[feed].1))
+                    .collect();
+                sets[*set] = Some(Arc::new(KeySet::from_feed(feed, plan.is_serial(*set))));
+                own.push(*set);
+            }
+        }
+        results.push(written);
+    }
+    let own = own.into_iter().filter_map(|set| Some((set, sets[set].clone()?))).collect();
+    Ok(ShapedGroup { results, sets: own })
+}
+
 fn shape_tables(
     run: &RunDirectory,
     plan: &Plan,
@@ -201,7 +275,7 @@ fn shape_tables(
     limit: &RejectLimit,
     progress: &dyn Progress,
 ) -> Result<Shaped, TransformError> {
-    let mut sets: Vec<Option<KeySet>> = plan.sets.iter().map(|_| None).collect();
+    let mut sets: Vec<Option<Arc<KeySet>>> = plan.sets.iter().map(|_| None).collect();
     let mut results: Vec<Vec<PartResult>> = plan.tables.iter().map(|_| Vec::new()).collect();
     let collections: HashMap<&str, &[ExportPart]> = export
         .collections
@@ -214,50 +288,17 @@ fn shape_tables(
         (table.name.clone(), Total::Records(documents))
     });
     progress.expect(Stage::Transform, &expected.collect::<Vec<_>>());
-    for group in order::groups_of(plan) {
-        let parts: Vec<Vec<PartTask<'_>>> = group
-            .tables
-            .iter()
-            .map(|member| tasks(*member, collections.get(plan.tables[*member].source.as_str())))
-            .collect();
-        let settled = if group.cyclic
-            || group
-                .tables
-                .iter()
-                .zip(&parts)
-                .any(|(member, parts)| must_settle(&plan.tables[*member], parts))
-        {
-            let (verdicts, settled) =
-                settle::settle(run, plan, &group.tables, &parts, &sets, None)?;
-            for (set, keys) in settled {
-                sets[set] = Some(keys);
+    let context = Shared { run, plan, collections: &collections, journal, progress, limit };
+    for level in order::levels_of(plan) {
+        // Small tables have one part each: side by side they keep all threads busy.
+        let shaped: Result<Vec<ShapedGroup>, TransformError> =
+            level.par_iter().map(|group| shape_group(&context, group, &sets)).collect();
+        for (group, shaped) in level.iter().zip(shaped?) {
+            for (member, written) in group.tables.iter().zip(shaped.results) {
+                results[*member] = written;
             }
-            Some(verdicts)
-        } else {
-            None
-        };
-        for (at, member) in group.tables.iter().enumerate() {
-            let table = &plan.tables[*member];
-            let total = parts[at].iter().map(|task| task.part.file.rows).sum();
-            progress.start(Stage::Transform, &table.name, Total::Records(total));
-            let context = Context { run, plan, sets: &sets, journal, progress, rejects: limit };
-            let written: Result<Vec<PartResult>, TransformError> = parts[at]
-                .par_iter()
-                .map(|task| {
-                    let verdicts = settled.as_ref().map(|settled| &settled[at][task.index]);
-                    finish_part(&context, table, task, verdicts)
-                })
-                .collect();
-            results[*member] = written?;
-            progress.finish(Stage::Transform, &table.name);
-            for (feed, (set, _)) in table.feeds.iter().enumerate() {
-                if sets[*set].is_none() {
-                    let feed: Vec<u128> = results[*member]
-                        .iter_mut()
-                        .flat_map(|part| std::mem::take(&mut part.feeds[feed].1))
-                        .collect();
-                    sets[*set] = Some(KeySet::from_feed(feed, plan.is_serial(*set)));
-                }
+            for (set, keys) in shaped.sets {
+                sets[set] = Some(keys);
             }
         }
     }

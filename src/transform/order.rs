@@ -25,6 +25,34 @@ pub(super) fn groups_of(plan: &Plan) -> Vec<Group> {
     groups(&targets)
 }
 
+/// Groups that need nothing of one another, level by level: every reference points into the same
+/// group or an earlier level.
+pub(super) fn levels_of(plan: &Plan) -> Vec<Vec<Group>> {
+    let mut level_of = vec![0; plan.tables.len()];
+    let mut levels: Vec<Vec<Group>> = Vec::new();
+    for group in groups_of(plan) {
+        let references = group
+            .tables
+            .iter()
+            .flat_map(|table| &plan.tables[*table].columns)
+            .filter_map(|column| column.reference.as_ref());
+        let level = references
+            .map(|reference| plan.sets[reference.set].0)
+            .filter(|target| !group.tables.contains(target))
+            .map(|target| level_of[target] + 1)
+            .max()
+            .unwrap_or(0);
+        for table in &group.tables {
+            level_of[*table] = level;
+        }
+        if levels.len() <= level {
+            levels.resize_with(level + 1, Vec::new);
+        }
+        levels[level].push(group);
+    }
+    levels
+}
+
 fn groups(targets: &[Vec<usize>]) -> Vec<Group> {
     let count = targets.len();
     let mut number = vec![usize::MAX; count];

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -212,14 +213,15 @@ impl Retry<'_> {
     ) -> Result<Added, TransformError> {
         let plan = self.plan;
         let there = |name: &str| manifest.tables.iter().find(|there| there.definition.name == name);
-        let mut sets: Vec<Option<KeySet>> = plan.sets.iter().map(|_| None).collect();
+        let mut sets: Vec<Option<Arc<KeySet>>> = plan.sets.iter().map(|_| None).collect();
         for (set, (table, column)) in sets.iter_mut().zip(&plan.sets) {
             let table = &plan.tables[*table];
             if let Some(there) = there(&table.name) {
-                *set = identities(staged, table, there, &[vec![*column]])?.pop();
+                *set = identities(staged, table, there, &[vec![*column]])?.pop().map(Arc::new);
             }
         }
-        let before: Vec<KeySet> = sets.iter().map(|set| set.clone().unwrap_or_default()).collect();
+        let before: Vec<Arc<KeySet>> =
+            sets.iter().map(|set| set.clone().unwrap_or_default()).collect();
         let mut keys: Vec<KeySet> = plan.sets.iter().map(|_| KeySet::default()).collect();
         let mut results: Vec<Vec<PartResult>> = plan.tables.iter().map(|_| Vec::new()).collect();
         for group in order::groups_of(plan) {
@@ -249,7 +251,7 @@ impl Retry<'_> {
             let (verdicts, settled) =
                 settle(self.run, plan, &group.tables, &parts, &sets, Some(&prior))?;
             for (set, new) in settled {
-                sets[set] = Some(before[set].union(&new));
+                sets[set] = Some(Arc::new(before[set].union(&new)));
                 keys[set] = new;
             }
             for (at, member) in group.tables.iter().enumerate() {
@@ -311,8 +313,8 @@ impl Retry<'_> {
     /// Links that accepted rows hold to rows that are accepted only now: they were dangling.
     fn links_of_accepted(
         &self,
-        sets: &[Option<KeySet>],
-        before: &[KeySet],
+        sets: &[Option<Arc<KeySet>>],
+        before: &[Arc<KeySet>],
         keys: &[KeySet],
         results: &mut [Vec<PartResult>],
     ) -> Result<(), TransformError> {

@@ -1,6 +1,8 @@
 //! Which rows stay when keys must be unique and references form cycles: decided before any file
 //! of the tables is written, so that no constraint can fail at the load.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -33,7 +35,7 @@ pub(super) type Settled = (Vec<Vec<Verdicts>>, Vec<(usize, KeySet)>);
 /// What is accepted already when refused records are taken once more.
 pub(super) struct Prior<'p> {
     /// Accepted keys, by set.
-    pub(super) sets: &'p [KeySet],
+    pub(super) sets: &'p [Arc<KeySet>],
     /// For each member of the group: the values that are taken, of every unique constraint and
     /// then of the key.
     pub(super) taken: Vec<Vec<KeySet>>,
@@ -67,7 +69,7 @@ pub(super) fn settle(
     plan: &Plan,
     members: &[usize],
     parts: &[Vec<PartTask<'_>>],
-    sets: &[Option<KeySet>],
+    sets: &[Option<Arc<KeySet>>],
     prior: Option<&Prior<'_>>,
 ) -> Result<Settled, TransformError> {
     let mut candidates: Vec<Vec<Vec<Candidate>>> = Vec::new();
@@ -163,7 +165,7 @@ fn read_part(
     plan: &Plan,
     table: &TablePlan,
     task: &PartTask<'_>,
-    sets: &[Option<KeySet>],
+    sets: &[Option<Arc<KeySet>>],
 ) -> Result<Vec<Candidate>, TransformError> {
     let router = Router::new(table, &plan.tables);
     let mut shaper = Shaper::new(table, sets);

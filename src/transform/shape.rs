@@ -1,6 +1,8 @@
 //! One document to one row: every field is taken by a column, named as a reason for a reject, or
 //! left out under a rule. Nothing is passed over.
 
+use std::sync::Arc;
+
 use super::cell::{Cell, unordered};
 use super::convert::{Refusal, convert, key_uuid, reference_candidates};
 use super::keys::KeySet;
@@ -102,13 +104,13 @@ pub(super) struct Record<'a> {
 /// Shapes the documents of one table.
 pub(super) struct Shaper<'p> {
     pub(super) plan: &'p TablePlan,
-    pub(super) sets: &'p [Option<KeySet>],
+    pub(super) sets: &'p [Option<Arc<KeySet>>],
     /// Slots that held anything in any document.
     pub(super) seen: Vec<bool>,
 }
 
 impl<'p> Shaper<'p> {
-    pub(super) fn new(plan: &'p TablePlan, sets: &'p [Option<KeySet>]) -> Self {
+    pub(super) fn new(plan: &'p TablePlan, sets: &'p [Option<Arc<KeySet>>]) -> Self {
         Self { plan, sets, seen: vec![false; plan.slots] }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ impl<'p> Lines<'p> {
 pub(super) struct Context<'p> {
     pub(super) run: &'p RunDirectory,
     pub(super) plan: &'p Plan,
-    pub(super) sets: &'p [Option<KeySet>],
+    pub(super) sets: &'p [Option<Arc<KeySet>>],
     pub(super) journal: &'p TransformJournal,
     pub(super) progress: &'p dyn Progress,
     pub(super) rejects: &'p RejectLimit,
@@ -220,7 +221,7 @@ pub(super) fn links_to(
     context: &Context<'_>,
     table: &TablePlan,
     task: &PartTask<'_>,
-    before: &[KeySet],
+    before: &[Arc<KeySet>],
     keys: &[KeySet],
 ) -> Result<PartResult, TransformError> {
     let mut part = PartInProgress::new(context, table, task);

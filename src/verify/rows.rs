@@ -109,9 +109,8 @@ pub(super) async fn name_rows(
     let wanted = &differing[..differing.len().min(NAMED_ROWS)];
     let (mut staged, mut found) = (Rows::new(), Rows::new());
     let keep = |rows: &mut Rows, tuple: &[u8]| {
-        let key = key_bytes(tuple, key);
-        if wanted.binary_search(&bucket(&key)).is_ok() {
-            rows.insert(key, (tuple.to_vec(), row_hash(tuple)));
+        if wanted.binary_search(&bucket(tuple, key)).is_ok() {
+            rows.insert(key_bytes(tuple, key), (tuple.to_vec(), row_hash(tuple)));
         }
     };
     staged_rows(run, table, oids, |tuple| keep(&mut staged, tuple))?;
