@@ -12,13 +12,10 @@ use rusqlite::{Connection, params_from_iter};
 use super::flaw::UNMAPPED_FIELD;
 use super::sink::Written;
 use super::{GenerateError, Generator};
+use crate::postgres::quote_identifier;
 
 /// Documents of one transaction's step.
 const CHUNK: u64 = 1000;
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 /// Writes a new file; each collection becomes a table without its `_id`.
 pub fn write_sqlite(
@@ -33,7 +30,7 @@ pub fn write_sqlite(
     let mut connection = Connection::open(path).map_err(failed)?;
     let transaction = connection.transaction().map_err(failed)?;
     for (at, name) in generator.names().enumerate() {
-        let table = quoted(name);
+        let table = quote_identifier(name);
         let mut columns: HashMap<String, usize> = HashMap::new();
         let sound = generator.sound(at);
         for from in (0..sound).step_by(usize::try_from(CHUNK).unwrap_or(1)) {
@@ -44,7 +41,7 @@ pub fn write_sqlite(
                     if columns.contains_key(field) {
                         continue;
                     }
-                    let column = quoted(field);
+                    let column = quote_identifier(field);
                     let sql = if columns.is_empty() {
                         format!("CREATE TABLE {table} ({column})")
                     } else {
@@ -53,7 +50,8 @@ pub fn write_sqlite(
                     transaction.execute_batch(&sql).map_err(failed)?;
                     columns.insert(field.clone(), columns.len());
                 }
-                let names: Vec<String> = row.iter().map(|(field, _)| quoted(field)).collect();
+                let names: Vec<String> =
+                    row.iter().map(|(field, _)| quote_identifier(field)).collect();
                 let places = vec!["?"; row.len()].join(", ");
                 let sql = format!("INSERT INTO {table} ({}) VALUES ({places})", names.join(", "));
                 let values = params_from_iter(row.into_iter().map(|(_, value)| value));

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use super::definitions::table_definitions;
 use super::model::{Column, Key, Origin, Pipeline, Table};
 use crate::pgcopy::PgType;
+use crate::postgres::quote_identifier;
 use crate::staging::table::TableDefinition;
 
 /// What of the target can go back.
@@ -67,10 +68,6 @@ pub enum Form {
     EpochSeconds,
     /// Milliseconds since the Unix epoch; whole where they are.
     EpochMillis,
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The field of a column, or why there is none of its own.
@@ -144,13 +141,13 @@ fn back_table(
     }
     let field_of = |columns: &[String]| -> Option<Vec<String>> {
         let of = |name: &String| fields.iter().find(|field| field.column == *name);
-        columns.iter().map(|name| Some(quoted(&of(name)?.name))).collect()
+        columns.iter().map(|name| Some(quote_identifier(&of(name)?.name))).collect()
     };
-    let mut create = format!("CREATE TABLE {} (", quoted(&table.source));
+    let mut create = format!("CREATE TABLE {} (", quote_identifier(&table.source));
     for (at, (field, column)) in fields.iter().zip(&table.columns).enumerate() {
         let separator = if at > 0 { "," } else { "" };
         let kind = sqlite_type(&column.pg_type, field.form);
-        let _ = write!(create, "{separator}\n    {} {kind}", quoted(&field.name));
+        let _ = write!(create, "{separator}\n    {} {kind}", quote_identifier(&field.name));
         if !definition.columns[at].nullable {
             create.push_str(" NOT NULL");
         }
@@ -160,7 +157,7 @@ fn back_table(
         }
     }
     if key.len() > 1 {
-        let names: Vec<String> = key.iter().map(|at| quoted(&fields[*at].name)).collect();
+        let names: Vec<String> = key.iter().map(|at| quote_identifier(&fields[*at].name)).collect();
         let _ = write!(create, ",\n    PRIMARY KEY ({})", names.join(", "));
     }
     for unique in &definition.unique {
@@ -183,8 +180,8 @@ fn back_table(
             create,
             ",\n    FOREIGN KEY ({}) REFERENCES {} ({})",
             own.join(", "),
-            quoted(&target.source),
-            quoted(&field.name)
+            quote_identifier(&target.source),
+            quote_identifier(&field.name)
         );
         if let Some(action) = &foreign.on_delete {
             let _ = write!(create, " ON DELETE {action}");
@@ -197,8 +194,8 @@ fn back_table(
         let sql = format!(
             "CREATE {}INDEX {} ON {} ({})",
             if index.unique { "UNIQUE " } else { "" },
-            quoted(&index.name),
-            quoted(&table.source),
+            quote_identifier(&index.name),
+            quote_identifier(&table.source),
             columns.join(", ")
         );
         Some((index.name.clone(), index.unique, sql))

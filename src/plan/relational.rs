@@ -4,13 +4,10 @@
 use serde_json::Value as Json;
 
 use super::Surveyed;
+use super::column::count;
 use super::draft::{DraftColumn, DraftIndex, DraftTable, From};
 use super::names::Names;
 use super::survey::{Kind, Node};
-
-fn count(number: u64) -> String {
-    indicatif::HumanCount(number).to_string()
-}
 
 /// `NVARCHAR(160)` as `NVARCHAR` and 160.
 fn declared(text: &str) -> (String, Option<u64>) {

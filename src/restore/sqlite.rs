@@ -11,15 +11,12 @@ use sha2::{Digest, Sha256};
 use super::{RestoreError, RestoreReport, RestoredTable};
 use crate::document::raw::{Doc, Value};
 use crate::pgcopy::digest::ContentDigest;
+use crate::postgres::quote_identifier;
 use crate::progress::{Progress, Stage, Total};
 use crate::source::sqlite::NOT_UTF8;
 use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, ExportManifest};
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 /// A value on its way into a row.
 struct Stored<'v>(Cow<'v, [u8]>, Kind);
@@ -225,7 +222,8 @@ impl Writer<'_> {
         self.progress.start(Stage::Restore, name, Total::Records(collection.documents));
         let failed = self.failed(&format!("write table {name}"));
         let (columns, keyed) = self.columns(name)?;
-        let mut targets: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let mut targets: Vec<String> =
+            columns.iter().map(|column| quote_identifier(column)).collect();
         let mut fields = columns;
         // A row without a key has its number as `_id`.
         let taken = |name: &&str| fields.iter().any(|column| column.eq_ignore_ascii_case(name));
@@ -237,8 +235,11 @@ impl Writer<'_> {
             fields.push("_id".to_owned());
         }
         let places = vec!["?"; targets.len()].join(", ");
-        let sql =
-            format!("INSERT INTO {} ({}) VALUES ({places})", quoted(name), targets.join(", "));
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({places})",
+            quote_identifier(name),
+            targets.join(", ")
+        );
         let mut insert = self.connection.prepare(&sql).map_err(&failed)?;
         let (mut written, mut rows, mut not_numbers) = (ContentDigest::default(), 0, 0_u64);
         for part in &collection.parts {
@@ -297,7 +298,7 @@ impl Writer<'_> {
         columns: &[String],
     ) -> Result<(u64, ContentDigest), RestoreError> {
         let failed = self.failed(&format!("read table {table}"));
-        let sql = format!("SELECT {} FROM {}", columns.join(", "), quoted(table));
+        let sql = format!("SELECT {} FROM {}", columns.join(", "), quote_identifier(table));
         let mut statement = self.connection.prepare(&sql).map_err(&failed)?;
         let mut found = statement.query([]).map_err(&failed)?;
         let (mut rows, mut digest) = (0, ContentDigest::default());

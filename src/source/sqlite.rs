@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 
 use super::SourceError;
 use crate::document::write::{self, Scalar};
+use crate::postgres::quote_identifier;
 
 /// Binary subtype of text that is not UTF-8: the first of those that users may define.
 pub const NOT_UTF8: u8 = 0x80;
@@ -48,10 +49,6 @@ pub struct Left {
     pub reason: &'static str,
     /// Its SQL.
     pub sql: String,
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl Sqlite {
@@ -169,7 +166,7 @@ impl Sqlite {
 
     /// Rows of a table.
     pub fn count(&self, table: &SqliteTable) -> Result<u64, SourceError> {
-        let sql = format!("SELECT count(*) FROM {}", quoted(&table.name));
+        let sql = format!("SELECT count(*) FROM {}", quote_identifier(&table.name));
         let count: i64 = self
             .connection
             .query_row(&sql, [], |row| row.get(0))
@@ -187,9 +184,13 @@ impl Sqlite {
         let taken =
             |name: &&str| table.columns.iter().any(|column| column.eq_ignore_ascii_case(name));
         let rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !taken(name));
-        let mut columns: Vec<String> = table.columns.iter().map(|name| quoted(name)).collect();
-        let mut order: Vec<String> =
-            table.key.iter().map(|name| format!("{} COLLATE BINARY", quoted(name))).collect();
+        let mut columns: Vec<String> =
+            table.columns.iter().map(|name| quote_identifier(name)).collect();
+        let mut order: Vec<String> = table
+            .key
+            .iter()
+            .map(|name| format!("{} COLLATE BINARY", quote_identifier(name)))
+            .collect();
         if table.key.is_empty()
             && let Some(rowid) = rowid
         {
@@ -199,7 +200,7 @@ impl Sqlite {
         let sql = format!(
             "SELECT {} FROM {}{}",
             columns.join(", "),
-            quoted(&table.name),
+            quote_identifier(&table.name),
             if order.is_empty() {
                 String::new()
             } else {
