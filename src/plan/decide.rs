@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value as Json;
+
 use super::column::{
     MOST_FLAT_FIELDS, add, count, evidence, flat_columns, makes_rows, members, names_are_data,
     scalar, share,
@@ -269,6 +271,7 @@ impl<'p> Planner<'p> {
             table.columns.push(column);
         }
         indexes(one, &paths, &mut table);
+        table.about.extend(validator(one));
         table
     }
 
@@ -475,6 +478,55 @@ impl<'p> Planner<'p> {
             table.columns.push(column);
         }
         table
+    }
+}
+
+/// What the collection's own validator asks of its fields (`$jsonSchema`).
+fn validator(one: &Surveyed) -> Vec<String> {
+    let schema = &one.listed.options["validator"]["$jsonSchema"];
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let properties = schema["properties"].as_object();
+    let mut found = Vec::new();
+    for (name, rules) in properties.into_iter().flatten() {
+        let mut said = Vec::new();
+        for (rule, value) in rules.as_object().into_iter().flatten() {
+            if matches!(
+                rule.as_str(),
+                "bsonType" | "type" | "enum" | "pattern" | "minimum" | "maximum" | "maxLength"
+            ) {
+                said.push(format!("{rule} {}", plain(value)));
+            }
+        }
+        if required.contains(&name.as_str()) {
+            said.push("required".to_owned());
+        }
+        let there = one.survey.fields().iter().any(|(field, _)| **field == **name);
+        if !there {
+            said.push("in no document".to_owned());
+        }
+        if !said.is_empty() {
+            found.push(format!("validator: {name}: {}", said.join(", ")));
+        }
+    }
+    if !found.is_empty() {
+        found.push(
+            "decide: which rules of the validator the columns keep (pattern, min, max, enums)"
+                .to_owned(),
+        );
+    }
+    found
+}
+
+/// A value of Extended JSON as people write it.
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("|"),
+        Json::Object(fields) if fields.len() == 1 => {
+            fields.values().next().map(plain).unwrap_or_default()
+        }
+        other => other.to_string(),
     }
 }
 
