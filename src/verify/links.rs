@@ -5,7 +5,9 @@
 //! with the rows that PostgreSQL returns. A row takes 16 bytes and a bit while it is compared.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
@@ -21,6 +23,7 @@ use crate::progress::{Progress, Stage, Total};
 use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
+use crate::staging::part::PartFile;
 use crate::staging::table::TableDefinition;
 
 /// Rows of junctions compared in one pass over the documents: 128 MB.
@@ -38,13 +41,27 @@ pub(super) struct Checked {
 /// The rows of a junction, by a digest of their two keys, and whether an array holds each.
 struct Rows {
     sorted: Vec<u128>,
-    held: Vec<bool>,
+    held: Vec<AtomicBool>,
     types: [PgType; 2],
     names: [String; 2],
+}
+
+/// What the arrays of some documents hold of a junction.
+#[derive(Clone, Default)]
+struct Tally {
+    elements: u64,
     /// Elements of accepted documents that are no row.
     without_row: u64,
     named: Vec<String>,
-    elements: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.elements += other.elements;
+        self.without_row += other.without_row;
+        let room = NAMED_ROWS.saturating_sub(self.named.len());
+        self.named.extend(other.named.into_iter().take(room));
+    }
 }
 
 /// Keys of accepted rows of a table, sorted.
@@ -105,9 +122,6 @@ async fn pass(
             held: Vec::new(),
             types: [PgType::Uuid, PgType::Uuid],
             names: junction.columns.each_ref().map(|column| column.table.clone()),
-            without_row: 0,
-            named: Vec::new(),
-            elements: 0,
         };
         if let Some(definition) = definition(&junction.name) {
             for (at, column) in definition.columns.iter().take(2).enumerate() {
@@ -125,9 +139,11 @@ async fn pass(
             }
         }
         rows.sorted.sort_unstable();
-        rows.held = vec![false; rows.sorted.len()];
+        rows.held = rows.sorted.iter().map(|_| AtomicBool::new(false)).collect();
         all.push(rows);
     }
+    let all = Arc::new(all);
+    let mut tallies: Vec<Tally> = vec![Tally::default(); all.len()];
     let mut tables: Vec<&str> = junctions
         .iter()
         .flat_map(|junction| junction.from.iter().map(|from| from.table.as_str()))
@@ -165,80 +181,90 @@ async fn pass(
             &item,
             Total::Records(files.iter().map(|file| file.rows).sum()),
         );
-        let (run, progress) = (run.clone(), Arc::clone(progress));
-        // Decompression and walking have a thread of their own.
+        let (run, progress, all) = (run.clone(), Arc::clone(progress), Arc::clone(&all));
         let task = tokio::task::spawn_blocking(move || {
-            for file in &files {
+            let compare_file = |file: &PartFile| {
+                let mut tallies = vec![Tally::default(); all.len()];
                 for batch in documents(&run, file)? {
                     let batch = batch?;
                     for at in 0..batch.len() {
                         let Ok(document) = Doc::new(batch.bytes(at)) else { continue };
-                        compare(
-                            document,
-                            batch.id(at),
-                            &path,
-                            &key_type,
-                            &accepted,
-                            &arrays,
-                            &mut all,
-                        );
+                        let own =
+                            Own { document, id: batch.id(at), path: &path, key_type: &key_type };
+                        compare(&own, &accepted, &arrays, &all, &mut tallies);
                     }
                     progress.advance(Stage::Verify, &item, batch.len() as u64, 0);
                 }
-            }
+                Ok(tallies)
+            };
+            let found: Result<Vec<_>, VerifyError> = files.par_iter().map(compare_file).collect();
             progress.finish(Stage::Verify, &item);
-            Ok::<_, VerifyError>(all)
+            found
         });
-        all = task.await.map_err(VerifyError::Worker)??;
+        // In the order of the files, so that the same elements are named each time.
+        for file in task.await.map_err(VerifyError::Worker)?? {
+            for (tally, more) in tallies.iter_mut().zip(file) {
+                tally.add(more);
+            }
+        }
     }
     let mut results = Vec::new();
-    for (junction, rows) in junctions.iter().zip(all) {
+    for ((junction, rows), tally) in junctions.iter().zip(all.iter()).zip(tallies) {
         let counts = manifest
             .tables
             .iter()
             .find(|entry| entry.definition.name == junction.name)
             .and_then(|entry| entry.junction.clone())
             .unwrap_or_default();
-        results.push((junction.name.clone(), rows.conclude(counts.dangling)));
+        results.push((junction.name.clone(), rows.conclude(tally, counts.dangling)));
     }
     Ok(results)
 }
 
 impl Rows {
-    fn conclude(self, dangling: u64) -> Checked {
+    fn conclude(&self, tally: Tally, dangling: u64) -> Checked {
         let mut differences = Vec::new();
         // Elements without a target have no row, and the manifest counts them.
-        if self.without_row != dangling {
+        if tally.without_row != dangling {
             differences.push(format!(
                 "{} elements of the source's arrays have no row, the manifest knows of {dangling} that dangle",
-                self.without_row
+                tally.without_row
             ));
-            differences.extend(self.named);
+            differences.extend(tally.named);
         }
-        let strangers = self.held.iter().filter(|held| !**held).count();
-        Checked { elements: self.elements, differences, strangers }
+        let strangers = self.held.iter().filter(|held| !held.load(Ordering::Relaxed)).count();
+        Checked { elements: tally.elements, differences, strangers }
     }
+}
+
+/// A document that holds arrays, and where its key is.
+struct Own<'d> {
+    document: Doc<'d>,
+    id: &'d str,
+    path: &'d FieldPath,
+    key_type: &'d PgType,
 }
 
 /// Looks up every element of a document's arrays among the rows.
 fn compare(
-    document: Doc<'_>,
-    id: &str,
-    path: &FieldPath,
-    key_type: &PgType,
+    document: &Own<'_>,
     accepted: &Keys,
     arrays: &[(usize, usize, FieldPath)],
-    all: &mut [Rows],
+    all: &[Rows],
+    tallies: &mut [Tally],
 ) {
+    let Own { document, id, path, key_type } = *document;
     let Ok(Some(key)) = document.at(&path.0) else { return };
     let Some(own) = candidates(&key, key_type).into_iter().flatten().next() else { return };
     if accepted.binary_search(&digest(&own)).is_err() {
         return;
     }
     for (at, side, path) in arrays {
-        let rows = &mut all[*at];
+        let (rows, tally) = (&all[*at], &mut tallies[*at]);
         let mut met = FxHashSet::default();
-        let mut element = |value: &Value<'_>| rows.element(&own, *side, value, id, &mut met);
+        let mut element = |value: &Value<'_>| {
+            rows.element(tally, (&own, id), *side, value, &mut met);
+        };
         match document.at(&path.0) {
             Ok(Some(Value::Array(items))) => {
                 items.elements().flatten().for_each(|(_, item)| element(&item));
@@ -252,11 +278,11 @@ fn compare(
 impl Rows {
     /// One element; `met` are those of the same array before it.
     fn element(
-        &mut self,
-        own: &[u8],
+        &self,
+        tally: &mut Tally,
+        (own, id): (&[u8], &str),
         side: usize,
         value: &Value<'_>,
-        id: &str,
         met: &mut FxHashSet<u128>,
     ) {
         if matches!(value, Value::Null | Value::Undefined) {
@@ -264,22 +290,22 @@ impl Rows {
         }
         let other = candidates(value, &self.types[1 - side]);
         let Some(first) = other.first().cloned().flatten() else { return };
-        self.elements += 1;
+        tally.elements += 1;
         if !met.insert(digest(&first)) {
             return;
         }
         for target in other.into_iter().flatten() {
             let wanted = if side == 0 { link(own, &target) } else { link(&target, own) };
             if let Ok(at) = self.sorted.binary_search(&wanted) {
-                self.held[at] = true;
+                self.held[at].store(true, Ordering::Relaxed);
                 return;
             }
         }
-        self.without_row += 1;
-        if self.named.len() < NAMED_ROWS {
+        tally.without_row += 1;
+        if tally.named.len() < NAMED_ROWS {
             let shown = uuid::Uuid::from_slice(&first)
                 .map_or_else(|_| crate::staging::checksum::to_hex(&first), |uuid| uuid.to_string());
-            self.named.push(format!(
+            tally.named.push(format!(
                 "{} {id} names {} {shown}, and there is no row for it",
                 self.names[side],
                 self.names[1 - side]
