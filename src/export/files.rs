@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value as Json;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -16,7 +15,7 @@ use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::archive::{Archive, Event};
 use crate::source::dump::{Dump, DumpReader, DumpedCollection, Frame};
-use crate::source::json::{self, JsonCollection, collection_of};
+use crate::source::json;
 use crate::staging::manifest::{Skipped, Snapshot};
 
 pub(super) async fn export(
@@ -35,12 +34,7 @@ pub(super) async fn export(
         }
         SourceAddress::Sqlite(path) => records::sqlite(context, state, source, path).await,
         SourceAddress::Json(path) => {
-            let collections = match collection_of(path) {
-                Some(name) if path.is_file() => {
-                    vec![JsonCollection { name, path: path.clone() }]
-                }
-                _ => json::collections(path)?,
-            };
+            let collections = json::open(path)?;
             records::json(context, state, source, path, collections).await
         }
         SourceAddress::MongoDb(_) | SourceAddress::Postgres(_) => {
@@ -56,25 +50,17 @@ fn exported(kind: &str, source: &SourceAddress, database: &str) -> Exported {
 
 /// What a dump says of a collection, or why it is left out.
 fn describe(collection: &DumpedCollection) -> Result<About, Skipped> {
-    let of = |key: &str| collection.metadata.get(key).cloned().unwrap_or_default();
-    let options = of("options");
-    let kind = collection.metadata.get("type").and_then(Json::as_str).unwrap_or("collection");
-    let reason = if collection.name.starts_with("system.") {
-        Some("MongoDB's own collection")
-    } else if kind == "view" || options.get("viewOn").is_some() {
-        Some("a view holds no documents of its own")
-    } else {
-        None
-    };
-    match reason {
-        Some(reason) => {
-            Err(Skipped { name: collection.name.clone(), reason: reason.to_owned(), options })
-        }
+    match collection.left_out() {
+        Some(reason) => Err(Skipped {
+            name: collection.name.clone(),
+            reason: reason.to_owned(),
+            options: collection.options(),
+        }),
         None => Ok(About {
             name: collection.name.clone(),
-            kind: kind.to_owned(),
-            options,
-            indexes: of("indexes").as_array().cloned().unwrap_or_default(),
+            kind: collection.kind().to_owned(),
+            options: collection.options(),
+            indexes: collection.indexes(),
         }),
     }
 }

@@ -28,6 +28,7 @@ use crate::pipeline::inverse::way_back;
 use crate::pipeline::model::Pipeline;
 use crate::progress::{Progress, Stage, Total};
 use crate::source::SourceAddress;
+use crate::source::dump::plain_size;
 use crate::staging::StagingError;
 use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
@@ -82,9 +83,7 @@ impl Exported {
 
 /// How much there is to read in a file; nobody can tell of a compressed one.
 fn size_of(path: &Path) -> Total {
-    let compressed = path.extension().is_some_and(|extension| extension == "gz");
-    let found = path.metadata().ok().filter(|_| !compressed);
-    found.map_or(Total::Unknown, |found| Total::Bytes(found.len()))
+    plain_size(path).map_or(Total::Unknown, Total::Bytes)
 }
 
 /// Exports a source into a run, or goes on with an export that was stopped.

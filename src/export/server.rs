@@ -12,12 +12,10 @@ use super::part::Batch;
 use super::writer::{Context, Range, RangeWriter};
 use super::{About, ExportError, ExportOptions, Exported, rejects_before};
 use crate::progress::{Stage, Total};
-use crate::source::mongodb::{IdRange, ListedCollection, Server, extended};
+use crate::source::mongodb::{IdRange, Server, extended, range_count};
 use crate::source::{SourceError, describe, may_pass};
 use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
 
-/// Collections of at least this many BSON bytes are read in several ranges.
-const SPLIT_BYTES: u64 = 64 << 20;
 /// What an export reads in a second at the least, to tell ahead how long a snapshot must last.
 const CAUTIOUS_BYTES_PER_SECOND: u64 = 50_000_000;
 /// Seconds a snapshot lasts unless the server says otherwise.
@@ -43,10 +41,14 @@ pub(super) async fn export(
     let mut work = Vec::new();
     let mut total_bytes = 0;
     for listed in server.collections().await? {
-        if let Some(reason) = skip_reason(&listed) {
+        if let Some(reason) = listed.left_out() {
             if !listed.name.starts_with("system.buckets.") {
                 let options = extended(&listed.options);
-                exported.skipped.push(Skipped { name: listed.name, reason, options });
+                exported.skipped.push(Skipped {
+                    name: listed.name,
+                    reason: reason.to_owned(),
+                    options,
+                });
             }
             continue;
         }
@@ -76,10 +78,7 @@ pub(super) async fn export(
             continue;
         }
         let indexes = server.indexes(&listed.name).await.unwrap_or_default();
-        // Another collation orders the `_id` index otherwise; a time-series has no such index.
-        let by_index = listed.kind == "collection"
-            && !listed.options.contains_key("collation")
-            && indexes.iter().any(|index| index.get_str("name").is_ok_and(|name| name == "_id_"));
+        let by_index = listed.reads_by_index(&indexes);
         let about = About {
             name: listed.name.clone(),
             kind: listed.kind.clone(),
@@ -200,11 +199,9 @@ async fn split(
     by_index: bool,
     options: &ExportOptions,
 ) -> Result<Vec<IdRange>, ExportError> {
-    let ranges = if by_index && bytes >= SPLIT_BYTES && options.threads > 1 {
-        let count = usize::try_from(bytes / SPLIT_BYTES).unwrap_or(2).clamp(2, options.threads * 4);
-        server.split(collection, count).await?
-    } else {
-        vec![IdRange::default()]
+    let ranges = match range_count(bytes, options.threads) {
+        count @ 2.. if by_index => server.split(collection, count).await?,
+        _ => vec![IdRange::default()],
     };
     if ranges.len() > 1 {
         context.journal.append(&Entry::Split {
@@ -213,16 +210,6 @@ async fn split(
         })?;
     }
     Ok(ranges)
-}
-
-fn skip_reason(listed: &ListedCollection) -> Option<String> {
-    if listed.name.starts_with("system.") {
-        Some("MongoDB's own collection".to_owned())
-    } else if listed.kind == "view" {
-        Some("a view holds no documents of its own".to_owned())
-    } else {
-        None
-    }
 }
 
 /// How far a range was read.

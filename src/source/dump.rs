@@ -25,6 +25,50 @@ pub struct DumpedCollection {
     pub metadata: Json,
 }
 
+impl DumpedCollection {
+    fn metadata(&self, key: &str) -> Json {
+        self.metadata.get(key).cloned().unwrap_or_default()
+    }
+
+    /// `collection`, `view` or `timeseries`.
+    pub fn kind(&self) -> &str {
+        self.metadata.get("type").and_then(Json::as_str).unwrap_or("collection")
+    }
+
+    /// Its options (Extended JSON).
+    pub fn options(&self) -> Json {
+        self.metadata("options")
+    }
+
+    /// Its indexes (Extended JSON).
+    pub fn indexes(&self) -> Vec<Json> {
+        self.metadata("indexes").as_array().cloned().unwrap_or_default()
+    }
+
+    /// Why it holds no documents of its own; none when it does.
+    pub fn left_out(&self) -> Option<&'static str> {
+        let view = self.kind() == "view" || self.options().get("viewOn").is_some();
+        left_out(&self.name, view)
+    }
+}
+
+/// Why a collection of this name holds no documents of its own; none when it does.
+pub(super) fn left_out(name: &str, view: bool) -> Option<&'static str> {
+    if name.starts_with("system.") {
+        Some("MongoDB's own collection")
+    } else if view {
+        Some("a view holds no documents of its own")
+    } else {
+        None
+    }
+}
+
+/// How many bytes there are to read in a file; nobody can tell of a compressed one.
+pub fn plain_size(path: &Path) -> Option<u64> {
+    let compressed = path.extension().is_some_and(|extension| extension == "gz");
+    path.metadata().ok().filter(|_| !compressed).map(|found| found.len())
+}
+
 /// A database of a dump.
 #[derive(Clone, Debug)]
 pub struct Dump {

@@ -30,6 +30,14 @@ pub fn collection_of(path: &Path) -> Option<String> {
     (!name.is_empty() && !name.starts_with('.')).then(|| name.to_owned())
 }
 
+/// The collections of a path: a folder of files, or one file.
+pub fn open(path: &Path) -> Result<Vec<JsonCollection>, SourceError> {
+    match collection_of(path) {
+        Some(name) if path.is_file() => Ok(vec![JsonCollection { name, path: path.to_owned() }]),
+        _ => collections(path),
+    }
+}
+
 /// The files of a folder, by collection.
 pub fn collections(folder: &Path) -> Result<Vec<JsonCollection>, SourceError> {
     let io = |source| SourceError::Io { path: folder.to_owned(), source };

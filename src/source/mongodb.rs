@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::SourceError;
 use super::address::without_credentials;
+use super::dump::left_out;
 use crate::document::extended_json::to_json;
 use crate::document::raw::{Doc, Value};
 
@@ -18,6 +19,8 @@ const TRIES: u32 = 2;
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Documents of one reply.
 const BATCH_DOCUMENTS: i32 = 5000;
+/// Collections of at least this many BSON bytes are read in several ranges.
+const SPLIT_BYTES: u64 = 64 << 20;
 /// Error codes by which a server says that a snapshot is gone: SnapshotTooOld,
 /// SnapshotUnavailable.
 const SNAPSHOT_GONE: [i32; 2] = [239, 246];
@@ -42,6 +45,29 @@ pub struct ListedCollection {
     pub kind: String,
     /// Options.
     pub options: Document,
+}
+
+impl ListedCollection {
+    /// Why it holds no documents of its own; none when it does.
+    pub fn left_out(&self) -> Option<&'static str> {
+        left_out(&self.name, self.kind == "view")
+    }
+
+    /// Whether its `_id` index gives the order of its documents. Another collation orders it
+    /// otherwise; a time-series has no such index.
+    pub fn reads_by_index(&self, indexes: &[Document]) -> bool {
+        self.kind == "collection"
+            && !self.options.contains_key("collation")
+            && indexes.iter().any(|index| index.get_str("name").is_ok_and(|name| name == "_id_"))
+    }
+}
+
+/// Into how many ranges a collection of so many BSON bytes is split for so many readers.
+pub fn range_count(bytes: u64, readers: usize) -> usize {
+    if bytes < SPLIT_BYTES || readers < 2 {
+        return 1;
+    }
+    usize::try_from(bytes / SPLIT_BYTES).unwrap_or(2).clamp(2, readers * 4)
 }
 
 /// A range of an `_id` index: from `min`, included, to `max`, excluded.

@@ -9,16 +9,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::archive::{Archive, Event};
-use super::dump::{Dump, DumpReader, DumpedCollection, Frame};
-use super::json::{self, JsonCollection, JsonReader, Record, collection_of};
-use super::mongodb::{IdRange, Server, extended};
+use super::dump::{Dump, DumpReader, DumpedCollection, Frame, plain_size};
+use super::json::{self, JsonCollection, JsonReader, Record};
+use super::mongodb::{IdRange, Server, extended, range_count};
 use super::sqlite::{Sqlite, SqliteTable};
 use super::{SourceAddress, SourceError};
 
 /// BSON bytes of a batch.
 const BATCH_BYTES: usize = 1 << 20;
-/// A collection of at least this many BSON bytes is read in several ranges.
-const SPLIT_BYTES: u64 = 64 << 20;
 
 /// Documents, one after another.
 #[derive(Debug, Default)]
@@ -175,19 +173,14 @@ impl Whole {
                 Ok(Self { database: stem(path), collections, from })
             }
             SourceAddress::Json(path) => {
-                let files = match collection_of(path) {
-                    Some(name) if path.is_file() => {
-                        vec![JsonCollection { name, path: path.clone() }]
-                    }
-                    _ => json::collections(path)?,
-                };
+                let files = json::open(path)?;
                 let listed = files.iter().map(|file| Listed {
                     name: file.name.clone(),
                     kind: "collection".to_owned(),
                     options: Json::Null,
                     indexes: Vec::new(),
                     documents: None,
-                    bytes: size(&file.path),
+                    bytes: plain_size(&file.path),
                 });
                 let collections = listed.collect();
                 Ok(Self { database: stem(path), collections, from: From::Json(files) })
@@ -203,18 +196,12 @@ impl Whole {
         let server = Server::connect(uri).await?;
         let (mut collections, mut by_index) = (Vec::new(), Vec::new());
         for listed in server.collections().await? {
-            if listed.name.starts_with("system.") || listed.kind == "view" {
+            if listed.left_out().is_some() {
                 continue;
             }
             let (documents, bytes) = server.size(&listed.name).await.unwrap_or_default();
             let indexes = server.indexes(&listed.name).await.unwrap_or_default();
-            by_index.push(
-                listed.kind == "collection"
-                    && !listed.options.contains_key("collation")
-                    && indexes
-                        .iter()
-                        .any(|index| index.get_str("name").is_ok_and(|name| name == "_id_")),
-            );
+            by_index.push(listed.reads_by_index(&indexes));
             collections.push(Listed {
                 name: listed.name,
                 kind: listed.kind,
@@ -232,7 +219,7 @@ impl Whole {
         let (mut collections, mut files) = (Vec::new(), Vec::new());
         for collection in &dump.collections {
             let Some(path) = &collection.data else { continue };
-            if let Some(listed) = of_dump(collection, size(path)) {
+            if let Some(listed) = of_dump(collection, plain_size(path)) {
                 collections.push(listed);
                 files.push(path.clone());
             }
@@ -371,18 +358,12 @@ async fn ranges(
     readers: usize,
     limit: Limit,
 ) -> Result<Vec<IdRange>, SourceError> {
-    let whole = vec![IdRange::default()];
-    if !by_index {
-        return Ok(whole);
-    }
-    let bytes = listed.bytes.unwrap_or_default();
     let sampled = limit.0.is_some_and(|limit| listed.documents.is_some_and(|all| all > limit));
-    let count = match (sampled, bytes >= SPLIT_BYTES && readers > 1) {
-        // Many short ranges at random places make a sample.
-        (true, _) => 64,
-        (false, true) => usize::try_from(bytes / SPLIT_BYTES).unwrap_or(2).clamp(2, readers * 4),
-        (false, false) => return Ok(whole),
-    };
+    // Many short ranges at random places make a sample.
+    let count = if sampled { 64 } else { range_count(listed.bytes.unwrap_or_default(), readers) };
+    if !by_index || count < 2 {
+        return Ok(vec![IdRange::default()]);
+    }
     server.split(&listed.name, count).await
 }
 
@@ -472,22 +453,13 @@ fn stem(path: &Path) -> String {
     name.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn size(path: &Path) -> Option<u64> {
-    let compressed = path.extension().is_some_and(|extension| extension == "gz");
-    path.metadata().ok().filter(|_| !compressed).map(|found| found.len())
-}
-
 /// What a dump says of a collection; none when it holds no documents of its own.
 fn of_dump(collection: &DumpedCollection, bytes: Option<u64>) -> Option<Listed> {
-    let of = |key: &str| collection.metadata.get(key).cloned().unwrap_or_default();
-    let options = of("options");
-    let kind = collection.metadata.get("type").and_then(Json::as_str).unwrap_or("collection");
-    let view = kind == "view" || options.get("viewOn").is_some();
-    (!view && !collection.name.starts_with("system.")).then(|| Listed {
+    collection.left_out().is_none().then(|| Listed {
         name: collection.name.clone(),
-        kind: kind.to_owned(),
-        indexes: of("indexes").as_array().cloned().unwrap_or_default(),
-        options,
+        kind: collection.kind().to_owned(),
+        options: collection.options(),
+        indexes: collection.indexes(),
         documents: None,
         bytes,
     })
