@@ -1,6 +1,7 @@
 //! Why an audit ended early.
 
 use crate::failure::{Exit, Explain};
+use crate::pipeline::nearest_name;
 use crate::staging::StagingError;
 
 /// An audit that ended early. What it finds is no error.
@@ -46,11 +47,8 @@ pub enum AuditError {
 impl AuditError {
     /// A name that is not there, with the nearest of those that are.
     pub(crate) fn no_such<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Self {
-        let near = names
-            .map(|known| (strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase()), known))
-            .filter(|(score, _)| *score > 0.7)
-            .max_by(|left, right| left.0.total_cmp(&right.0));
-        Self::NoSuch { name: name.to_owned(), near: near.map(|(_, known)| known.to_owned()) }
+        let near = nearest_name(name, names).map(str::to_owned);
+        Self::NoSuch { name: name.to_owned(), near }
     }
 }
 

@@ -17,7 +17,7 @@ use self::column::ColumnReader;
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::StagingError;
 use crate::staging::exported::documents;
-use crate::staging::json_file::replace;
+use crate::staging::json_file::write_json;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
     CollectionManifest, ExportManifest, TableManifest, TransformManifest,
@@ -113,14 +113,7 @@ pub struct RefusedAudit {
 impl AuditReport {
     /// Writes it into the run.
     pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
-        let path = run.resolve(FILE);
-        let mut json = serde_json::to_vec_pretty(self).map_err(|source| StagingError::Json {
-            what: "audit",
-            path: path.clone(),
-            source,
-        })?;
-        json.push(b'\n');
-        replace(&path, &json)
+        write_json(&run.resolve(FILE), "audit", self).map(drop)
     }
 }
 

@@ -376,7 +376,7 @@ impl RunWriter {
     }
 
     fn flush(&mut self, collection: &str) -> Result<(), ExportError> {
-        if self.pending == 0 && self.bytes > 0 {
+        if self.pending == 0 {
             return Ok(());
         }
         self.pending = 0;

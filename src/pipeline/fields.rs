@@ -47,14 +47,20 @@ impl Mistakes {
 
 /// `did you mean …`, when some name is near.
 pub(super) fn nearest<'a>(name: &str, valid: impl Iterator<Item = &'a str>) -> Option<String> {
+    nearest_name(name, valid).map(|candidate| format!("did you mean `{candidate}`?"))
+}
+
+/// The name that was probably meant, when one is near.
+pub(crate) fn nearest_name<'a>(
+    name: &str,
+    valid: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let close = valid
         .map(|candidate| {
             (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate)
         })
         .max_by(|left, right| left.0.total_cmp(&right.0));
-    close
-        .filter(|(score, _)| *score > 0.7)
-        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+    close.filter(|(score, _)| *score > 0.7).map(|(_, candidate)| candidate)
 }
 
 /// A table being read.

@@ -8,4 +8,5 @@ pub mod model;
 mod parse;
 
 pub use error::{Mistake, PipelineError};
+pub(crate) use fields::nearest_name;
 pub use parse::{load, parse};

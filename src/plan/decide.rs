@@ -1,7 +1,7 @@
 //! From what was found to tables and columns, as an engineer would lay them out: nothing that was
 //! found is without a place, and what is a matter of taste is marked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value as Json;
 
@@ -221,26 +221,20 @@ impl<'p> Planner<'p> {
             paths.insert(key.field.clone(), key.name.clone());
             table.columns.push(column);
         }
-        let mut work: Vec<(Vec<String>, &Node)> = Vec::new();
+        let mut work: Work<'_> = VecDeque::new();
         for (name, node) in survey.fields() {
             if key.as_ref().is_some_and(|key| !key.digest && *key.field == **name) {
                 continue;
             }
-            work.push((vec![name.to_string()], node));
+            work.push_back((vec![name.to_string()], node));
         }
         let mut columns = Vec::new();
         let mut rest = survey.root.fields.as_ref().is_some_and(|fields| fields.others.is_some());
-        while let Some((path, node)) = (!work.is_empty()).then(|| work.remove(0)) {
+        while let Some((path, node)) = work.pop_front() {
             match self.shape(at, &path, node, all, true) {
                 Shape::Column(column) => columns.push((node.present, path, *column)),
                 Shape::Flat => {
-                    let fields = node.fields.as_ref().map(|fields| fields.nodes.as_slice());
-                    let inner = fields.unwrap_or_default().iter().enumerate();
-                    for (place, (name, node)) in inner {
-                        let mut path = path.clone();
-                        path.push(name.to_string());
-                        work.insert(place, (path, node));
-                    }
+                    put_fields_first(&mut work, &path, node);
                 }
                 Shape::Child { members } => children.push((at, path, members)),
                 Shape::Links(target) => arrays.push((at, path, target)),
@@ -366,8 +360,7 @@ impl<'p> Planner<'p> {
     /// Whether a junction can refer to the table by this field.
     fn joinable(&self, collection: usize, field: &str) -> bool {
         self.places[collection].key.as_ref().is_some_and(|key| {
-            (key.field == field || field == "_id" && key.field == "_id")
-                && matches!(key.pg_type.as_str(), "uuid" | "integer" | "bigint")
+            key.field == field && matches!(key.pg_type.as_str(), "uuid" | "integer" | "bigint")
         })
     }
 
@@ -455,11 +448,9 @@ impl<'p> Planner<'p> {
             table.columns.push(column);
             return table;
         }
-        let fields =
-            element.fields.as_deref().map(|fields| fields.nodes.as_slice()).unwrap_or_default();
-        let mut work: Vec<(Vec<String>, &Node)> =
-            fields.iter().map(|(name, node)| (vec![name.to_string()], node)).collect();
-        while let Some((path, node)) = (!work.is_empty()).then(|| work.remove(0)) {
+        let mut work: Work<'_> = VecDeque::new();
+        put_fields_first(&mut work, &[], &element);
+        while let Some((path, node)) = work.pop_front() {
             if let Shape::Column(mut column) = self.shape(at, &path, node, element.present, false) {
                 column.name = names.give(&path.join("_"));
                 table.columns.push(*column);
@@ -527,6 +518,19 @@ fn plain(value: &Json) -> String {
             fields.values().next().map(plain).unwrap_or_default()
         }
         other => other.to_string(),
+    }
+}
+
+/// Paths that are looked at next, in the order of the documents' fields.
+type Work<'n> = VecDeque<(Vec<String>, &'n Node)>;
+
+/// The fields of a subdocument stand in its place.
+fn put_fields_first<'n>(work: &mut Work<'n>, path: &[String], node: &'n Node) {
+    let fields = node.fields.as_deref().map(|fields| fields.nodes.as_slice());
+    for (name, inner) in fields.unwrap_or_default().iter().rev() {
+        let mut path = path.to_vec();
+        path.push(name.to_string());
+        work.push_front((path, inner));
     }
 }
 

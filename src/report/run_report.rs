@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::page;
 use crate::progress::Stage;
-use crate::staging::json_file::replace;
+use crate::staging::json_file::write_json;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
 use crate::staging::run::{RunRecord, StageState};
@@ -132,14 +132,7 @@ impl RunReport {
 
     /// Writes `report.json` and `report.html` into the run.
     pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
-        let path = run.resolve("report.json");
-        let mut json = serde_json::to_vec_pretty(self).map_err(|source| StagingError::Json {
-            what: "report",
-            path: path.clone(),
-            source,
-        })?;
-        json.push(b'\n');
-        replace(&path, &json)?;
+        write_json(&run.resolve("report.json"), "report", self)?;
         page::write(run)
     }
 }

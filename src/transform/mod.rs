@@ -194,16 +194,6 @@ struct Shaped {
     findings: Vec<WorkFile>,
 }
 
-/// What the groups of a transform share.
-struct Shared<'s> {
-    run: &'s RunDirectory,
-    plan: &'s Plan,
-    collections: &'s HashMap<&'s str, &'s [ExportPart]>,
-    journal: &'s TransformJournal,
-    progress: &'s dyn Progress,
-    limit: &'s RejectLimit,
-}
-
 /// What became of the tables of a group, and the sets that they fill.
 struct ShapedGroup {
     results: Vec<Vec<PartResult>>,
@@ -212,24 +202,25 @@ struct ShapedGroup {
 
 /// Shapes the tables of a group; the sets of all others it refers to are there.
 fn shape_group(
-    shared: &Shared<'_>,
+    earlier: &Context<'_>,
     group: &order::Group,
-    earlier: &[Option<Arc<KeySet>>],
+    collections: &HashMap<&str, &[ExportPart]>,
 ) -> Result<ShapedGroup, TransformError> {
-    let Shared { run, plan, collections, journal, progress, limit } = *shared;
+    let Context { run, plan, progress, .. } = *earlier;
     let parts: Vec<Vec<PartTask<'_>>> = group
         .tables
         .iter()
         .map(|member| tasks(*member, collections.get(plan.tables[*member].source.as_str())))
         .collect();
     let members = group.tables.iter().zip(&parts);
-    let mut sets = earlier.to_vec();
+    let mut sets = earlier.sets.to_vec();
     let mut own = Vec::new();
     let mut settled = None;
     if group.cyclic
         || members.clone().any(|(member, parts)| must_settle(&plan.tables[*member], parts))
     {
-        let (verdicts, keys) = settle::settle(run, plan, &group.tables, &parts, earlier, None)?;
+        let (verdicts, keys) =
+            settle::settle(run, plan, &group.tables, &parts, earlier.sets, None)?;
         for (set, keys) in keys {
             sets[set] = Some(Arc::new(keys));
             own.push(set);
@@ -241,7 +232,7 @@ fn shape_group(
         let table = &plan.tables[*member];
         let total = parts.iter().map(|task| task.part.file.rows).sum();
         progress.start(Stage::Transform, &table.name, Total::Records(total));
-        let context = Context { run, plan, sets: &sets, journal, progress, rejects: limit };
+        let context = Context { sets: &sets, ..*earlier };
         let written: Result<Vec<PartResult>, TransformError> = parts
             .par_iter()
             .map(|task| {
@@ -288,11 +279,11 @@ fn shape_tables(
         (table.name.clone(), Total::Records(documents))
     });
     progress.expect(Stage::Transform, &expected.collect::<Vec<_>>());
-    let context = Shared { run, plan, collections: &collections, journal, progress, limit };
     for level in order::levels_of(plan) {
         // Small tables have one part each: side by side they keep all threads busy.
+        let context = Context { run, plan, sets: &sets, journal, progress, rejects: limit };
         let shaped: Result<Vec<ShapedGroup>, TransformError> =
-            level.par_iter().map(|group| shape_group(&context, group, &sets)).collect();
+            level.par_iter().map(|group| shape_group(&context, group, &collections)).collect();
         for (group, shaped) in level.iter().zip(shaped?) {
             for (member, written) in group.tables.iter().zip(shaped.results) {
                 results[*member] = written;
