@@ -1,0 +1,308 @@
+//! TOML text to the model. All mistakes of a file are found in one go.
+
+use std::fs;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+mod column;
+mod reference;
+mod table;
+
+use super::error::{Mistake, PipelineError};
+use super::fields::{Fields, Located, Mistakes, strings};
+use super::model::{
+    Dangling, EnumType, FieldPath, Nul, OnDelete, OnFail, Otherwise, Pipeline, Table, UuidOrder,
+};
+use crate::staging::manifest::Hook;
+
+/// The version of the file format this program reads.
+const VERSION: &str = "1";
+/// Bytes of an identifier that PostgreSQL keeps.
+const IDENTIFIER_BYTES: usize = 63;
+/// Names that a column cannot have. PostgreSQL documentation, section 5.5.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+/// Reads a pipeline file.
+pub fn load(path: &Path) -> Result<Pipeline, PipelineError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| PipelineError::Read { path: path.to_owned(), source })?;
+    let mut pipeline = parse(path, &text)?;
+    read_hooks(path, &text, &mut pipeline)?;
+    Ok(pipeline)
+}
+/// Reads the SQL files that a pipeline file names. They are found from its own folder, or from the
+/// folder above, where a project keeps `sql/` beside `pipelines/`.
+fn read_hooks(path: &Path, text: &str, pipeline: &mut Pipeline) -> Result<(), PipelineError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut mistakes = Vec::new();
+    for hook in pipeline.before_load.iter_mut().chain(&mut pipeline.after_load) {
+        let near = folder.join(&hook.path);
+        let above = folder.join("..").join(&hook.path);
+        let file = if near.is_file() { near } else { above };
+        match fs::read_to_string(&file) {
+            Ok(sql) => hook.sql = sql,
+            Err(error) => {
+                let quoted = format!("\"{}\"", hook.path);
+                let start = text.find(&quoted).unwrap_or(0);
+                mistakes.push(Mistake {
+                    span: start..start + quoted.len(),
+                    message: format!("SQL file {} cannot be read: {error}", hook.path),
+                    help: Some(
+                        "name it from the folder of this file, or from the one above".into(),
+                    ),
+                });
+            }
+        }
+    }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(PipelineError::Mistakes { path: path.to_owned(), text: text.to_owned(), mistakes })
+}
+
+/// Reads a pipeline file's text; `path` is for messages.
+pub fn parse(path: &Path, text: &str) -> Result<Pipeline, PipelineError> {
+    let fail = |mistakes: Vec<Mistake>| PipelineError::Mistakes {
+        path: path.to_owned(),
+        text: text.to_owned(),
+        mistakes,
+    };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let mistakes = errors.iter().map(|error| Mistake {
+            span: error.span().unwrap_or(0..0),
+            message: error.message().to_owned(),
+            help: None,
+        });
+        return Err(fail(mistakes.collect()));
+    }
+    let mut parser =
+        Parser { mistakes: Mistakes::default(), defaults: Defaults::default(), enums: Vec::new() };
+    let pipeline = parser.pipeline(document.get_ref());
+    match pipeline {
+        Some(pipeline) if parser.mistakes.0.is_empty() => Ok(pipeline),
+        _ => {
+            let mut mistakes = parser.mistakes.0;
+            mistakes.sort_by_key(|mistake| mistake.span.start);
+            Err(fail(mistakes))
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Defaults {
+    dangling: Dangling,
+    unmapped: String,
+    nul: Nul,
+    on_fail: OnFail,
+    on_delete: Option<OnDelete>,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            dangling: Dangling::Null,
+            unmapped: "reject".to_owned(),
+            nul: Nul::Reject,
+            on_fail: OnFail::Reject,
+            on_delete: None,
+        }
+    }
+}
+
+const DANGLING: &[(&str, Dangling)] =
+    &[("null", Dangling::Null), ("reject", Dangling::Reject), ("keep", Dangling::Keep)];
+const NUL: &[(&str, Nul)] = &[("reject", Nul::Reject), ("strip", Nul::Strip)];
+const ON_FAIL: &[(&str, OnFail)] =
+    &[("reject", OnFail::Reject), ("null", OnFail::Null), ("report", OnFail::Report)];
+const ON_DELETE: &[(&str, OnDelete)] = &[
+    ("cascade", OnDelete::Cascade),
+    ("set null", OnDelete::SetNull),
+    ("restrict", OnDelete::Restrict),
+];
+const OTHERWISE: &[(&str, Otherwise)] = &[("reject", Otherwise::Reject), ("drop", Otherwise::Drop)];
+const UUID_ORDER: &[(&str, UuidOrder)] =
+    &[("standard", UuidOrder::Standard), ("csharp", UuidOrder::CSharp), ("java", UuidOrder::Java)];
+
+struct Parser {
+    mistakes: Mistakes,
+    defaults: Defaults,
+    enums: Vec<EnumType>,
+}
+
+/// A table with the places that later checks need.
+struct TableDraft {
+    name: Located<String>,
+    table: Table,
+    columns: Vec<ColumnDraft>,
+}
+
+struct ColumnDraft {
+    name: Located<String>,
+    reference: Option<Located<String>>,
+    on_delete: Option<OnDelete>,
+}
+
+impl Parser {
+    fn pipeline(&mut self, document: &DeTable<'_>) -> Option<Pipeline> {
+        let mut fields = Fields::new(document);
+        match fields.get("version") {
+            Some(value) => {
+                let right = matches!(value.get_ref(), DeValue::Integer(number) if number.as_str() == VERSION);
+                if !right {
+                    self.mistakes
+                        .add(value.span(), "this docferry reads pipeline files of `version = 1`");
+                }
+            }
+            None => self.mistakes.add(0..0, "`version = 1` is missing"),
+        }
+        let name = fields.string("name", &mut self.mistakes);
+        if name.is_none() {
+            self.mistakes.add(0..0, "`name = \"…\"` is missing");
+        }
+        let schema = fields.string("schema", &mut self.mistakes);
+        let schema = schema.map_or_else(|| "public".to_owned(), |schema| schema.value);
+        if let Some(table) = fields.table("defaults", &mut self.mistakes) {
+            self.read_defaults(table);
+        }
+        if let Some(table) = fields.table("enums", &mut self.mistakes) {
+            for (key, value) in table {
+                let labels = strings(value, key.get_ref(), &mut self.mistakes);
+                let labels: Vec<String> = labels.into_iter().map(|label| label.value).collect();
+                if labels.is_empty() {
+                    self.mistakes.add(value.span(), "an enum needs at least one label");
+                }
+                self.identifier(&located(key));
+                self.enums.push(EnumType { name: key.get_ref().clone().into_owned(), labels });
+            }
+        }
+        let mut drafts = Vec::new();
+        if let Some(tables) = fields.table("tables", &mut self.mistakes) {
+            for (key, value) in tables {
+                match value.get_ref() {
+                    DeValue::Table(table) => drafts.push(self.table(located(key), table)),
+                    _ => self.mistakes.add(value.span(), "a table of the mapping must be a table"),
+                }
+            }
+        }
+        let mut junctions = Vec::new();
+        if let Some(tables) = fields.table("junctions", &mut self.mistakes) {
+            for (key, value) in tables {
+                match value.get_ref() {
+                    DeValue::Table(table) => {
+                        let name = located(key);
+                        self.identifier(&name);
+                        if drafts.iter().any(|draft| draft.name.value == name.value) {
+                            self.mistakes.add(name.span.clone(), "a table has this name already");
+                        }
+                        junctions.extend(self.junction(name, table, &drafts));
+                    }
+                    _ => self.mistakes.add(value.span(), "a junction must be a table"),
+                }
+            }
+        }
+        let ignore = fields.strings("ignore", &mut self.mistakes);
+        let (mut before_load, mut after_load) = (Vec::new(), Vec::new());
+        if let Some(table) = fields.table("hooks", &mut self.mistakes) {
+            let mut hooks = Fields::new(table);
+            let hook = |path| Hook { path, sql: String::new() };
+            let before = texts(hooks.strings("before_load", &mut self.mistakes));
+            before_load = before.into_iter().map(hook).collect();
+            let after = texts(hooks.strings("after_load", &mut self.mistakes));
+            after_load = after.into_iter().map(hook).collect();
+            hooks.finish(&mut self.mistakes);
+        }
+        fields.finish(&mut self.mistakes);
+        self.references(&mut drafts);
+        Some(Pipeline {
+            name: name?.value,
+            schema,
+            enums: std::mem::take(&mut self.enums),
+            tables: drafts.into_iter().map(|draft| draft.table).collect(),
+            junctions,
+            before_load,
+            after_load,
+            ignore: texts(ignore),
+        })
+    }
+
+    fn read_defaults(&mut self, table: &DeTable<'_>) {
+        let mut fields = Fields::new(table);
+        let mistakes = &mut self.mistakes;
+        let defaults = &mut self.defaults;
+        if let Some(value) = fields.word("dangling", DANGLING, mistakes) {
+            defaults.dangling = value;
+        }
+        if let Some(value) = fields.string("unmapped", mistakes) {
+            defaults.unmapped = value.value;
+        }
+        if let Some(value) = fields.word("nul", NUL, mistakes) {
+            defaults.nul = value;
+        }
+        if let Some(value) = fields.word("on_fail", ON_FAIL, mistakes) {
+            defaults.on_fail = value;
+        }
+        defaults.on_delete = fields.word("on_delete", ON_DELETE, mistakes);
+        fields.finish(mistakes);
+    }
+
+    fn identifier(&mut self, name: &Located<String>) {
+        if name.value.is_empty() || name.value.contains('\0') {
+            self.mistakes.add(name.span.clone(), "a name must not be empty or hold U+0000");
+        } else if name.value.len() > IDENTIFIER_BYTES {
+            self.mistakes.add(
+                name.span.clone(),
+                format!(
+                    "PostgreSQL cuts names after {IDENTIFIER_BYTES} bytes; this one has {}",
+                    name.value.len()
+                ),
+            );
+        }
+    }
+}
+
+fn located(key: &Spanned<std::borrow::Cow<'_, str>>) -> Located<String> {
+    Located { span: key.span(), value: key.get_ref().clone().into_owned() }
+}
+
+fn texts(items: Vec<Located<String>>) -> Vec<String> {
+    items.into_iter().map(|item| item.value).collect()
+}
+
+/// `a.b.c`; a backslash takes a dot's meaning away.
+fn field_path(text: &str) -> FieldPath {
+    let mut segments = vec![String::new()];
+    let mut characters = text.chars();
+    let push = |segments: &mut Vec<String>, character| {
+        if let Some(last) = segments.last_mut() {
+            last.push(character);
+        }
+    };
+    while let Some(character) = characters.next() {
+        match character {
+            '.' => segments.push(String::new()),
+            '\\' => {
+                if let Some(next) = characters.next() {
+                    push(&mut segments, next);
+                }
+            }
+            // A field of this name is written with a backslash.
+            '*' if segments.last().is_some_and(String::is_empty)
+                && (characters.as_str().is_empty() || characters.as_str().starts_with('.')) =>
+            {
+                if let Some(last) = segments.last_mut() {
+                    FieldPath::MEMBERS.clone_into(last);
+                }
+            }
+            other => push(&mut segments, other),
+        }
+    }
+    FieldPath(segments)
+}
+
+struct Wants {
+    unique: bool,
+    index: bool,
+}
