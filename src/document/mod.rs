@@ -8,4 +8,5 @@ pub mod jsonb;
 pub mod order;
 pub mod raw;
 pub mod sketch;
+pub mod sound;
 pub mod write;

@@ -88,7 +88,7 @@ pub struct Malformed {
     pub reason: &'static str,
 }
 
-/// Nesting that [`validate`] accepts; MongoDB itself stops at 180.
+/// Nesting that is accepted; MongoDB itself stops at 180.
 pub const MAX_DEPTH: usize = 1000;
 
 impl<'a> Doc<'a> {
@@ -150,10 +150,19 @@ impl<'a> Doc<'a> {
     }
 }
 
+/// Name of a field, where another was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name<'a> {
+    /// The name that was expected.
+    Expected,
+    /// This one.
+    Other(&'a str),
+}
+
 /// The fields of a document.
 #[derive(Clone, Debug)]
 pub struct Elements<'a> {
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     at: usize,
 }
 
@@ -182,11 +191,38 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
+    /// The next field. Documents of a collection mostly have their fields in one order: a name
+    /// that is the expected one, given with its terminator, is compared and not read.
+    #[inline]
+    pub fn next_expecting(
+        &mut self,
+        expected: &[u8],
+    ) -> Option<Result<(Name<'a>, Value<'a>), Malformed>> {
+        let end = self.bytes.len() - 1;
+        let rest = self.bytes.get(self.at + 1..end)?;
+        if !expected.is_empty() && self.bytes[self.at] != 0 && rest.starts_with(expected) {
+            let at = self.at + 1 + expected.len();
+            return match self.read_value(self.bytes[self.at], at, end) {
+                Ok(value) => Some(Ok((Name::Expected, value))),
+                Err(error) => {
+                    self.at = end;
+                    Some(Err(error))
+                }
+            };
+        }
+        Some(self.next()?.map(|(name, value)| (Name::Other(name), value)))
+    }
+
     #[inline]
     fn read(&mut self, kind: u8, end: usize) -> Result<(&'a str, Value<'a>), Malformed> {
+        let (name, at) = cstring(&self.bytes[..end], self.at + 1)?;
+        Ok((name, self.read_value(kind, at, end)?))
+    }
+
+    #[inline]
+    fn read_value(&mut self, kind: u8, mut at: usize, end: usize) -> Result<Value<'a>, Malformed> {
         // The document's own terminator is no part of any element.
         let bytes = &self.bytes[..end];
-        let (name, mut at) = cstring(bytes, self.at + 1)?;
         let value = match kind {
             0x01 => Value::Double(f64::from_le_bytes(take(bytes, &mut at)?)),
             0x02 => Value::String(string(bytes, &mut at)?),
@@ -244,7 +280,7 @@ impl<'a> Elements<'a> {
             _ => return Err(Malformed { offset: self.at, reason: "there is no such BSON type" }),
         };
         self.at = at;
-        Ok((name, value))
+        Ok(value)
     }
 }
 
@@ -328,36 +364,6 @@ fn binary<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Value<'a>, Malformed> {
             reason: "the inner length of a binary of subtype 2 is not that of its bytes",
         }),
     }
-}
-
-/// Reads everything in a document once.
-pub fn validate(bytes: &[u8]) -> Result<(), Malformed> {
-    let base = bytes.as_ptr() as usize;
-    let mut open = vec![Doc::new(bytes)?.elements()];
-    while let Some(elements) = open.last_mut() {
-        let offset = elements.bytes.as_ptr() as usize - base;
-        match elements.next() {
-            None => {
-                open.pop();
-            }
-            Some(Err(error)) => {
-                return Err(Malformed { offset: offset + error.offset, reason: error.reason });
-            }
-            Some(Ok((
-                _,
-                Value::Document(inner)
-                | Value::Array(inner)
-                | Value::JavaScriptWithScope { scope: inner, .. },
-            ))) => {
-                if open.len() >= MAX_DEPTH {
-                    return Err(Malformed { offset, reason: "the document is nested too deeply" });
-                }
-                open.push(inner.elements());
-            }
-            Some(Ok(_)) => {}
-        }
-    }
-    Ok(())
 }
 
 impl Value<'_> {

@@ -34,6 +34,13 @@ impl Documents {
         self.documents.value(at)
     }
 
+    /// Bytes of all documents together.
+    pub fn total_bytes(&self) -> u64 {
+        let offsets = self.documents.value_offsets();
+        let (first, last) = (offsets.first().copied(), offsets.last().copied());
+        u64::try_from(last.unwrap_or(0) - first.unwrap_or(0)).unwrap_or(0)
+    }
+
     fn from_batch(path: &str, batch: &RecordBatch) -> Result<Self, StagingError> {
         let foreign =
             |detail: &str| StagingError::Foreign { path: path.into(), detail: detail.to_owned() };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
-    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
-    Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    Decimal256Builder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder,
+    Int32Builder, Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, SchemaRef, i256};
@@ -21,6 +22,7 @@ use crate::pgcopy::arrow_type::{arrow_type, element_field};
 pub(super) struct BatchBuilder {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
+    types: Vec<PgType>,
     rows: usize,
 }
 
@@ -50,11 +52,9 @@ enum ColumnBuilder {
 
 impl BatchBuilder {
     pub(super) fn new(schema: SchemaRef, types: impl Iterator<Item = PgType>) -> Self {
-        Self {
-            schema,
-            columns: types.map(|pg_type| ColumnBuilder::new(&pg_type)).collect(),
-            rows: 0,
-        }
+        let types: Vec<PgType> = types.collect();
+        let columns = types.iter().map(|pg_type| ColumnBuilder::new(pg_type, 0, 0)).collect();
+        Self { schema, columns, types, rows: 0 }
     }
 
     /// Adds a row; `cells` are in the order of the schema and of its types.
@@ -73,42 +73,60 @@ impl BatchBuilder {
     /// The rows so far, and an empty builder again.
     pub(super) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         self.rows = 0;
-        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for (column, pg_type) in self.columns.iter_mut().zip(&self.types) {
+            let array = column.finish();
+            // The next batch will most likely be of the same size: growing step by step copies.
+            *column = ColumnBuilder::new(pg_type, array.len(), bytes_of(&array));
+            arrays.push(array);
+        }
         RecordBatch::try_new(Arc::clone(&self.schema), arrays)
     }
 }
 
+/// Bytes of text or binaries in an array.
+fn bytes_of(array: &ArrayRef) -> usize {
+    match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().value_data().len(),
+        DataType::Binary => array.as_binary::<i32>().value_data().len(),
+        _ => 0,
+    }
+}
+
 impl ColumnBuilder {
-    fn new(pg_type: &PgType) -> Self {
+    /// A builder with room for so many rows, and bytes of text or binaries.
+    fn new(pg_type: &PgType, rows: usize, bytes: usize) -> Self {
         let arrow = arrow_type(pg_type);
+        // Batches are not quite alike.
+        let bytes = bytes + bytes / 8;
         match (pg_type, &arrow) {
-            (PgType::Boolean, _) => Self::Boolean(BooleanBuilder::new()),
-            (PgType::SmallInt, _) => Self::SmallInt(Int16Builder::new()),
-            (PgType::Integer, _) => Self::Integer(Int32Builder::new()),
-            (PgType::BigInt, _) => Self::BigInt(Int64Builder::new()),
-            (PgType::Real, _) => Self::Real(Float32Builder::new()),
-            (PgType::Double, _) => Self::Double(Float64Builder::new()),
-            (PgType::Bytea, _) => Self::Bytes(BinaryBuilder::new()),
-            (PgType::Uuid, _) => Self::Uuid(FixedSizeBinaryBuilder::new(16)),
-            (PgType::Date, _) => Self::Date(Date32Builder::new()),
-            (PgType::Time(_), _) => Self::Time(Time64MicrosecondBuilder::new()),
-            (PgType::Timestamp(_) | PgType::Timestamptz(_), _) => {
-                Self::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(arrow))
-            }
+            (PgType::Boolean, _) => Self::Boolean(BooleanBuilder::with_capacity(rows)),
+            (PgType::SmallInt, _) => Self::SmallInt(Int16Builder::with_capacity(rows)),
+            (PgType::Integer, _) => Self::Integer(Int32Builder::with_capacity(rows)),
+            (PgType::BigInt, _) => Self::BigInt(Int64Builder::with_capacity(rows)),
+            (PgType::Real, _) => Self::Real(Float32Builder::with_capacity(rows)),
+            (PgType::Double, _) => Self::Double(Float64Builder::with_capacity(rows)),
+            (PgType::Bytea, _) => Self::Bytes(BinaryBuilder::with_capacity(rows, bytes)),
+            (PgType::Uuid, _) => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
+            (PgType::Date, _) => Self::Date(Date32Builder::with_capacity(rows)),
+            (PgType::Time(_), _) => Self::Time(Time64MicrosecondBuilder::with_capacity(rows)),
+            (PgType::Timestamp(_) | PgType::Timestamptz(_), _) => Self::Timestamp(
+                TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(arrow),
+            ),
             (_, DataType::Decimal128(..)) => {
-                Self::Decimal(Decimal128Builder::new().with_data_type(arrow))
+                Self::Decimal(Decimal128Builder::with_capacity(rows).with_data_type(arrow))
             }
             (_, DataType::Decimal256(..)) => {
-                Self::WideDecimal(Decimal256Builder::new().with_data_type(arrow))
+                Self::WideDecimal(Decimal256Builder::with_capacity(rows).with_data_type(arrow))
             }
             (PgType::Array(element), _) => Self::List {
                 element: (**element).clone(),
-                values: Box::new(Self::new(element)),
-                ends: Vec::new(),
-                nulls: NullBufferBuilder::new(1024),
+                values: Box::new(Self::new(element, 0, 0)),
+                ends: Vec::with_capacity(rows),
+                nulls: NullBufferBuilder::new(rows),
                 length: 0,
             },
-            _ => Self::Text(StringBuilder::new()),
+            _ => Self::Text(StringBuilder::with_capacity(rows, bytes)),
         }
     }
 

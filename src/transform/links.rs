@@ -182,7 +182,7 @@ impl<'p> JunctionOutput<'p> {
             let path = RunDirectory::part_path(
                 Stage::Transform,
                 &definition.name,
-                self.first + self.first + self.parts.len(),
+                self.first + self.parts.len(),
             );
             PartWriter::create(
                 self.run,

@@ -73,6 +73,8 @@ pub(super) struct ColumnPlan {
     pub(super) max: Option<f64>,
     pub(super) length: Option<u32>,
     pub(super) email: bool,
+    /// The pipeline file states rules beyond the type.
+    pub(super) has_rules: bool,
     pub(super) on_fail: OnFail,
     pub(super) nul: Nul,
     pub(super) coerce: bool,
@@ -137,16 +139,23 @@ pub(super) struct Node {
     pub(super) on_the_way: bool,
     pub(super) children: Vec<Node>,
     names: FxHashMap<String, usize>,
+    /// The children's names in order, each with the terminator that it has in BSON.
     order: Vec<String>,
 }
 
 impl Node {
-    /// The child of this name. `expected` is where it was in the document before: documents of a
-    /// collection mostly have their fields in one order.
-    pub(super) fn child(&self, name: &str, expected: usize) -> Option<usize> {
-        if self.order.get(expected).is_some_and(|there| there == name) {
-            return Some(expected);
-        }
+    /// The name of the child at this place, with its terminator; empty after the last.
+    pub(super) fn name_at(&self, place: usize) -> &[u8] {
+        self.order.get(place).map(String::as_bytes).unwrap_or_default()
+    }
+
+    /// The name of the child at this place.
+    pub(super) fn name(&self, place: usize) -> &str {
+        self.order.get(place).map_or("", |name| &name[..name.len() - 1])
+    }
+
+    /// The place of the child of this name.
+    pub(super) fn child(&self, name: &str) -> Option<usize> {
         self.names.get(name).copied()
     }
 
@@ -173,7 +182,7 @@ impl Node {
             *at
         } else {
             self.children.push(Self::default());
-            self.order.push(first.clone());
+            self.order.push(format!("{first}\0"));
             self.names.insert(first.clone(), self.children.len() - 1);
             self.children.len() - 1
         };
@@ -342,6 +351,11 @@ impl Plan {
                     max: column.max,
                     length: column.length,
                     email: column.email,
+                    has_rules: column.email
+                        || column.pattern.is_some()
+                        || column.min.is_some()
+                        || column.max.is_some()
+                        || column.length.is_some(),
                     on_fail: column.on_fail,
                     nul: column.nul,
                     coerce: column.coerce,

@@ -2,8 +2,10 @@
 
 use super::plan::{Input, TablePlan};
 use super::shape::{Broken, Record};
+use super::{PartTask, TransformError};
 use crate::document::raw::{Doc, Value};
 use crate::pipeline::model::{FieldPath, Literal, Otherwise};
+use crate::staging::exported::Documents;
 
 /// What one document is to a table.
 pub(super) enum Item<'a> {
@@ -13,6 +15,78 @@ pub(super) enum Item<'a> {
     Broken(Broken<'a>),
     /// A document that is left out under `otherwise = "drop"`.
     Dropped,
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The `_id` of its document, as text.
+    pub(super) id: &'a str,
+    /// Its document.
+    pub(super) bytes: &'a [u8],
+    /// Counted in the part, from 0.
+    pub(super) number: u32,
+    /// Counted in its document, from 0.
+    pub(super) element: u64,
+}
+
+/// Goes through the records that a part holds for a table, batch after batch.
+pub(super) struct Walk<'p> {
+    router: Router<'p>,
+    task: &'p PartTask<'p>,
+    /// The `_id` of the document before the next batch.
+    previous: Option<String>,
+    number: u32,
+    /// Some document had the path of `each`.
+    pub(super) each_seen: bool,
+}
+
+impl<'p> Walk<'p> {
+    pub(super) fn new(
+        table: &'p TablePlan,
+        tables: &'p [TablePlan],
+        task: &'p PartTask<'p>,
+    ) -> Self {
+        Self {
+            router: Router::new(table, tables),
+            task,
+            previous: task.previous_id.map(str::to_owned),
+            number: 0,
+            each_seen: false,
+        }
+    }
+
+    /// Hands over the records of the next batch that are to be taken.
+    pub(super) fn each<'a>(
+        &mut self,
+        batch: &'a Documents,
+        mut take: impl FnMut(Place<'a>, Item<'a>) -> Result<(), TransformError>,
+    ) -> Result<(), TransformError> {
+        let mut items = Vec::new();
+        for at in 0..batch.len() {
+            let (id, bytes) = (batch.id(at), batch.bytes(at));
+            let repeats = match at.checked_sub(1) {
+                None => self.previous.as_deref() == Some(id),
+                Some(before) => batch.id(before) == id,
+            };
+            self.each_seen |= self.router.expand(bytes, repeats, &mut items);
+            for (element, mut item) in items.drain(..).enumerate() {
+                let number = self.number;
+                self.number += 1;
+                if !self.task.takes(id, element) {
+                    continue;
+                }
+                if let Item::Record(record) = &mut item {
+                    record.number = self.task.first_number + u64::from(number);
+                }
+                take(Place { id, bytes, number, element: element as u64 }, item)?;
+            }
+        }
+        if let Some(last) = batch.len().checked_sub(1) {
+            self.previous = Some(batch.id(last).to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// How the documents of a collection are shared out among its tables.
@@ -80,7 +154,7 @@ impl<'p> Router<'p> {
             Some(path) => {
                 let columns = &self.table.columns;
                 let any = columns.iter().any(|column| matches!(column.input, Input::Element));
-                present = Way { root, any, items }.inside(root, &path.0, Place::default());
+                present = Way { root, any, items }.inside(root, &path.0, Spot::default());
             }
         }
         if repeats_id {
@@ -115,17 +189,17 @@ struct Way<'a, 'i> {
 
 /// Where an element is.
 #[derive(Clone, Copy, Default)]
-struct Place<'a> {
+struct Spot<'a> {
     member: Option<&'a str>,
     ordinal: usize,
 }
 
 impl<'a> Way<'a, '_> {
     /// Follows a path inside a document. Says whether its end was there.
-    fn inside(&mut self, document: Doc<'a>, path: &[String], place: Place<'a>) -> bool {
+    fn inside(&mut self, document: Doc<'a>, path: &[String], place: Spot<'a>) -> bool {
         let Some((name, rest)) = path.split_first() else { return false };
         if name == FieldPath::MEMBERS {
-            let members = |field| Place { member: Some(field), ..Place::default() };
+            let members = |field| Spot { member: Some(field), ..Spot::default() };
             return self.each(document, "*", rest, members);
         }
         match document.get(name) {
@@ -147,7 +221,7 @@ impl<'a> Way<'a, '_> {
         values: Doc<'a>,
         name: &str,
         rest: &[String],
-        place: impl Fn(&'a str) -> Place<'a>,
+        place: impl Fn(&'a str) -> Spot<'a>,
     ) -> bool {
         let mut present = rest.is_empty();
         for (ordinal, element) in values.elements().enumerate() {
@@ -158,7 +232,7 @@ impl<'a> Way<'a, '_> {
                     break;
                 }
             };
-            let place = Place { ordinal, ..place(field) };
+            let place = Spot { ordinal, ..place(field) };
             match value {
                 Value::Document(inner) if !rest.is_empty() => {
                     present |= self.inside(inner, rest, place);
@@ -173,7 +247,7 @@ impl<'a> Way<'a, '_> {
         present
     }
 
-    fn take(&mut self, value: Value<'a>, place: Place<'a>) {
+    fn take(&mut self, value: Value<'a>, place: Spot<'a>) {
         let document = match value {
             Value::Document(document) => Some(document),
             _ => Doc::new(EMPTY).ok(),

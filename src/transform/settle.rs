@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::cell::Cell;
 use super::keys::{KeySet, digest_identity};
 use super::plan::{Plan, TablePlan};
-use super::records::{Item, Router};
+use super::records::{Item, Walk};
 use super::shape::{Row, Shaper};
 use super::{PartTask, TransformError};
 use crate::document::id::object_id_from_uuid;
@@ -167,58 +167,42 @@ fn read_part(
     task: &PartTask<'_>,
     sets: &[Option<Arc<KeySet>>],
 ) -> Result<Vec<Candidate>, TransformError> {
-    let router = Router::new(table, &plan.tables);
+    let mut walk = Walk::new(table, &plan.tables, task);
     let mut shaper = Shaper::new(table, sets);
     let mut result = Vec::new();
-    let mut number = 0;
-    let mut previous = task.previous_id.map(str::to_owned);
     for batch in documents(run, &task.part.file)? {
         let batch = batch?;
         let mut row = Row::default();
-        let mut items = Vec::new();
-        for at in 0..batch.len() {
-            items.clear();
-            let repeats = previous.as_deref() == Some(batch.id(at));
-            router.expand(batch.bytes(at), repeats, &mut items);
-            previous = Some(batch.id(at).to_owned());
-            for (element, item) in items.drain(..).enumerate() {
-                let this = number;
-                number += 1;
-                if !task.takes(batch.id(at), element) {
-                    continue;
-                }
-                let Item::Record(mut record) = item else { continue };
-                record.number = task.first_number + u64::from(this);
-                if shaper.shape(record, &mut row).is_err() {
-                    continue;
-                }
-                let hard = row.pending.iter().filter(|pending| {
-                    let column = &table.columns[pending.column];
-                    let rule = column.reference.as_ref().map(|reference| reference.dangling);
-                    rule == Some(Dangling::Reject)
-                        || (rule == Some(Dangling::Null) && !column.nullable)
-                });
-                let hard =
-                    hard.map(|pending| (pending.column, pending.set, pending.candidates)).collect();
-                result.push(Candidate {
-                    number: this,
-                    key: identity_of(&row.cells, &table.key),
-                    unique: table
-                        .unique
-                        .iter()
-                        .map(|columns| identity_of(&row.cells, columns))
-                        .collect(),
-                    feeds: table
-                        .feeds
-                        .iter()
-                        .flat_map(|(set, column)| row.feed(*column).map(|key| (*set, key)))
-                        .collect(),
-                    hard,
-                });
+        walk.each(&batch, |place, item| {
+            let Item::Record(record) = item else { return Ok(()) };
+            if shaper.shape(record, &mut row).is_ok() {
+                result.push(Candidate::new(table, place.number, &row));
             }
-        }
+            Ok(())
+        })?;
     }
     Ok(result)
+}
+
+impl Candidate {
+    fn new(table: &TablePlan, number: u32, row: &Row<'_>) -> Self {
+        let hard = row.pending.iter().filter(|pending| {
+            let column = &table.columns[pending.column];
+            let rule = column.reference.as_ref().map(|reference| reference.dangling);
+            rule == Some(Dangling::Reject) || (rule == Some(Dangling::Null) && !column.nullable)
+        });
+        let feed = |(set, column): &(usize, usize)| {
+            let set = *set;
+            row.feed(*column).map(move |key| (set, key))
+        };
+        Self {
+            number,
+            key: identity_of(&row.cells, &table.key),
+            unique: table.unique.iter().map(|columns| identity_of(&row.cells, columns)).collect(),
+            feeds: table.feeds.iter().flat_map(feed).collect(),
+            hard: hard.map(|pending| (pending.column, pending.set, pending.candidates)).collect(),
+        }
+    }
 }
 
 /// Refuses every record whose key or unique values an earlier record has.

@@ -8,8 +8,9 @@ use super::convert::{Refusal, convert, key_uuid, reference_candidates};
 use super::keys::KeySet;
 use super::plan::{ColumnPlan, Input, Node, ReferencePlan, TablePlan};
 use super::settle::identity_of;
+use crate::document::id::uuid_from_object_id;
 use crate::document::jsonb::{NulRule, write_jsonb_fields};
-use crate::document::raw::{Doc, Value};
+use crate::document::raw::{Doc, Name, Value};
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{Dangling, Nul, OnFail, Unmapped};
 
@@ -107,11 +108,22 @@ pub(super) struct Shaper<'p> {
     pub(super) sets: &'p [Option<Arc<KeySet>>],
     /// Slots that held anything in any document.
     pub(super) seen: Vec<bool>,
+    /// The record is an element that some column takes as it is.
+    takes_element: bool,
+    /// Some column takes what no other does.
+    takes_rest: bool,
 }
 
 impl<'p> Shaper<'p> {
     pub(super) fn new(plan: &'p TablePlan, sets: &'p [Option<Arc<KeySet>>]) -> Self {
-        Self { plan, sets, seen: vec![false; plan.slots] }
+        let any = |wanted: fn(&Input) -> bool| plan.columns.iter().any(|one| wanted(&one.input));
+        Self {
+            plan,
+            sets,
+            seen: vec![false; plan.slots],
+            takes_element: any(|input| matches!(input, Input::Element)),
+            takes_rest: any(|input| matches!(input, Input::Rest)),
+        }
     }
 
     /// Fills `row`, or says why the record is refused.
@@ -129,8 +141,7 @@ impl<'p> Shaper<'p> {
         row.serial = None;
         row.resolved.clear();
         row.rest.clear();
-        let whole = self.plan.columns.iter().any(|column| matches!(column.input, Input::Element));
-        let filled = if whole {
+        let filled = if self.takes_element {
             Ok(())
         } else {
             Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row)
@@ -139,8 +150,7 @@ impl<'p> Shaper<'p> {
             *seen |= slot.is_some();
         }
         filled?;
-        let has_rest = self.plan.columns.iter().any(|column| matches!(column.input, Input::Rest));
-        if !has_rest && !row.rest.is_empty() {
+        if !self.takes_rest && !row.rest.is_empty() {
             if self.plan.unmapped == Unmapped::Drop {
                 for (field, value) in row.rest.drain(..) {
                     row.findings.push(Found {
@@ -164,10 +174,13 @@ impl<'p> Shaper<'p> {
                 });
             }
         }
-        for (at, column) in self.plan.columns.iter().enumerate() {
-            self.column(at, column, record, row)?;
-        }
-        if !row.resolved.is_empty() {
+        let slots = std::mem::take(&mut row.slots);
+        let mut columns = self.plan.columns.iter().enumerate();
+        let shaped =
+            columns.try_for_each(|(at, column)| self.column(at, column, &record, &slots, row));
+        row.slots = slots;
+        shaped?;
+        if !row.resolved.is_empty() && !row.findings.is_empty() {
             self.drop_resolved(row);
         }
         Ok(())
@@ -175,13 +188,14 @@ impl<'p> Shaper<'p> {
 
     /// Sorts the fields of a document into slots, and gathers those that nothing takes.
     fn fill<'a>(
-        node: &Node,
+        node: &'p Node,
         document: Doc<'a>,
-        prefix: &mut Vec<&'a str>,
+        prefix: &mut Vec<&'p str>,
         row: &mut Row<'a>,
     ) -> Result<(), Broken<'a>> {
         let mut expected = 0;
-        for element in document.elements() {
+        let mut elements = document.elements();
+        while let Some(element) = elements.next_expecting(node.name_at(expected)) {
             let (name, value) = element.map_err(|error| Broken {
                 rule: "malformed",
                 column: None,
@@ -189,12 +203,18 @@ impl<'p> Shaper<'p> {
                 value: None,
                 detail: error.to_string(),
             })?;
-            let Some(at) = node.child(name, expected) else {
-                row.rest.push((dotted(prefix, name), value));
-                continue;
+            let at = match name {
+                Name::Expected => expected,
+                Name::Other(name) => match node.child(name) {
+                    Some(at) => at,
+                    None => {
+                        row.rest.push((dotted(prefix, name), value));
+                        continue;
+                    }
+                },
             };
             expected = at + 1;
-            let child = &node.children[at];
+            let (child, name) = (&node.children[at], node.name(at));
             if let Some(slot) = child.slot {
                 if row.slots[slot].is_some() {
                     return Err(Broken {
@@ -260,11 +280,14 @@ impl<'p> Shaper<'p> {
         &self,
         at: usize,
         column: &ColumnPlan,
-        record: Record<'a>,
+        record: &Record<'a>,
+        slots: &[Option<Value<'a>>],
         row: &mut Row<'a>,
     ) -> Result<(), Broken<'a>> {
+        // What comes from no slot.
+        let other;
         let (value, state) = match &column.input {
-            Input::Slots(slots) => pick(slots.iter().map(|slot| row.slots[*slot])),
+            Input::Slots(which) => pick(which.iter().map(|slot| slots[*slot].as_ref())),
             Input::Serial => {
                 let id = record.root.get("_id").ok().flatten();
                 row.serial = id.and_then(|id| key_uuid(&id).ok()).map(u128::from_be_bytes);
@@ -277,12 +300,15 @@ impl<'p> Shaper<'p> {
                 row.states.push(State::Present);
                 return Ok(());
             }
-            Input::Member => pick(std::iter::once(record.member.map(Value::String))),
-            Input::Element => pick(std::iter::once(record.element)),
+            Input::Member => {
+                other = record.member.map(Value::String);
+                pick(std::iter::once(other.as_ref()))
+            }
+            Input::Element => pick(std::iter::once(record.element.as_ref())),
             Input::Parent => {
                 let path = self.plan.parent.as_ref();
-                let found = path.and_then(|path| record.root.at(&path.0).ok().flatten());
-                pick(std::iter::once(found))
+                other = path.and_then(|path| record.root.at(&path.0).ok().flatten());
+                pick(std::iter::once(other.as_ref()))
             }
             Input::Rest => {
                 row.states.push(State::Present);
@@ -315,22 +341,32 @@ impl<'p> Shaper<'p> {
         let mut nuls = 0;
         let result = match &column.reference {
             Some(reference) if !matches!(column.pg_type, PgType::Array(_)) => {
-                self.reference(at, column, reference, value, row, &mut nuls)
+                self.reference(at, column, reference, value, slots, row, &mut nuls)
             }
-            _ => convert(column, &column.pg_type, &value, &mut nuls),
+            _ => convert(column, &column.pg_type, value, &mut nuls),
         };
-        let result = result.and_then(|cell| match check(column, &cell) {
-            Ok(()) => Ok(cell),
-            Err(refusal) if column.on_fail == OnFail::Report => {
-                row.findings.push(found(at, column, "on_fail_report", value, &refusal));
-                Ok(cell)
+        let refused = match result {
+            Ok(cell) => {
+                let checked = if column.has_rules { check(column, &cell) } else { Ok(()) };
+                row.cells.push(cell);
+                match checked {
+                    Err(refusal) if column.on_fail == OnFail::Report => {
+                        row.findings.push(found(at, column, "on_fail_report", *value, &refusal));
+                        Ok(())
+                    }
+                    Err(refusal) => {
+                        row.cells.pop();
+                        Err(refusal)
+                    }
+                    Ok(()) => Ok(()),
+                }
             }
             Err(refusal) => Err(refusal),
-        });
-        match result {
-            Ok(cell) => row.cells.push(cell),
+        };
+        match refused {
+            Ok(()) => {}
             Err(refusal) if column.on_fail == OnFail::Null && column.nullable => {
-                row.findings.push(found(at, column, "on_fail_null", value, &refusal));
+                row.findings.push(found(at, column, "on_fail_null", *value, &refusal));
                 row.cells.push(Cell::Null);
             }
             Err(refusal) => {
@@ -338,14 +374,14 @@ impl<'p> Shaper<'p> {
                     rule: refusal.rule,
                     column: Some(at),
                     field: Some(column.field.clone()),
-                    value: Some(value),
+                    value: Some(*value),
                     detail: refusal.detail,
                 });
             }
         }
         if nuls > 0 {
             let refusal = Refusal::new("nul", format!("{nuls} U+0000 taken out"));
-            row.findings.push(found(at, column, "nul_stripped", value, &refusal));
+            row.findings.push(found(at, column, "nul_stripped", *value, &refusal));
         }
         Ok(())
     }
@@ -366,26 +402,37 @@ impl<'p> Shaper<'p> {
     }
 
     /// Resolves a reference against the accepted rows of its target.
+    #[expect(clippy::too_many_arguments, reason = "the record in hand, taken apart")]
     fn reference<'a>(
         &self,
         at: usize,
         column: &ColumnPlan,
         reference: &ReferencePlan,
-        first: Value<'a>,
+        first: &Value<'a>,
+        slots: &[Option<Value<'a>>],
         row: &mut Row<'a>,
         nuls: &mut u64,
     ) -> Result<Cell<'a>, Refusal> {
-        let slots: Vec<(Option<usize>, Value<'a>)> = match &column.input {
-            Input::Slots(slots) => slots
-                .iter()
-                .filter_map(|slot| Some((Some(*slot), row.slots[*slot]?)))
-                .filter(|(_, value)| !is_null(value))
-                .collect(),
-            _ => vec![(None, first)],
+        let which = match &column.input {
+            Input::Slots(which) => which.as_slice(),
+            _ => &[],
         };
+        // Nearly every reference is one ObjectId.
+        if let (Value::ObjectId(id), [slot], PgType::Uuid, false, Some(set)) =
+            (first, which, &reference.key_type, reference.serial, &self.sets[reference.set])
+        {
+            let uuid = uuid_from_object_id(*id);
+            if set.contains(u128::from_be_bytes(uuid)) {
+                row.resolved.push(*slot);
+                return Ok(Cell::Uuid(uuid));
+            }
+        }
         let mut kept = None;
-        for (slot, value) in slots {
-            let candidates = reference_candidates(column, &reference.key_type, &value, nuls)?;
+        for nth in 0..which.len().max(1) {
+            let slot = which.get(nth).copied();
+            let value = slot.map_or(Some(first), |slot| slots[slot].as_ref());
+            let Some(value) = value.filter(|value| !is_null(value)) else { continue };
+            let candidates = reference_candidates(column, &reference.key_type, value, nuls)?;
             let identities =
                 candidates.each_ref().map(|cell| cell.as_ref().and_then(Cell::identity));
             let Some(set) = &self.sets[reference.set] else {
@@ -416,7 +463,7 @@ impl<'p> Shaper<'p> {
             (Dangling::Keep, Some(cell)) => Ok(cell),
             (Dangling::Null, _) if column.nullable => {
                 let refusal = Refusal::new("dangling", detail);
-                row.findings.push(found(at, column, "dangling", first, &refusal));
+                row.findings.push(found(at, column, "dangling", *first, &refusal));
                 Ok(Cell::Null)
             }
             _ => Err(Refusal::new("dangling", detail)),
@@ -439,10 +486,12 @@ fn is_null(value: &Value<'_>) -> bool {
 }
 
 /// The first value that is there, or what stands in its place.
-fn pick<'a>(values: impl Iterator<Item = Option<Value<'a>>>) -> (Option<Value<'a>>, State) {
+fn pick<'v, 'a>(
+    values: impl Iterator<Item = Option<&'v Value<'a>>>,
+) -> (Option<&'v Value<'a>>, State) {
     let mut state = State::Missing;
     for value in values.flatten() {
-        if !is_null(&value) {
+        if !is_null(value) {
             return (Some(value), State::Present);
         }
         state = State::Null;

@@ -26,8 +26,7 @@ pub(super) struct WorkWriter {
 }
 
 fn failed(folder: &Path, name: &str) -> impl FnOnce(std::io::Error) -> TransformError {
-    let path = folder.join(name);
-    move |source| TransformError::Work { path, source }
+    move |source| TransformError::Work { path: folder.join(name), source }
 }
 
 impl WorkWriter {

@@ -17,7 +17,7 @@ use super::junction::{Link, write_run};
 use super::keys::KeySet;
 use super::limit::RejectLimit;
 use super::plan::{ArrayPlan, Plan, TablePlan};
-use super::records::{Item, Router};
+use super::records::{Item, Place, Walk};
 use super::settle::Verdicts;
 use super::shape::{Broken, Found, Row, Shaper, State};
 use super::work::{WorkFile, WorkWriter};
@@ -162,56 +162,44 @@ fn write_part(
     verdicts: Option<&Verdicts>,
 ) -> Result<PartResult, TransformError> {
     let mut part = PartInProgress::new(context, table, task);
-    let router = Router::new(table, &context.plan.tables);
+    let mut walk = Walk::new(table, &context.plan.tables, task);
     let mut shaper = Shaper::new(table, context.sets);
-    let mut number = 0;
-    let mut previous = task.previous_id.map(str::to_owned);
     for batch in documents(context.run, &task.part.file)? {
         let batch = batch?;
         let mut row = Row::default();
-        let mut items = Vec::new();
-        let mut batch_bytes = 0;
-        for at in 0..batch.len() {
-            items.clear();
-            let (id, bytes) = (batch.id(at), batch.bytes(at));
-            batch_bytes += bytes.len() as u64;
-            let repeats = previous.as_deref() == Some(id);
-            part.result.each_seen |= router.expand(bytes, repeats, &mut items);
-            previous = Some(id.to_owned());
-            for (element, item) in items.drain(..).enumerate() {
-                let verdict = verdicts.and_then(|verdicts| verdicts.get(&number));
-                number += 1;
-                if !task.takes(id, element) {
-                    continue;
+        walk.each(&batch, |place, item| {
+            let Place { id, bytes, number, element } = place;
+            part.element = element;
+            part.result.records += 1;
+            let verdict = verdicts.and_then(|verdicts| verdicts.get(&number));
+            let record = match item {
+                Item::Dropped => {
+                    part.result.dropped += 1;
+                    return Ok(());
                 }
-                part.element = element as u64;
-                part.result.records += 1;
-                match item {
-                    Item::Dropped => part.result.dropped += 1,
-                    Item::Broken(broken) => part.reject(id, bytes, broken)?,
-                    Item::Record(mut record) => {
-                        record.number = task.first_number + u64::from(number - 1);
-                        match (shaper.shape(record, &mut row), verdict) {
-                            (Err(broken), _) => part.reject(id, bytes, broken)?,
-                            (Ok(()), Some(verdict)) => {
-                                let broken = Broken {
-                                    rule: verdict.rule,
-                                    column: verdict.column,
-                                    field: verdict.column.map(|at| table.columns[at].field.clone()),
-                                    value: None,
-                                    detail: verdict.detail.clone(),
-                                };
-                                part.reject(id, bytes, broken)?;
-                            }
-                            (Ok(()), None) => part.accept(id, &row)?,
-                        }
-                    }
+                Item::Broken(broken) => return part.reject(id, bytes, broken),
+                Item::Record(record) => record,
+            };
+            match (shaper.shape(record, &mut row), verdict) {
+                (Err(broken), _) => part.reject(id, bytes, broken),
+                (Ok(()), Some(verdict)) => {
+                    let broken = Broken {
+                        rule: verdict.rule,
+                        column: verdict.column,
+                        field: verdict.column.map(|at| table.columns[at].field.clone()),
+                        value: None,
+                        detail: verdict.detail.clone(),
+                    };
+                    part.reject(id, bytes, broken)
                 }
+                (Ok(()), None) => part.accept(id, &row),
             }
-        }
+        })?;
         part.flush()?;
-        context.progress.advance(Stage::Transform, &table.name, batch.len() as u64, batch_bytes);
+        let (documents, bytes) = (batch.len() as u64, batch.total_bytes());
+        context.progress.advance(Stage::Transform, &table.name, documents, bytes);
     }
+    part.result.each_seen = walk.each_seen;
     part.result.seen = shaper.seen;
     part.finish()
 }
@@ -227,27 +215,19 @@ pub(super) fn links_to(
     let mut part = PartInProgress::new(context, table, task);
     part.name.push_str("-again");
     part.findings = Lines::new(context.journal.work(), format!("{}.findings", part.name));
-    let router = Router::new(table, &context.plan.tables);
+    let mut walk = Walk::new(table, &context.plan.tables, task);
     let mut shaper = Shaper::new(table, context.sets);
-    let mut previous = task.previous_id.map(str::to_owned);
     for batch in documents(context.run, &task.part.file)? {
         let batch = batch?;
         let mut row = Row::default();
-        let mut items = Vec::new();
-        for at in 0..batch.len() {
-            let id = batch.id(at);
-            let repeats = previous.as_deref() == Some(id);
-            router.expand(batch.bytes(at), repeats, &mut items);
-            previous = Some(id.to_owned());
-            for item in items.drain(..) {
-                let Item::Record(record) = item else { continue };
-                let shaped = shaper.shape(record, &mut row).is_ok();
-                let own = if shaped { row.link_identity(&table.key) } else { None };
-                if let Some(own) = own {
-                    part.link(id, own, &row)?;
-                }
+        walk.each(&batch, |place, item| {
+            let Item::Record(record) = item else { return Ok(()) };
+            let shaped = shaper.shape(record, &mut row).is_ok();
+            match row.link_identity(&table.key).filter(|_| shaped) {
+                Some(own) => part.link(place.id, own, &row),
+                None => Ok(()),
             }
-        }
+        })?;
     }
     let mut result = PartResult::default();
     for (junction, mut links) in part.links {
@@ -273,6 +253,38 @@ pub(super) fn links_to(
     Ok(result)
 }
 
+/// Distinct targets of one array.
+#[derive(Default)]
+struct Targets {
+    few: Vec<u128>,
+    many: FxHashSet<u128>,
+}
+
+impl Targets {
+    /// Up to so many, a look through all of them is faster than hashing.
+    const FEW: usize = 16;
+
+    fn clear(&mut self) {
+        self.few.clear();
+        if !self.many.is_empty() {
+            // Clearing would cost as much as the longest array ever did.
+            self.many = FxHashSet::default();
+        }
+    }
+
+    /// Whether the target is new.
+    fn insert(&mut self, target: u128) -> bool {
+        if self.few.contains(&target) {
+            return false;
+        }
+        if self.few.len() < Self::FEW {
+            self.few.push(target);
+            return true;
+        }
+        self.many.insert(target)
+    }
+}
+
 struct PartInProgress<'p> {
     context: &'p Context<'p>,
     table: &'p TablePlan,
@@ -284,9 +296,11 @@ struct PartInProgress<'p> {
     builder: BatchBuilder,
     writer: Option<PartWriter>,
     ids: Option<IdMap<'p>>,
+    /// By junction.
     links: BTreeMap<usize, Vec<Link>>,
-    /// Targets of the array in hand.
-    targets: FxHashSet<u128>,
+    /// Elements of each of the table's arrays.
+    elements: Vec<u64>,
+    targets: Targets,
     rejects: Lines<'p>,
     findings: Lines<'p>,
     result: PartResult,
@@ -310,7 +324,8 @@ impl<'p> PartInProgress<'p> {
                 .serial
                 .then(|| IdMap::new(context.run, &table.name, task.first_index + task.index)),
             links: BTreeMap::new(),
-            targets: FxHashSet::default(),
+            elements: vec![0; table.arrays.len()],
+            targets: Targets::default(),
             rejects: Lines::new(work, file("rejects")),
             findings: Lines::new(work, file("findings")),
             name,
@@ -396,20 +411,22 @@ impl<'p> PartInProgress<'p> {
     /// Gathers the links that the row's arrays hold.
     fn link(&mut self, id: &str, own: u128, row: &Row<'_>) -> Result<(), TransformError> {
         let table = self.table;
-        for array in &table.arrays {
-            let items = match row.slots[array.slot] {
-                None | Some(Value::Null | Value::Undefined) => continue,
-                Some(Value::Array(items)) => items,
-                // One id where an array is expected means one link.
-                Some(single) => {
-                    self.targets.clear();
-                    self.element(id, own, array, &single)?;
-                    continue;
-                }
-            };
+        for (at, array) in table.arrays.iter().enumerate() {
+            let Some(value) = &row.slots[array.slot] else { continue };
             self.targets.clear();
-            for (_, item) in items.elements().flatten() {
-                self.element(id, own, array, &item)?;
+            match value {
+                Value::Null | Value::Undefined => {}
+                Value::Array(items) => {
+                    for (_, item) in items.elements().flatten() {
+                        self.elements[at] += 1;
+                        self.element(id, own, array, &item)?;
+                    }
+                }
+                // One id where an array is expected means one link.
+                single => {
+                    self.elements[at] += 1;
+                    self.element(id, own, array, single)?;
+                }
             }
         }
         Ok(())
@@ -426,8 +443,6 @@ impl<'p> PartInProgress<'p> {
         let ArrayPlan { junction, side, path, .. } = array;
         let (junction, side) = (*junction, *side);
         let plan = &self.context.plan.junctions[junction];
-        let counts = self.result.junctions.entry(junction).or_default();
-        *counts.elements.entry(path.to_owned()).or_default() += 1;
         let other = 1 - side;
         let (set_table, set_column) = self.context.plan.sets[plan.sets[other]];
         let column = &self.context.plan.tables[set_table].columns[set_column];
@@ -439,7 +454,7 @@ impl<'p> PartInProgress<'p> {
             detail: detail.to_owned(),
         };
         if matches!(value, Value::Null | Value::Undefined) {
-            counts.nulls += 1;
+            self.counts(junction).nulls += 1;
             let found = finding("null_element", "a null element makes no link");
             return self.find_link(id, &plan.definition.name, &found);
         }
@@ -447,7 +462,7 @@ impl<'p> PartInProgress<'p> {
         let candidates = reference_candidates(column, &plan.link_types[other], value, &mut nuls);
         let target = candidates.ok().and_then(|[first, _]| first).and_then(|cell| cell.identity());
         let Some(target) = target else {
-            counts.refused += 1;
+            self.counts(junction).refused += 1;
             let found = finding("refused_element", "the element is no id");
             return self.find_link(id, &plan.definition.name, &found);
         };
@@ -457,12 +472,16 @@ impl<'p> PartInProgress<'p> {
             Link { first: target, second: own, sides: 2 }
         };
         if !self.targets.insert(target) {
-            counts.repeats += 1;
+            self.counts(junction).repeats += 1;
             let found = finding("repeat", "the id occurs earlier in the same array");
             return self.find_link(id, &plan.definition.name, &found);
         }
         self.links.entry(junction).or_default().push(link);
         Ok(())
+    }
+
+    fn counts(&mut self, junction: usize) -> &mut JunctionCounts {
+        self.result.junctions.entry(junction).or_default()
     }
 
     /// A finding that belongs to a junction; counted with the junction, not with this table.
@@ -513,6 +532,12 @@ impl<'p> PartInProgress<'p> {
         }
         if let Some(ids) = self.ids {
             self.result.ids = ids.finish()?;
+        }
+        for (array, elements) in self.table.arrays.iter().zip(&self.elements) {
+            if *elements > 0 {
+                let counts = self.result.junctions.entry(array.junction).or_default();
+                *counts.elements.entry(array.path.clone()).or_default() += elements;
+            }
         }
         for (junction, links) in self.links {
             if !links.is_empty() {
