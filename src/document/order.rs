@@ -49,8 +49,8 @@ fn subtype(value: &Value<'_>) -> u8 {
 
 fn same_rank(left: &Value<'_>, right: &Value<'_>) -> Ordering {
     use Value::{
-        Array, Binary, Boolean, DateTime, DbPointer, Document, JavaScript, JavaScriptWithScope,
-        ObjectId, Regex, String, Symbol, Timestamp,
+        Array, Binary, Boolean, DateTime, DbPointer, Document, Int32, Int64, JavaScript,
+        JavaScriptWithScope, ObjectId, Regex, String, Symbol, Timestamp,
     };
     match (left, right) {
         (String(left) | Symbol(left), String(right) | Symbol(right)) => {
@@ -86,6 +86,10 @@ fn same_rank(left: &Value<'_>, right: &Value<'_>) -> Ordering {
             JavaScriptWithScope { code: left, scope: left_scope },
             JavaScriptWithScope { code: right, scope: right_scope },
         ) => left.cmp(right).then_with(|| documents(*left_scope, *right_scope, true)),
+        (Int32(left), Int32(right)) => left.cmp(right),
+        (Int64(left), Int64(right)) => left.cmp(right),
+        (Int32(left), Int64(right)) => i64::from(*left).cmp(right),
+        (Int64(left), Int32(right)) => left.cmp(&i64::from(*right)),
         _ => match (Number::of(left), Number::of(right)) {
             (Some(left), Some(right)) => left.compare(&right),
             _ => Ordering::Equal,

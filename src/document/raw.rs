@@ -126,8 +126,26 @@ impl<'a> Doc<'a> {
         Elements { bytes: self.0, at: 4 }
     }
 
-    /// The first field of this name.
+    /// The first field of this name. Fields before it are passed over by their lengths.
     pub fn get(self, name: &str) -> Result<Option<Value<'a>>, Malformed> {
+        let end = self.0.len() - 1;
+        let mut at = 4;
+        while at < end {
+            let field = &self.0[at + 1..end];
+            if field.starts_with(name.as_bytes()) && field.get(name.len()) == Some(&0) {
+                let mut found = Elements { bytes: self.0, at };
+                return found.next().map(|field| Ok(field?.1)).transpose();
+            }
+            match passed(&self.0[..end], at) {
+                Some(next) => at = next,
+                // What is wrong is for the reader to say.
+                None => return self.search(name),
+            }
+        }
+        Ok(None)
+    }
+
+    fn search(self, name: &str) -> Result<Option<Value<'a>>, Malformed> {
         for element in self.elements() {
             let (found, value) = element?;
             if found == name {
@@ -282,6 +300,30 @@ impl<'a> Elements<'a> {
         self.at = at;
         Ok(value)
     }
+}
+
+/// What follows the field at `at`, by its lengths alone; nothing where they cannot be.
+#[inline]
+fn passed(bytes: &[u8], at: usize) -> Option<usize> {
+    let name = bytes.get(at + 1..)?;
+    let value = at + 2 + name.iter().position(|byte| *byte == 0)?;
+    let length = || usize::try_from(read_i32(bytes, value).ok()?).ok();
+    let next = value
+        + match bytes[at] {
+            0x01 | 0x09 | 0x11 | 0x12 => 8,
+            0x02 | 0x0D | 0x0E => 4 + length()?,
+            0x03 | 0x04 | 0x0F => length().filter(|length| *length >= 5)?,
+            0x05 => 5 + length()?,
+            0x06 | 0x0A | 0xFF | 0x7F => 0,
+            0x07 => 12,
+            0x08 => 1,
+            0x0C => 16 + length()?,
+            0x10 => 4,
+            0x13 => 16,
+            // Patterns have no lengths, and other types do not exist.
+            _ => return None,
+        };
+    (next <= bytes.len()).then_some(next)
 }
 
 #[inline]

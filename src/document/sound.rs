@@ -241,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn every_field_is_found_behind_the_others() {
+        let bytes = every_type();
+        let document = Doc::new(&bytes).unwrap();
+        for (name, value) in document.elements().map(Result::unwrap) {
+            assert_eq!(document.get(name), Ok(Some(value)), "{name}");
+        }
+        assert_eq!(document.get("tru"), Ok(None));
+        assert_eq!(document.get("truest"), Ok(None));
+    }
+
+    #[test]
     fn a_document_of_every_type_is_sound_and_one_too_deep_is_not() {
         assert!(sound(&every_type()));
         let nested = |depth| {

@@ -25,7 +25,7 @@ pub enum Scalar<'a> {
 
 /// Begins a document at the end of a buffer; gives the place that [`end`] needs.
 pub fn begin(buffer: &mut Vec<u8>) -> usize {
-    buffer.extend([0; 4]);
+    buffer.extend_from_slice(&[0; 4]);
     buffer.len() - 4
 }
 
@@ -52,11 +52,11 @@ pub fn field(buffer: &mut Vec<u8>, name: &str, value: Scalar<'_>) {
         }
         Scalar::Int64(number) => {
             head(buffer, 0x12, name);
-            buffer.extend(number.to_le_bytes());
+            buffer.extend_from_slice(&number.to_le_bytes());
         }
         Scalar::Double(number) => {
             head(buffer, 0x01, name);
-            buffer.extend(number.to_le_bytes());
+            buffer.extend_from_slice(&number.to_le_bytes());
         }
         Scalar::String(text) => {
             head(buffer, 0x02, name);

@@ -1,5 +1,6 @@
 //! Sources that are files; here mongodump directories, single `.bson` files, archives.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,10 +70,15 @@ async fn directory(
     context: &Context,
     mut state: State,
     source: &SourceAddress,
-    dump: Dump,
+    mut dump: Dump,
     threads: usize,
 ) -> Result<Exported, ExportError> {
     let mut result = exported("mongodump", source, &dump.database);
+    // The largest first, so that no thread is left with it at the end.
+    let bytes = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
+    dump.collections.sort_by_cached_key(|collection| {
+        (Reverse(collection.data.as_ref().map_or(0, bytes)), collection.name.clone())
+    });
     let places = Arc::new(Semaphore::new(threads));
     let data = dump.collections.iter().filter_map(|collection| {
         Some((collection.name.clone(), size_of(collection.data.as_ref()?)))

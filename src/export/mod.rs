@@ -104,9 +104,13 @@ pub async fn export(
         run: run.clone(),
         progress: Arc::clone(progress),
         journal: Arc::new(journal),
-        writers: Arc::new(Semaphore::new(threads)),
+        // One more than there are threads: some writer always waits for its file to be durable.
+        writers: Arc::new(Semaphore::new(threads + 1)),
         part_bytes: options.part_bytes,
-        validate: !matches!(source, SourceAddress::MongoDb(_)),
+        validate: matches!(
+            source,
+            SourceAddress::Dump(_) | SourceAddress::File(_) | SourceAddress::Archive(_)
+        ),
     };
     let exported = match source {
         SourceAddress::MongoDb(uri) => server::export(&context, state, uri, options).await?,

@@ -7,7 +7,6 @@ use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, StringArray, Str
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::record_batch::RecordBatch;
 
-use mongodb::bson::{Bson, RawDocument};
 use serde_json::{Value as Json, json};
 
 use super::ExportError;
@@ -106,12 +105,6 @@ impl Batch {
     /// The last document.
     pub(super) fn last_document(&self) -> Option<&[u8]> {
         self.len().checked_sub(1).map(|at| self.document(at))
-    }
-
-    /// The `_id` of the bytes appended since there were `start` of them.
-    pub(super) fn id_from(&self, start: usize) -> Option<Bson> {
-        let document = RawDocument::from_bytes(self.buffer.get(start..)?).ok()?;
-        document.get("_id").ok().flatten()?.try_into().ok()
     }
 
     fn document(&self, at: usize) -> &[u8] {

@@ -225,9 +225,13 @@ struct Place {
 impl Place {
     /// The `_id` after which to go on.
     fn last_id(&self) -> Option<Bson> {
-        let bytes = self.batch.last_document().or(self.last.as_deref())?;
-        let document = RawDocument::from_bytes(bytes).ok()?;
-        document.get("_id").ok().flatten()?.try_into().ok()
+        id_of(self.batch.last_document().or(self.last.as_deref())?)
+    }
+
+    /// Hands over the documents in hand.
+    async fn submit(&mut self, writer: &mut RangeWriter) -> Result<(), ExportError> {
+        self.last = self.batch.last_document().map(<[u8]>::to_vec);
+        writer.submit(std::mem::take(&mut self.batch)).await
     }
 }
 
@@ -294,28 +298,31 @@ async fn read_on(
     };
     let mut reader = server.read(collection, &from, by_index).await?;
     let mut skip = last;
-    loop {
-        let start = place.batch.bytes();
-        let more = reader.next(place.batch.buffer()).await?;
-        if more {
-            place.tries = 0;
+    while let Some(reply) = reader.next().await? {
+        place.tries = 0;
+        for document in reader.documents(&reply)? {
             // The bound of a range is part of it: the last document comes once more, if it is
             // still there.
             if let Some(last) = skip.take()
-                && place.batch.id_from(start).as_ref() == Some(&last)
+                && id_of(document).as_ref() == Some(&last)
             {
-                place.batch.buffer().truncate(start);
                 continue;
             }
+            place.batch.buffer().extend_from_slice(document);
             place.batch.end_document();
-        }
-        if place.batch.len() > 0 && (!more || place.batch.bytes() >= context.part_bytes) {
-            place.last = place.batch.last_document().map(<[u8]>::to_vec);
-            writer.submit(std::mem::take(&mut place.batch)).await?;
-            context.check()?;
-        }
-        if !more {
-            return Ok(());
+            if place.batch.bytes() >= context.part_bytes {
+                place.submit(writer).await?;
+                context.check()?;
+            }
         }
     }
+    if place.batch.len() > 0 {
+        place.submit(writer).await?;
+        context.check()?;
+    }
+    Ok(())
+}
+
+fn id_of(document: &[u8]) -> Option<Bson> {
+    RawDocument::from_bytes(document).ok()?.get("_id").ok().flatten()?.try_into().ok()
 }

@@ -25,7 +25,8 @@ pub(super) struct Context {
     /// Threads that write.
     pub(super) writers: Arc<Semaphore>,
     pub(super) part_bytes: usize,
-    /// Whether every document is looked through: a server's are sound, a file's may not be.
+    /// Whether every document is looked through: what a server sends or docferry makes of rows is
+    /// sound, what stands in a file may not be.
     pub(super) validate: bool,
 }
 

@@ -240,7 +240,7 @@ impl Job<'_> {
     async fn fill(&self, client: &Client, ledger: &Ledger, plan: &Plan) -> Result<(), LoadError> {
         self.load_parts(client, ledger, plan).await?;
         let [keys, _] = plan.key_statements(client, self.manifest).await?;
-        self.run_statements(keys).await
+        self.run_statements("keys and indexes", keys).await
     }
 
     /// What needs all rows and keys.
@@ -251,7 +251,7 @@ impl Job<'_> {
         plan: &Plan,
     ) -> Result<(), LoadError> {
         let [_, foreign_keys] = plan.key_statements(client, self.manifest).await?;
-        self.run_statements(foreign_keys).await?;
+        self.run_statements("keys and indexes", foreign_keys).await?;
         let own = self.manifest.tables.iter().filter(|table| plan.is_own(table));
         let own: Vec<_> = own.map(|table| &table.definition).collect();
         for statement in policy_statements(&own) {
@@ -280,12 +280,13 @@ impl Job<'_> {
             }
             execute(client, format!("commit {}", hook.path), "COMMIT").await?;
         }
-        for table in &self.manifest.tables {
-            let definition = &table.definition;
-            let name = qualified(&definition.schema, &definition.name);
-            execute(client, format!("analyze {}", definition.name), &format!("ANALYZE {name}"))
-                .await?;
-        }
+        let analyze = self.manifest.tables.iter().map(|table| Statement {
+            table: table.definition.name.clone(),
+            kind: "statistics of",
+            name: table.definition.name.clone(),
+            sql: format!("ANALYZE {}", qualified(&table.definition.schema, &table.definition.name)),
+        });
+        self.run_statements("statistics", analyze.collect()).await?;
         ledger.finish(client).await
     }
 
@@ -440,9 +441,12 @@ impl Job<'_> {
     }
 
     /// Statements that do not depend on one another, over all connections.
-    async fn run_statements(&self, statements: Vec<Statement>) -> Result<(), LoadError> {
+    async fn run_statements(
+        &self,
+        item: &'static str,
+        statements: Vec<Statement>,
+    ) -> Result<(), LoadError> {
         self.check()?;
-        let item = "keys and indexes";
         self.progress.start(Stage::Load, item, Total::Records(statements.len() as u64));
         let queue = Arc::new(Mutex::new(VecDeque::from(statements)));
         let mut tasks = Vec::new();

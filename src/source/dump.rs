@@ -227,7 +227,7 @@ pub enum Frame {
 /// into.
 pub struct DumpReader {
     path: PathBuf,
-    input: Box<dyn Read + Send>,
+    input: Box<dyn BufRead + Send>,
     offset: u64,
 }
 
@@ -238,7 +238,7 @@ impl DumpReader {
     }
 
     /// Reads an open stream; `path` is for messages.
-    pub fn new(path: &Path, input: Box<dyn Read + Send>) -> Self {
+    pub fn new(path: &Path, input: Box<dyn BufRead + Send>) -> Self {
         Self { path: path.to_owned(), input, offset: 0 }
     }
 
@@ -262,6 +262,25 @@ impl DumpReader {
             }
         }
         Ok(read)
+    }
+
+    /// Appends so many bytes to `buffer`, or as many as there are.
+    fn append(&mut self, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let mut left = wanted;
+        while left > 0 {
+            let piece = match self.input.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                piece => piece?,
+            };
+            if piece.is_empty() {
+                break;
+            }
+            let taken = piece.len().min(left);
+            buffer.extend_from_slice(&piece[..taken]);
+            self.input.consume(taken);
+            left -= taken;
+        }
+        Ok(wanted - left)
     }
 
     /// Appends the next document's bytes to `buffer`.
@@ -288,11 +307,8 @@ impl DumpReader {
             let reason = format!("a document claims a length of {stated} bytes");
             return Ok(Frame::Broken { reason, offset });
         }
-        // Unlike a slice to fill, this needs no zeros first.
-        let wanted = (length - 4) as u64;
-        let read = (&mut self.input)
-            .take(wanted)
-            .read_to_end(buffer)
+        let read = self
+            .append(length - 4, buffer)
             .map_err(|source| SourceError::Io { path: self.path.clone(), source })?;
         self.offset += read as u64;
         if read < length - 4 {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use futures_util::TryStreamExt;
+use mongodb::bson::error::Error as BsonError;
+use mongodb::bson::{Bson, Document, RawBsonRef, RawDocumentBuf, Timestamp, doc};
 use mongodb::options::ClientOptions;
-use mongodb::{Client, Cursor, Database};
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use mongodb::{Client, Database};
 use serde_json::Value as Json;
 
 use super::SourceError;
@@ -261,19 +264,19 @@ impl Server {
         if let Some(time) = self.cluster_time {
             command.insert("readConcern", doc! {"level": "snapshot", "atClusterTime": time});
         }
-        let mut begun = self.database.run_cursor_command(command.clone()).await;
+        let begin = |command: Document| {
+            let command = self.database.run_cursor_command(command);
+            command.batch_size(BATCH_DOCUMENTS.unsigned_abs()).batch()
+        };
+        let mut begun = begin(command.clone()).await;
         if let Err(error) = &begun
             && refuses_no_timeout(error)
         {
             command.remove("noCursorTimeout");
-            begun = self.database.run_cursor_command(command).await;
+            begun = begin(command).await;
         }
         let cursor = begun.map_err(|error| self.reading(collection, error))?;
-        Ok(Reader {
-            server: self.clone(),
-            collection: collection.to_owned(),
-            cursor: cursor.with_type(),
-        })
+        Ok(Reader { server: self.clone(), collection: collection.to_owned(), cursor })
     }
 
     /// Whether the server can still read at the snapshot.
@@ -325,17 +328,26 @@ pub fn extended(document: &Document) -> Json {
 pub struct Reader {
     server: Server,
     collection: String,
-    cursor: Cursor<RawDocumentBuf>,
+    cursor: RawBatchCursor,
 }
 
 impl Reader {
-    /// Appends the next document's bytes to `buffer`; false at the end.
-    pub async fn next(&mut self, buffer: &mut Vec<u8>) -> Result<bool, SourceError> {
-        let more = self.cursor.advance().await;
-        if !more.map_err(|error| self.server.reading(&self.collection, error))? {
-            return Ok(false);
-        }
-        buffer.extend_from_slice(self.cursor.current().as_bytes());
-        Ok(true)
+    /// The next reply as it came; none at the end.
+    pub async fn next(&mut self) -> Result<Option<RawBatch>, SourceError> {
+        let reply = self.cursor.try_next().await;
+        reply.map_err(|error| self.server.reading(&self.collection, error))
+    }
+
+    /// The documents of a reply, which keeps their bytes.
+    pub fn documents<'r>(&self, reply: &'r RawBatch) -> Result<Vec<&'r [u8]>, SourceError> {
+        let failed = |error| self.server.reading(&self.collection, error);
+        let array = reply.doc_slices().map_err(failed)?;
+        let bytes = |element: Result<RawBsonRef<'r>, BsonError>| match element? {
+            RawBsonRef::Document(document) => Ok(document.as_bytes()),
+            // A cursor returns documents only.
+            _ => Ok(&[][..]),
+        };
+        let documents: Result<Vec<_>, BsonError> = array.into_iter().map(bytes).collect();
+        documents.map_err(|error| failed(error.into()))
     }
 }

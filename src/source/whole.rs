@@ -379,14 +379,16 @@ async fn read_range(
     let mut reader = server.read(collection, range, by_index).await?;
     let mut feeder = Feeder::new(Limit(None), at, take);
     feeder.place = number << 40;
-    let mut document = Vec::new();
     let mut left = limit.0.unwrap_or(u64::MAX);
-    while left > 0 && reader.next(&mut document).await? {
-        left -= 1;
-        if !feeder.push(&document) {
-            break;
+    'reading: while left > 0
+        && let Some(reply) = reader.next().await?
+    {
+        for document in reader.documents(&reply)? {
+            if left == 0 || !feeder.push(document) {
+                break 'reading;
+            }
+            left -= 1;
         }
-        document.clear();
     }
     if left == 0 {
         take.thinned[at].store(true, Ordering::Relaxed);

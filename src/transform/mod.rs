@@ -9,6 +9,7 @@
 mod cell;
 mod columns;
 mod convert;
+pub mod direct;
 mod error;
 mod ids;
 mod journal;
@@ -46,7 +47,7 @@ use self::plan::{Plan, TablePlan};
 use self::presence::{check_collections, check_presence};
 use self::retry::Only;
 use self::work::WorkFile;
-use self::write::{Context, PartResult, begin_part, finish_part};
+use self::write::{Context, PartResult, begin_part, finish_part, finish_unsettled};
 use crate::pipeline::model::Pipeline;
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::FORMAT_VERSION;
@@ -215,9 +216,23 @@ fn shape_group(
     let members = group.tables.iter().zip(&parts);
     let mut sets = earlier.sets.to_vec();
     let mut own = Vec::new();
+    let start = |table: &TablePlan, parts: &[PartTask<'_>]| {
+        let total = parts.iter().map(|task| task.part.file.rows).sum();
+        progress.start(Stage::Transform, &table.name, Total::Records(total));
+    };
     let mut settled = None;
-    if group.cyclic
-        || members.clone().any(|(member, parts)| must_settle(&plan.tables[*member], parts))
+    let mut unsettled = None;
+    if !group.cyclic
+        && let ([member], [parts]) = (group.tables.as_slice(), parts.as_slice())
+        && must_settle(&plan.tables[*member], parts)
+    {
+        let table = &plan.tables[*member];
+        start(table, parts);
+        unsettled = finish_unsettled(earlier, table, parts)?;
+    }
+    if unsettled.is_none()
+        && (group.cyclic
+            || members.clone().any(|(member, parts)| must_settle(&plan.tables[*member], parts)))
     {
         let (verdicts, keys) =
             settle::settle(run, plan, &group.tables, &parts, earlier.sets, None)?;
@@ -230,17 +245,18 @@ fn shape_group(
     let mut results = Vec::new();
     for (at, (member, parts)) in members.enumerate() {
         let table = &plan.tables[*member];
-        let total = parts.iter().map(|task| task.part.file.rows).sum();
-        progress.start(Stage::Transform, &table.name, Total::Records(total));
+        if unsettled.is_none() {
+            start(table, parts);
+        }
         let context = Context { sets: &sets, ..*earlier };
-        let written: Result<Vec<PartResult>, TransformError> = parts
-            .par_iter()
-            .map(|task| {
-                let verdicts = settled.as_ref().map(|settled| &settled[at][task.index]);
-                finish_part(&context, table, task, verdicts)
-            })
-            .collect();
-        let mut written = written?;
+        let write = |task: &PartTask<'_>| {
+            let verdicts = settled.as_ref().map(|settled| &settled[at][task.index]);
+            finish_part(&context, table, task, verdicts)
+        };
+        let mut written = match unsettled.take() {
+            Some(written) => written,
+            None => parts.par_iter().map(write).collect::<Result<Vec<_>, _>>()?,
+        };
         progress.finish(Stage::Transform, &table.name);
         for (feed, (set, _)) in table.feeds.iter().enumerate() {
             if sets[*set].is_none() {

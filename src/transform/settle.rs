@@ -196,12 +196,41 @@ impl Candidate {
             row.feed(*column).map(move |key| (set, key))
         };
         Self {
+            feeds: table.feeds.iter().flat_map(feed).collect(),
+            hard: hard.map(|pending| (pending.column, pending.set, pending.candidates)).collect(),
             number,
             key: identity_of(&row.cells, &table.key),
             unique: table.unique.iter().map(|columns| identity_of(&row.cells, columns)).collect(),
-            feeds: table.feeds.iter().flat_map(feed).collect(),
-            hard: hard.map(|pending| (pending.column, pending.set, pending.candidates)).collect(),
         }
+    }
+}
+
+/// The values of accepted records that no other may have: those of every unique constraint and
+/// then of the key, 16 bytes each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claims(Vec<Vec<u128>>);
+
+impl Claims {
+    pub(super) fn add(&mut self, table: &TablePlan, row: &Row<'_>) {
+        let key = Some(&table.key).filter(|key| !key.is_empty());
+        let constraints = table.unique.iter().chain(key);
+        self.0.resize_with(table.unique.len() + 1, Vec::new);
+        for (values, columns) in self.0.iter_mut().zip(constraints) {
+            values.extend(identity_of(&row.cells, columns));
+        }
+    }
+
+    /// Whether no two records of these parts of a table claim the same.
+    pub(super) fn all_differ(mut parts: Vec<Self>) -> bool {
+        let constraints = parts.iter().map(|part| part.0.len()).max().unwrap_or(0);
+        (0..constraints).all(|at| {
+            let claims = parts.iter_mut().filter_map(|part| part.0.get_mut(at));
+            let mut all: Vec<u128> = claims.flat_map(std::mem::take).collect();
+            if !all.is_sorted() {
+                all.par_sort_unstable();
+            }
+            all.windows(2).all(|pair| pair[0] != pair[1])
+        })
     }
 }
 

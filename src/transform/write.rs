@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ use super::keys::KeySet;
 use super::limit::RejectLimit;
 use super::plan::{ArrayPlan, Plan, TablePlan};
 use super::records::{Item, Place, Walk};
-use super::settle::Verdicts;
+use super::settle::{Claims, Verdicts};
 use super::shape::{Broken, Found, Row, Shaper, State};
 use super::work::{WorkFile, WorkWriter};
 use super::{PartTask, TransformError};
@@ -54,6 +55,9 @@ pub(super) struct PartResult {
     /// Accepted values: (set, values).
     #[serde(skip)]
     pub(super) feeds: Vec<(usize, Vec<u128>)>,
+    /// What accepted records claim, where the part was written before its table was settled.
+    #[serde(skip)]
+    claims: Claims,
     /// The same on disk, for an attempt that goes on.
     feed_files: Vec<(usize, WorkFile)>,
     /// Sorted links: (junction, file).
@@ -137,16 +141,13 @@ pub(super) fn finish_part(
     task: &PartTask<'_>,
     verdicts: Option<&Verdicts>,
 ) -> Result<PartResult, TransformError> {
-    if context.progress.interrupted() {
-        return Err(TransformError::Interrupted);
-    }
     let (number, index) = (task.table_number, task.index);
     let result = if let Some(result) = context.journal.part(number, index) {
         let (records, bytes) = (task.part.file.rows, task.part.document_bytes);
         context.progress.advance(Stage::Transform, &table.name, records, bytes);
         result
     } else {
-        let result = write_part(context, table, task, verdicts)?;
+        let result = write_part(context, table, task, verdicts, false)?;
         context.journal.finish_part(number, index, &result)?;
         result
     };
@@ -154,13 +155,44 @@ pub(super) fn finish_part(
     Ok(result)
 }
 
-/// Shapes a part of `table` and writes what it becomes.
+/// Writes the parts of a table as if no two records had the same key or unique values, which is
+/// nearly always so, and says what became of them if it was; nothing if it was not.
+pub(super) fn finish_unsettled(
+    context: &Context<'_>,
+    table: &TablePlan,
+    tasks: &[PartTask<'_>],
+) -> Result<Option<Vec<PartResult>>, TransformError> {
+    if tasks.iter().any(|task| context.journal.part(task.table_number, task.index).is_some()) {
+        // An earlier attempt settled the table.
+        return Ok(None);
+    }
+    let written: Result<Vec<PartResult>, TransformError> =
+        tasks.par_iter().map(|task| write_part(context, table, task, None, true)).collect();
+    let mut written = written?;
+    if !Claims::all_differ(
+        written.iter_mut().map(|part| std::mem::take(&mut part.claims)).collect(),
+    ) {
+        return Ok(None);
+    }
+    for (task, result) in tasks.iter().zip(&written) {
+        context.journal.finish_part(task.table_number, task.index, result)?;
+        context.rejects.add(result.rejects)?;
+    }
+    Ok(Some(written))
+}
+
+/// Shapes a part of `table` and writes what it becomes. With `unsettled` its accepted records are
+/// kept in mind.
 fn write_part(
     context: &Context<'_>,
     table: &TablePlan,
     task: &PartTask<'_>,
     verdicts: Option<&Verdicts>,
+    unsettled: bool,
 ) -> Result<PartResult, TransformError> {
+    if context.progress.interrupted() {
+        return Err(TransformError::Interrupted);
+    }
     let mut part = PartInProgress::new(context, table, task);
     let mut walk = Walk::new(table, &context.plan.tables, task);
     let mut shaper = Shaper::new(table, context.sets);
@@ -192,7 +224,12 @@ fn write_part(
                     };
                     part.reject(id, bytes, broken)
                 }
-                (Ok(()), None) => part.accept(id, &row),
+                (Ok(()), None) => {
+                    if unsettled {
+                        part.result.claims.add(table, &row);
+                    }
+                    part.accept(id, &row)
+                }
             }
         })?;
         part.flush()?;
