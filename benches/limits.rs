@@ -406,7 +406,7 @@ fn each<T: Send>(
                 })
             })
             .collect();
-        workers.into_iter().map(|worker| worker.join().map_err(|_| "a worker panicked")?).collect()
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a worker panicked")?)
     })
 }
 

@@ -35,7 +35,7 @@ def orders(uri):
 
 
 if __name__ == "__main__":
-    source, target = sys.argv[1:]
+    source, target = sys.argv[1], sys.argv[2].replace("postgres://postgres@", "postgresql://postgres:any@", 1)
     pipeline = dlt.pipeline(
         "orders", destination=dlt.destinations.postgres(target), dataset_name="public", dev_mode=False
     )

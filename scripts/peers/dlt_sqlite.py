@@ -6,7 +6,7 @@ import dlt
 from dlt.sources.sql_database import sql_table
 
 if __name__ == "__main__":
-    source, target = sys.argv[1:]
+    source, target = sys.argv[1], sys.argv[2].replace("postgres://postgres@", "postgresql://postgres:any@", 1)
     pipeline = dlt.pipeline("rows", destination=dlt.destinations.postgres(target), dataset_name="public")
     table = sql_table(f"sqlite:///{source}", table="rows", backend="connectorx", reflection_level="full",
                       backend_kwargs={"conn": f"sqlite://{source}"})
