@@ -128,6 +128,10 @@ impl<'a> Doc<'a> {
 
     /// The first field of this name. Fields before it are passed over by their lengths.
     pub fn get(self, name: &str) -> Result<Option<Value<'a>>, Malformed> {
+        if name.as_bytes().contains(&0) {
+            // No field has such a name, but bytes after a shorter one could look like it.
+            return Ok(None);
+        }
         let end = self.0.len() - 1;
         let mut at = 4;
         while at < end {

@@ -249,6 +249,8 @@ mod tests {
         }
         assert_eq!(document.get("tru"), Ok(None));
         assert_eq!(document.get("truest"), Ok(None));
+        // The bytes are there: the name, its terminator, the value.
+        assert_eq!(document.get("true\0\u{1}"), Ok(None));
     }
 
     #[test]

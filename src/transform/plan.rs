@@ -151,7 +151,7 @@ impl Node {
 
     /// The name of the child at this place.
     pub(super) fn name(&self, place: usize) -> &str {
-        self.order.get(place).map_or("", |name| &name[..name.len() - 1])
+        self.order.get(place).and_then(|name| name.strip_suffix('\0')).unwrap_or_default()
     }
 
     /// The place of the child of this name.
@@ -182,7 +182,9 @@ impl Node {
             *at
         } else {
             self.children.push(Self::default());
-            self.order.push(format!("{first}\0"));
+            // A name with U+0000 is no field's, but bytes after a shorter one could look like it.
+            let expected = if first.contains('\0') { String::new() } else { format!("{first}\0") };
+            self.order.push(expected);
             self.names.insert(first.clone(), self.children.len() - 1);
             self.children.len() - 1
         };

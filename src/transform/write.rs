@@ -2,6 +2,7 @@
 //! sets and verdicts that were settled before.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -169,9 +170,13 @@ pub(super) fn finish_unsettled(
     let written: Result<Vec<PartResult>, TransformError> =
         tasks.par_iter().map(|task| write_part(context, table, task, None, true)).collect();
     let mut written = written?;
-    if !Claims::all_differ(
-        written.iter_mut().map(|part| std::mem::take(&mut part.claims)).collect(),
-    ) {
+    let claims = written.iter_mut().map(|part| std::mem::take(&mut part.claims));
+    if !Claims::all_differ(claims.collect()) {
+        // A part of which nothing is left in the end would not be written over.
+        for file in written.iter().flat_map(|part| part.file.iter().chain(&part.ids)) {
+            let path = context.run.resolve(&file.path);
+            fs::remove_file(&path).map_err(|source| TransformError::Work { path, source })?;
+        }
         return Ok(None);
     }
     for (task, result) in tasks.iter().zip(&written) {

@@ -223,3 +223,37 @@ fn a_changed_byte_of_a_staged_part_is_refused_by_name() {
     assert_eq!(output.status.code(), Some(12));
     assert!(String::from_utf8(output.stderr).unwrap().contains("part-00000.parquet"));
 }
+
+/// Tables are written before it is known whether unique values repeat. Of a part whose rows all
+/// turn out to be refused, nothing may be left.
+#[test]
+fn no_file_is_left_of_a_part_whose_rows_all_repeat_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = folder.path().join("mail.toml");
+    let text = "version = 1\nname = \"mail\"\n[tables.people.columns]\n\
+                id = { from = \"_id\", type = \"uuid\", key = true }\n\
+                email = { type = \"text\", unique = true }\nnote = { type = \"text\" }\n";
+    std::fs::write(&pipeline, text).unwrap();
+    let dump = folder.path().join("dump/mail");
+    // Four documents fill a part of 1 MiB; those of the second have the addresses of the first.
+    let note = "n".repeat(300 << 10);
+    let people: Vec<Document> = (0..8_u8)
+        .map(|number| doc! {"_id": id(1, number), "email": format!("p{}@example.org", number % 4), "note": &note})
+        .collect();
+    write_dump(&dump, "people", &people);
+    let run = |command: &str, more: &[&str]| {
+        let mut docferry = docferry();
+        docferry.arg(command).arg(&pipeline).arg("--staging").arg(folder.path().join("staging"));
+        docferry.args(more).output().unwrap().status.code()
+    };
+    let source = ["--part-mib", "1", "--source", dump.to_str().unwrap()];
+    assert_eq!(run("export", &source), Some(0));
+    assert_eq!(run("transform", &[]), Some(3));
+    let latest = folder.path().join("staging/mail/latest");
+    let directory = RunDirectory::find(Path::new("."), latest.to_str().unwrap()).unwrap();
+    assert_eq!(ExportManifest::read(&directory).unwrap().collections[0].parts.len(), 2);
+    let table = &TransformManifest::read(&directory).unwrap().tables[0];
+    assert_eq!((table.rows, table.rejects, table.parts.len()), (4, 4, 1));
+    let files = std::fs::read_dir(latest.join("transform/people")).unwrap();
+    assert_eq!(files.count(), 1);
+}
