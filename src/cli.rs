@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::load::{Home, Mode};
 use crate::plan::NameStyle;
+use crate::restore::Existing;
 use crate::transform::MaxRejects;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -80,8 +81,9 @@ pub enum Command {
     /// Show staged rows or exported documents.
     #[command(after_help = format!("Examples:\n  docferry show nextcrm/latest crm_Accounts --limit 5\n  docferry show latest crm_Leads --where 'status = NEW' --where 'createdAt >= 2024-01-01'\n  docferry show latest crm_Leads --id 507f1f77bcf86cd799439011\n\n{EXIT_STATUSES}"))]
     Show(ShowArguments),
-    /// Write an export back as a database: rows of SQLite or PostgreSQL as a new SQLite file.
-    #[command(after_help = format!("Examples:\n  docferry restore assessment-bot/latest --to sqlite:back.db\n  docferry export pipelines/assessment-bot.toml --source postgres://localhost/ielts && docferry restore latest --to sqlite:back.db\n\n{EXIT_STATUSES}"))]
+    /// Write an export back as a database: into MongoDB, as a mongodump directory or archive, or
+    /// rows of SQLite or PostgreSQL as a new SQLite file.
+    #[command(after_help = format!("Examples:\n  docferry restore nextcrm/latest --to mongodb://localhost/nextcrm_back\n  docferry restore nextcrm/latest --to dump --gzip\n  docferry restore latest --collection crm_Leads --id 507f1f77bcf86cd799439011 --existing replace --to mongodb://localhost/nextcrm\n  docferry restore latest --collection crm_Leads --filter '{{\"status\": \"NEW\"}}' --to leads.archive.gz\n  docferry restore assessment-bot/latest --to sqlite:back.db\n  docferry export pipelines/assessment-bot.toml --source postgres://localhost/ielts && docferry restore latest --to sqlite:back.db\n\n{EXIT_STATUSES}"))]
     Restore(RestoreArguments),
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
     #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
@@ -384,9 +386,39 @@ pub struct RestoreArguments {
     #[command(flatten)]
     pub run: RunArgument,
 
-    /// `sqlite:FILE`, a new file.
+    /// A MongoDB URI, a folder in which a mongodump directory is made, `FILE.archive[.gz]`, or
+    /// `sqlite:FILE`. A URI without a database means the one that was exported.
     #[arg(long)]
     pub to: String,
+
+    /// Only this collection or view; may be given more than once.
+    #[arg(long = "collection", value_name = "NAME")]
+    pub collections: Vec<String>,
+
+    /// Only the document with this `_id`, as the `_id` column of the exported parts has it; may be
+    /// given more than once.
+    #[arg(long = "id", value_name = "ID")]
+    pub ids: Vec<String>,
+
+    /// Only documents that fit this query, in Extended JSON.
+    #[arg(long, value_name = "QUERY")]
+    pub filter: Option<String>,
+
+    /// What becomes of collections of a server that hold documents already.
+    #[arg(long, value_enum, default_value_t = Existing::Refuse)]
+    pub existing: Existing,
+
+    /// Make no indexes but those of `_id`: a TTL index deletes what is past its time.
+    #[arg(long)]
+    pub no_indexes: bool,
+
+    /// Gzip the files of a mongodump directory.
+    #[arg(long)]
+    pub gzip: bool,
+
+    /// Inserts at the same time; the number of processors when not given.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
 }
 
 /// Arguments of `load` and `verify`.

@@ -4,22 +4,37 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::{CommandError, threads};
 use crate::cli::RestoreArguments;
-use crate::failure::Failure;
+use crate::document::filter::Filter;
+use crate::failure::{Exit, Failure};
 use crate::progress::Progress;
 use crate::report::{Finished, summary};
-use crate::restore::{Destination, restore};
+use crate::restore::{Destination, RestoreError, RestoreOptions, Selection, restore};
+use crate::source::without_credentials;
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::ExportManifest;
 
 pub(super) fn run(
     arguments: &RestoreArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let destination = Destination::parse(&arguments.to)?;
+    let filter = arguments.filter.as_deref().map(Filter::parse).transpose();
+    let options = RestoreOptions {
+        selection: Selection {
+            collections: arguments.collections.clone(),
+            ids: arguments.ids.clone(),
+            filter: filter.map_err(RestoreError::from)?,
+        },
+        existing: arguments.existing,
+        no_indexes: arguments.no_indexes,
+        gzip: arguments.gzip,
+        threads: threads(arguments.threads),
+    };
     let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
-    let manifest = ExportManifest::read(&run)?;
-    let report = restore(&run, &manifest, &destination, progress)?;
-    let text = summary::restore(&report, &arguments.to);
-    Ok(Finished::done(text, json!({"run": run.run(), "restore": report})))
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    let report = runtime.block_on(restore(&run, &destination, &options, progress))?;
+    let exit = if report.conflicts.is_empty() { Exit::Done } else { Exit::Rejects };
+    let text = summary::restore(&report, &destination, &without_credentials(&arguments.to));
+    Ok(Finished { exit, text, value: json!({"run": run.run(), "restore": report}) })
 }

@@ -1,5 +1,6 @@
 //! Canonical Extended JSON, version 2, as MongoDB's specification defines it.
 
+use mongodb::bson::{Bson, Document, RawDocumentBuf};
 use serde_json::{Map, Value as Json, json};
 
 use super::datetime::iso8601_millis;
@@ -20,6 +21,21 @@ pub fn document_canonical(document: Doc<'_>) -> Result<String, Malformed> {
 /// A value as canonical Extended JSON.
 pub fn to_json(value: &Value<'_>) -> Result<Json, Malformed> {
     nested(value, 0)
+}
+
+/// The document that Extended JSON, canonical or relaxed, stands for.
+pub fn to_document(json: &Json) -> Result<Document, String> {
+    match Bson::try_from(json.clone()).map_err(|error| error.to_string())? {
+        Bson::Document(document) => Ok(document),
+        other => Err(format!("a document is expected, {:?} is there", other.element_type())),
+    }
+}
+
+/// The same as BSON bytes.
+pub fn to_bson(json: &Json) -> Result<Vec<u8>, String> {
+    RawDocumentBuf::try_from(&to_document(json)?)
+        .map(RawDocumentBuf::into_bytes)
+        .map_err(|error| error.to_string())
 }
 
 fn nested(value: &Value<'_>, depth: usize) -> Result<Json, Malformed> {

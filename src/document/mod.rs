@@ -3,6 +3,7 @@
 pub mod datetime;
 pub mod decimal;
 pub mod extended_json;
+pub mod filter;
 pub mod id;
 pub mod jsonb;
 pub mod order;

@@ -14,6 +14,24 @@ pub fn compare(left: &Value<'_>, right: &Value<'_>) -> Ordering {
         .then_with(|| subtype(left).cmp(&subtype(right)))
 }
 
+/// Whether two values are of kinds that MongoDB compares with one another.
+pub fn same_kind(left: &Value<'_>, right: &Value<'_>) -> bool {
+    rank(left) == rank(right)
+}
+
+/// Compares two values of one kind; numbers of different types are equal where their values are.
+pub fn same_value(left: &Value<'_>, right: &Value<'_>) -> Ordering {
+    same_rank(left, right)
+}
+
+/// Orders documents by their `_id`s; one without comes first, as if it were null.
+pub fn compare_ids(left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> Ordering {
+    match (left, right) {
+        (Some(left), Some(right)) => compare(left, right),
+        (left, right) => left.is_some().cmp(&right.is_some()),
+    }
+}
+
 fn rank(value: &Value<'_>) -> u8 {
     match value {
         Value::MinKey => 0,

@@ -5,7 +5,8 @@ use std::fs;
 
 use super::ExportError;
 use super::journal::Ordered;
-use super::part::{RunWriter, SortedRun, by_id, id_of};
+use super::part::{RunWriter, SortedRun, id_of};
+use crate::document::order::compare_ids;
 use crate::progress::Stage;
 use crate::staging::StagingError;
 use crate::staging::exported::{Documents, documents};
@@ -22,7 +23,7 @@ pub(super) fn in_order(
 ) -> Result<Ordered, ExportError> {
     let order = |left: &[u8], right: &[u8]| -> Result<Ordering, ExportError> {
         let (left, right) = (id_of(collection, left)?, id_of(collection, right)?);
-        Ok(by_id(left.as_ref(), right.as_ref()))
+        Ok(compare_ids(left.as_ref(), right.as_ref()))
     };
     let mut failure = None;
     runs.sort_by(|left, right| {
@@ -123,7 +124,7 @@ fn merge(
         for at in 1..cursors.len() {
             let candidate = id_of(collection, cursors[at].document())?;
             let best = id_of(collection, cursors[least].document())?;
-            if by_id(candidate.as_ref(), best.as_ref()).is_lt() {
+            if compare_ids(candidate.as_ref(), best.as_ref()).is_lt() {
                 least = at;
             }
         }

@@ -244,6 +244,8 @@ impl Context {
                 document_bytes: parts.iter().map(|part| part.document_bytes).sum(),
                 rejects,
                 parts,
+                changes: None,
+                high_water: None,
                 options: about.options,
                 indexes: about.indexes,
             };

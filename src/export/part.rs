@@ -1,6 +1,5 @@
 //! Documents gathered into a part.
 
-use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, StringArray, StringBuilder};
@@ -12,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::ExportError;
 use crate::document::extended_json::base64;
 use crate::document::id::id_text;
-use crate::document::order::compare;
+use crate::document::order::compare_ids;
 use crate::document::raw::{Doc, Value};
 use crate::document::sound::validate;
 use crate::progress::Stage;
@@ -131,14 +130,6 @@ pub(super) fn id_of<'a>(
     })
 }
 
-/// Orders documents by their `_id`s.
-pub(super) fn by_id(left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> Ordering {
-    match (left, right) {
-        (Some(left), Some(right)) => compare(left, right),
-        (left, right) => left.is_some().cmp(&right.is_some()),
-    }
-}
-
 /// The `_id` as its column has it.
 fn text_of(collection: &str, id: Option<&Value<'_>>) -> Result<String, ExportError> {
     match id {
@@ -204,9 +195,10 @@ pub(super) fn write_run(
         replace(&path, rejects.concat().as_bytes())?;
     }
     let (Some(_), Some(_)) = (ids.first(), ids.last()) else { return Ok((None, rejected)) };
-    let in_order = ids.is_sorted_by(|left, right| by_id(left.1.as_ref(), right.1.as_ref()).is_le());
+    let in_order =
+        ids.is_sorted_by(|left, right| compare_ids(left.1.as_ref(), right.1.as_ref()).is_le());
     if !in_order {
-        ids.sort_by(|left, right| by_id(left.1.as_ref(), right.1.as_ref()));
+        ids.sort_by(|left, right| compare_ids(left.1.as_ref(), right.1.as_ref()));
     }
     let path = run_path(collection, range, number);
     let mut writer = RunWriter::create(run, namespace, &path)?;

@@ -85,6 +85,11 @@ pub(super) async fn export(
             options: extended(&listed.options),
             indexes: indexes.iter().map(extended).collect(),
         };
+        if listed.is_capped() && server.cluster_time.is_some() {
+            let note =
+                format!("{} is capped, and may be read outside of the snapshot", listed.name);
+            context.progress.note(Stage::Export, &note);
+        }
         context.progress.start(Stage::Export, &listed.name, Total::Records(documents));
         let mut tasks = Vec::new();
         if before.ordered.is_none() {

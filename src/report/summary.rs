@@ -11,7 +11,7 @@ use super::RunReport;
 use crate::audit::{AuditReport, Rows};
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
 use crate::plan::{Drift, Plan};
-use crate::restore::RestoreReport;
+use crate::restore::{Destination, RestoreReport};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
 use crate::staging::rejects::Reject;
@@ -186,12 +186,30 @@ pub fn rows(found: &Rows, all: u64) -> String {
 }
 
 /// What was restored.
-pub fn restore(report: &RestoreReport, to: &str) -> String {
-    let mut rows = Sums::new(&["table", "rows"]);
+pub fn restore(report: &RestoreReport, destination: &Destination, to: &str) -> String {
+    let header = ["collection", "documents", "there already", "left out", "indexes"];
+    let (mut tables, mut collections) = (Sums::new(&["table", "rows"]), Sums::new(&header));
     for table in &report.tables {
-        rows.add(&table.name, [table.rows], None);
+        tables.add(&table.name, [table.rows], None);
+        let numbers = [table.rows, table.present, table.conflicts, table.indexes as u64];
+        collections.add(&table.name, numbers, None);
     }
-    let mut text = format!("{}\nevery row was read back from {to}", rows.finish());
+    let mut text = match destination {
+        Destination::Sqlite(_) => tables.finish(),
+        _ => collections.finish(),
+    }
+    .to_string();
+    let _ = match destination {
+        Destination::Sqlite(_) => write!(text, "\nevery row was read back from {to}"),
+        Destination::Server(_) => write!(text, "\nin {to}"),
+        Destination::Dump(_) | Destination::Archive(_) => write!(text, "\nwritten to {to}"),
+    };
+    if !report.views.is_empty() {
+        let _ = write!(text, "\nviews: {}", report.views.join(", "));
+    }
+    for (collection, id) in &report.conflicts {
+        let _ = write!(text, "\n{collection}: {id} is there with other content and was left out");
+    }
     for note in &report.notes {
         let _ = write!(text, "\n{note}");
     }

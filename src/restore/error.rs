@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::document::filter::FilterError;
 use crate::failure::{Exit, Explain};
+use crate::source::SourceError;
 use crate::staging::StagingError;
 
 /// A restore that ended early. What it had written is removed.
@@ -11,6 +13,100 @@ pub enum RestoreError {
     /// The staging directory.
     #[error(transparent)]
     Staging(#[from] StagingError),
+    /// The server, or what reads it.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The filter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// A worker ended without a result: a defect of docferry.
+    #[error("a worker of the restore ended unexpectedly")]
+    Worker(#[source] tokio::task::JoinError),
+    /// A part of an export cannot become a SQLite file.
+    #[error("a SQLite file is restored as a whole")]
+    WholeOnly,
+    /// The export holds rows.
+    #[error(
+        "{collection} was exported from a source of kind {kind}, whose rows are no documents of MongoDB"
+    )]
+    NotDocuments {
+        /// Table.
+        collection: String,
+        /// Kind of source.
+        kind: String,
+    },
+    /// A collection that the export does not have.
+    #[error("the run has no collection or view {name}")]
+    NoSuchCollection {
+        /// As it was named.
+        name: String,
+        /// The nearest that there is.
+        near: Option<String>,
+    },
+    /// Documents that the export does not have.
+    #[error("no document has the _id {}", .ids.join(" or "))]
+    NoDocument {
+        /// As they were named.
+        ids: Vec<String>,
+    },
+    /// A document that cannot be read.
+    #[error("document {id} is no BSON: {detail}")]
+    Document {
+        /// Its `_id`.
+        id: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// What the export says of a collection cannot be understood.
+    #[error("{what} of {collection} cannot be made again: {detail}")]
+    Definition {
+        /// What it is.
+        what: &'static str,
+        /// Collection.
+        collection: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Collections hold documents.
+    #[error("{address} has documents in {}", .collections.join(", "))]
+    NotEmpty {
+        /// Server, without credentials.
+        address: String,
+        /// Which ones.
+        collections: Vec<String>,
+    },
+    /// Another restore was begun there.
+    #[error("another restore into {address} was begun and is not finished")]
+    OtherRestore {
+        /// Server, without credentials.
+        address: String,
+    },
+    /// A document was refused.
+    #[error("document {id} of {collection} was refused: {detail}")]
+    Refused {
+        /// Collection.
+        collection: String,
+        /// Its `_id`.
+        id: String,
+        /// The server's message.
+        detail: String,
+    },
+    /// Documents are missing, or too many.
+    #[error("{collection} has {found} documents after the restore, not {expected}")]
+    Count {
+        /// Collection.
+        collection: String,
+        /// As many as were restored.
+        expected: u64,
+        /// As many as there are.
+        found: u64,
+    },
+    /// A name that is too long for a file.
+    #[error("the name of collection {name} is too long for a file")]
+    LongName {
+        /// Collection.
+        name: String,
+    },
     /// The address is none that can be restored to.
     #[error("`{0}` is nothing that a run can be restored to")]
     Destination(String),
@@ -65,7 +161,7 @@ pub enum RestoreError {
         table: String,
     },
     /// It was asked to stop.
-    #[error("the restore was interrupted; nothing of it is kept")]
+    #[error("the restore was interrupted")]
     Interrupted,
 }
 
@@ -73,6 +169,16 @@ impl Explain for RestoreError {
     fn exit(&self) -> Exit {
         match self {
             Self::Staging(error) => error.exit(),
+            Self::Source(error) => error.exit(),
+            Self::Filter(_)
+            | Self::WholeOnly
+            | Self::NotDocuments { .. }
+            | Self::NoSuchCollection { .. }
+            | Self::NoDocument { .. }
+            | Self::NotEmpty { .. }
+            | Self::OtherRestore { .. }
+            | Self::LongName { .. } => Exit::Usage,
+            Self::Document { .. } => Exit::Damaged,
             Self::Destination(_) | Self::Exists { .. } | Self::NotRows { .. } => Exit::Usage,
             Self::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
@@ -82,7 +188,27 @@ impl Explain for RestoreError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Staging(error) => error.hint(),
-            Self::Destination(_) => Some("Name sqlite:FILE.".into()),
+            Self::Destination(_) => Some(
+                "Name mongodb://HOST/DATABASE, a folder, FILE.archive, FILE.archive.gz or sqlite:FILE.".into(),
+            ),
+            Self::Source(error) => error.hint(),
+            Self::Filter(_) => Some("Write it as for mongodump's --query: '{\"state\": \"open\"}'.".into()),
+            Self::WholeOnly => Some("Leave out --collection, --id and --filter.".into()),
+            Self::NotDocuments { .. } => Some("Restore it to sqlite:FILE.".into()),
+            Self::NoSuchCollection { near, .. } => {
+                near.as_ref().map(|near| format!("Did you mean `{near}`?"))
+            }
+            Self::NoDocument { .. } => {
+                Some("An _id is written as the `_id` column of the exported parts has it.".into())
+            }
+            Self::NotEmpty { .. } => Some(
+                "Name another database, or say what becomes of them with --existing add, replace or drop.".into(),
+            ),
+            Self::OtherRestore { .. } => Some(
+                "Go on with it by the same command, or drop the collection docferry.restore and what it had restored.".into(),
+            ),
+            Self::LongName { .. } => Some("Restore to an archive.".into()),
+            Self::Interrupted => Some("The same command goes on with it.".into()),
             Self::Exists { .. } => Some("Name a new file, or move that one away.".into()),
             Self::NotRows { .. } => Some(
                 "A run of SQLite or PostgreSQL goes to SQLite: export the loaded database with `--source postgres://…` first.".into(),

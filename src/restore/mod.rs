@@ -1,33 +1,119 @@
-//! An export back to a database of the kind it came from.
+//! An export back to a database of the kind it came from, or to the files of MongoDB's own tools.
 
+mod archive;
+mod dump;
 mod error;
+mod selection;
+mod server;
 mod sqlite;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::ValueEnum;
 pub use error::RestoreError;
+pub use selection::Selection;
 use serde::Serialize;
+use serde_json::{Value as Json, json};
 
 use crate::progress::Progress;
+use crate::staging::chain::Chain;
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::ExportManifest;
+use crate::staging::manifest::{CollectionManifest, ExportManifest, Skipped};
 
 /// Where a restore goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A new SQLite file.
     Sqlite(PathBuf),
+    /// A running MongoDB, with its URI as it was given.
+    Server(String),
+    /// A folder in which a mongodump directory is made.
+    Dump(PathBuf),
+    /// A new mongodump archive; gzipped where its name ends so.
+    Archive(PathBuf),
 }
 
 impl Destination {
     /// Reads an address.
     pub fn parse(text: &str) -> Result<Self, RestoreError> {
+        if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") {
+            return Ok(Self::Server(text.to_owned()));
+        }
         match text.strip_prefix("sqlite:") {
             Some(path) if !path.is_empty() => {
                 Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }
-            _ => Err(RestoreError::Destination(text.to_owned())),
+            None if !text.is_empty() && !text.contains("://") => {
+                let plain = text.strip_suffix(".gz").unwrap_or(text);
+                // `mysql:x` is a mistake, not a folder.
+                let scheme = text.split_once(':').is_some_and(|(scheme, _)| {
+                    !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphabetic())
+                });
+                if scheme {
+                    return Err(RestoreError::Destination(text.to_owned()));
+                }
+                Ok(if plain.ends_with(".archive") {
+                    Self::Archive(text.into())
+                } else {
+                    Self::Dump(text.into())
+                })
+            }
+            _ => Err(RestoreError::Destination(crate::source::without_credentials(text))),
+        }
+    }
+}
+
+/// What becomes of collections of a server that hold documents already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Existing {
+    /// Refuse, and write nothing.
+    #[default]
+    Refuse,
+    /// Add what is missing. A document with an `_id` that is there with other content is left out
+    /// and named.
+    Add,
+    /// Add what is missing, and put documents in the place of those with the same `_id`.
+    Replace,
+    /// Drop the collections first.
+    Drop,
+}
+
+/// How a restore is done.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreOptions {
+    /// What is restored.
+    pub selection: Selection,
+    /// What becomes of what is there.
+    pub existing: Existing,
+    /// Leave out all indexes but those of `_id`.
+    pub no_indexes: bool,
+    /// Gzip the files of a directory.
+    pub gzip: bool,
+    /// Inserts at the same time.
+    pub threads: usize,
+}
+
+impl RestoreOptions {
+    /// The indexes that are made, that of `_id` included.
+    fn indexes<'c>(&self, collection: &'c CollectionManifest) -> &'c [Json] {
+        if self.no_indexes { &[] } else { &collection.indexes }
+    }
+
+    /// Content of a collection's `.metadata.json`.
+    fn metadata(&self, collection: &CollectionManifest) -> String {
+        let CollectionManifest { name, kind, options, .. } = collection;
+        metadata(name, kind, options, self.indexes(collection))
+    }
+
+    /// A collection of which so many documents were written.
+    fn restored(&self, collection: &CollectionManifest, rows: u64) -> RestoredTable {
+        let made = self.indexes(collection).iter().filter(|index| index["name"] != "_id_");
+        RestoredTable {
+            name: collection.name.clone(),
+            rows,
+            indexes: made.count(),
+            ..RestoredTable::default()
         }
     }
 }
@@ -35,29 +121,113 @@ impl Destination {
 /// What was restored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RestoreReport {
-    /// Tables with their rows, each read back and compared.
+    /// Tables or collections.
     pub tables: Vec<RestoredTable>,
+    /// Views that were made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<String>,
+    /// Documents left out because others with their `_id`s are there: collection and `_id`, the
+    /// first hundred of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<(String, String)>,
     /// What could not come back as it was.
     pub notes: Vec<String>,
 }
 
-/// A restored table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A restored table or collection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RestoredTable {
     /// Name.
     pub name: String,
-    /// Rows.
+    /// Rows or documents that were written.
     pub rows: u64,
+    /// Those that were there already, the same in every byte.
+    pub present: u64,
+    /// Those left out because others with their `_id`s are there.
+    pub conflicts: u64,
+    /// Indexes made, that of `_id` not counted.
+    pub indexes: usize,
 }
 
+/// Conflicts that a report names.
+const NAMED_CONFLICTS: usize = 100;
+
 /// Restores an export.
-pub fn restore(
+pub async fn restore(
     run: &RunDirectory,
-    manifest: &ExportManifest,
     destination: &Destination,
+    options: &RestoreOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<RestoreReport, RestoreError> {
-    match destination {
-        Destination::Sqlite(path) => sqlite::restore(run, manifest, path, progress.as_ref()),
+    let chain = Chain::open(run)?;
+    let manifest = chain.newest();
+    let sqlite = matches!(destination, Destination::Sqlite(_));
+    if sqlite && !options.selection.is_everything() {
+        return Err(RestoreError::WholeOnly);
     }
+    let rows = manifest.collections.iter().find(|collection| collection.kind == "table");
+    if let Some(collection) = rows.filter(|_| !sqlite) {
+        return Err(RestoreError::NotDocuments {
+            collection: collection.name.clone(),
+            kind: manifest.source.kind.clone(),
+        });
+    }
+    options.selection.check(manifest)?;
+    let (shared, told) = (options.clone(), Arc::clone(progress));
+    match destination.clone() {
+        Destination::Server(uri) => {
+            let report = server::restore(run, chain, &uri, options, progress).await?;
+            options.selection.check_found(report)
+        }
+        Destination::Dump(path) => {
+            blocking(move || dump::restore(&chain, &path, &shared, told.as_ref())).await
+        }
+        Destination::Archive(path) => {
+            blocking(move || archive::restore(&chain, &path, &shared, told.as_ref())).await
+        }
+        Destination::Sqlite(path) => {
+            let run = run.clone();
+            blocking(move || sqlite::restore(&run, chain.newest(), &path, told.as_ref())).await
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
+) -> Result<T, RestoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(RestoreError::Worker)?
+}
+
+/// The views of an export, which hold no documents.
+fn views(manifest: &ExportManifest) -> impl Iterator<Item = &Skipped> {
+    manifest.skipped.iter().filter(|skipped| skipped.options.get("viewOn").is_some())
+}
+
+/// Content of a `.metadata.json` file, as mongodump writes it: canonical Extended JSON.
+fn metadata(name: &str, kind: &str, options: &Json, indexes: &[Json]) -> String {
+    let options = if options.is_object() { options.clone() } else { json!({}) };
+    json!({"options": options, "indexes": indexes, "collectionName": name, "type": kind})
+        .to_string()
+}
+
+/// What of a collection is not the same afterwards.
+fn notes(collection: &CollectionManifest, files: bool) -> Vec<String> {
+    let name = &collection.name;
+    let mut notes = Vec::new();
+    if collection.rejects > 0 {
+        let rejects = collection.rejects;
+        notes.push(format!(
+            "{name}: {rejects} records that are no documents stay in rejects/export.jsonl"
+        ));
+    }
+    if collection.options.get("capped").is_some_and(|capped| *capped == json!(true)) {
+        notes.push(format!("{name} is capped: its documents come in `_id` order"));
+    }
+    if collection.kind == "timeseries" && files {
+        notes.push(format!(
+            "{name} is a time series: the file holds its measurements, not the server's buckets, \
+             so that only docferry restores it as one"
+        ));
+    }
+    notes
 }

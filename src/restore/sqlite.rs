@@ -167,7 +167,8 @@ fn write(
     progress.expect(Stage::Restore, &expected);
     for collection in &manifest.collections {
         let rows = writer.table(collection)?;
-        writer.report.tables.push(RestoredTable { name: collection.name.clone(), rows });
+        let name = collection.name.clone();
+        writer.report.tables.push(RestoredTable { name, rows, ..RestoredTable::default() });
     }
     for collection in &manifest.collections {
         for index in &collection.indexes {

@@ -30,7 +30,28 @@ pub struct Archive {
     pub collections: Vec<DumpedCollection>,
     path: PathBuf,
     stream: DumpReader,
-    sums: HashMap<usize, Digest<'static, u64, Table<16>>>,
+    sums: HashMap<usize, Checksum>,
+}
+
+/// The checksum that ends a collection, over the bytes of all its documents.
+pub struct Checksum(Digest<'static, u64, Table<16>>);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self(CRC.digest())
+    }
+}
+
+impl Checksum {
+    /// Adds a document.
+    pub fn update(&mut self, document: &[u8]) {
+        self.0.update(document);
+    }
+
+    /// The sum.
+    pub fn finish(self) -> u64 {
+        self.0.finalize()
+    }
 }
 
 /// What the stream holds next.
@@ -142,8 +163,7 @@ impl Archive {
                             buffer.truncate(start);
                             continue;
                         }
-                        let sum = self.sums.entry(collection).or_insert_with(|| CRC.digest());
-                        sum.update(&buffer[start..]);
+                        self.sums.entry(collection).or_default().update(&buffer[start..]);
                         return Ok(Some(Event::Document { collection, offset }));
                     }
                     Frame::Terminator { .. } => *position = None,
@@ -192,7 +212,7 @@ impl Archive {
         }
         // The block of an end holds a terminator and nothing else.
         *position = Some(usize::MAX);
-        let found = self.sums.remove(&collection).unwrap_or_else(|| CRC.digest()).finalize();
+        let found = self.sums.remove(&collection).unwrap_or_default().finish();
         if collection == usize::MAX {
             return Ok(None);
         }

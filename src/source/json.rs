@@ -5,9 +5,8 @@ use std::fs;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use mongodb::bson::{Bson, RawDocumentBuf};
-
 use super::SourceError;
+use crate::document::extended_json::to_bson;
 
 /// A file of documents.
 #[derive(Clone, Debug)]
@@ -85,7 +84,8 @@ impl JsonReader {
         if text.is_empty() {
             return Ok(None);
         }
-        let record = match to_bson(&text) {
+        let json = serde_json::from_slice(&text).map_err(|error| error.to_string());
+        let record = match json.and_then(|json| to_bson(&json)) {
             Ok(document) => Record::Document(document),
             Err(reason) => Record::Broken(text, reason),
         };
@@ -146,17 +146,6 @@ impl JsonReader {
                 return Ok(start);
             }
         }
-    }
-}
-
-fn to_bson(text: &[u8]) -> Result<Vec<u8>, String> {
-    let json: serde_json::Value =
-        serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    match Bson::try_from(json).map_err(|error| error.to_string())? {
-        Bson::Document(document) => RawDocumentBuf::try_from(&document)
-            .map(RawDocumentBuf::into_bytes)
-            .map_err(|error| error.to_string()),
-        other => Err(format!("a document is expected, {:?} is there", other.element_type())),
     }
 }
 

@@ -56,6 +56,11 @@ impl ListedCollection {
         left_out(&self.name, self.kind == "view")
     }
 
+    /// Whether old documents make room for new ones.
+    pub fn is_capped(&self) -> bool {
+        self.options.get_bool("capped").unwrap_or(false)
+    }
+
     /// Whether its `_id` index gives the order of its documents. Another collation orders it
     /// otherwise; a time-series has no such index.
     pub fn reads_by_index(&self, indexes: &[Document]) -> bool {
@@ -83,8 +88,13 @@ pub struct IdRange {
 }
 
 impl Server {
-    /// Connects, and asks the server what it is.
+    /// Connects, and asks the server what it is. The URI names the database.
     pub async fn connect(uri: &str) -> Result<Self, SourceError> {
+        Self::connect_to(uri, None).await
+    }
+
+    /// The same, with a database for where the URI names none.
+    pub async fn connect_to(uri: &str, otherwise: Option<&str>) -> Result<Self, SourceError> {
         let address = without_credentials(uri);
         let fail = |action: &str, tries, cause| SourceError::Server {
             action: action.to_owned(),
@@ -98,7 +108,8 @@ impl Server {
         options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
         let client =
             Client::with_options(options).map_err(|source| fail("use the URI", 1, source))?;
-        let Some(database) = client.default_database() else {
+        let otherwise = otherwise.map(|name| client.database(name));
+        let Some(database) = client.default_database().or(otherwise) else {
             return Err(SourceError::Address {
                 address,
                 detail: "the URI names no database".to_owned(),
@@ -126,6 +137,11 @@ impl Server {
             version: build.get_str("version").unwrap_or_default().to_owned(),
             cluster_time,
         })
+    }
+
+    /// The driver's handle of the database.
+    pub fn handle(&self) -> &Database {
+        &self.database
     }
 
     /// Name of the database.
@@ -273,6 +289,12 @@ impl Server {
             && refuses_no_timeout(error)
         {
             command.remove("noCursorTimeout");
+            begun = begin(command.clone()).await;
+        }
+        if let Err(error) = &begun
+            && refuses_capped(error)
+        {
+            command.remove("readConcern");
             begun = begin(command).await;
         }
         let cursor = begun.map_err(|error| self.reading(collection, error))?;
@@ -311,6 +333,16 @@ fn refuses_no_timeout(error: &mongodb::error::Error) -> bool {
     match error.kind.as_ref() {
         mongodb::error::ErrorKind::Command(answer) => {
             answer.code == ATLAS_ERROR || answer.message.to_lowercase().contains("notimeout")
+        }
+        _ => false,
+    }
+}
+
+/// Servers up to version 7 read capped collections outside of snapshots only.
+fn refuses_capped(error: &mongodb::error::Error) -> bool {
+    match error.kind.as_ref() {
+        mongodb::error::ErrorKind::Command(answer) => {
+            SNAPSHOT_GONE.contains(&answer.code) && answer.message.contains("capped")
         }
         _ => false,
     }

@@ -111,6 +111,24 @@ pub enum StagingError {
         /// The stage.
         stage: Stage,
     },
+    /// An incremental export without what it adds to.
+    #[error("run {run} holds only what changed since run {base}, which is not there")]
+    NoBase {
+        /// Run id.
+        run: String,
+        /// Run id of the base.
+        base: String,
+    },
+    /// The base is not the one that was built on.
+    #[error(
+        "run {base} is not the export that run {run} was made on: its manifest has another SHA-256"
+    )]
+    OtherBase {
+        /// Run id.
+        run: String,
+        /// Run id of the base.
+        base: String,
+    },
     /// No refused record has this id.
     #[error("run {run} has no refused record with the _id {id}")]
     NoSuchReject {
@@ -144,6 +162,8 @@ impl Explain for StagingError {
             | Self::Edited { .. }
             | Self::OtherRun { .. }
             | Self::Version { .. }
+            | Self::NoBase { .. }
+            | Self::OtherBase { .. }
             | Self::Foreign { .. }
             | Self::Json { .. } => Exit::Damaged,
             Self::NoSuchRun { .. } | Self::NotFinished { .. } => Exit::NoSuchRun,
@@ -178,6 +198,9 @@ impl Explain for StagingError {
                 "The file changed after it was written. Restore it from a copy, or repeat the stage that wrote it."
                     .into(),
             ),
+            Self::NoBase { .. } | Self::OtherBase { .. } => {
+                Some("Put that run back beside it from a copy, or make a full export.".into())
+            }
             Self::Version { .. } => Some("Use the docferry version that wrote the run, named in its run.json.".into()),
             Self::NoSuchRun { .. } => Some("Runs are the folders in the staging directory; `latest` is the newest.".into()),
             Self::SeveralRuns { run, pipelines } => {

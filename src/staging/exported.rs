@@ -14,6 +14,11 @@ pub struct Documents {
 }
 
 impl Documents {
+    /// Documents with their `_id`s, as many of each.
+    pub(super) fn new(ids: StringArray, documents: BinaryArray) -> Self {
+        Self { ids, documents }
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.ids.len()

@@ -141,6 +141,20 @@ impl RunDirectory {
         }
     }
 
+    /// Another run of the same pipeline, in the same folder.
+    pub fn beside(&self, run: &str) -> Result<Self, StagingError> {
+        let missing = || StagingError::NoSuchRun {
+            staging: self.path.parent().unwrap_or(&self.path).to_owned(),
+            pipeline: self.pipeline.clone(),
+            run: run.to_owned(),
+        };
+        let path = self.path.parent().map(|parent| parent.join(run)).ok_or_else(missing)?;
+        if run.contains('/') || run.starts_with('.') || !path.join("run.json").is_file() {
+            return Err(missing());
+        }
+        Ok(Self { path, pipeline: self.pipeline.clone(), run: run.to_owned(), preparing: None })
+    }
+
     /// The run as it will be when a stage is done again: its files are in `<stage>.next`, so that
     /// those of the last time stay until `publish`.
     #[must_use]

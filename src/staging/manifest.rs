@@ -33,10 +33,24 @@ pub struct ExportManifest {
     pub source: SourceDescription,
     /// Whether all collections were read at one moment.
     pub snapshot: Snapshot,
+    /// The export that this one adds to; none where this one is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
     /// What was exported, sorted by name.
     pub collections: Vec<CollectionManifest>,
     /// What was not, and why.
     pub skipped: Vec<Skipped>,
+}
+
+/// The export that an incremental one adds to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Its run id.
+    pub run: String,
+    /// SHA-256 of its manifest.
+    pub manifest_sha256: String,
+    /// Exports from it down to the full one, both counted.
+    pub length: u32,
 }
 
 /// A source, without credentials.
@@ -88,12 +102,31 @@ pub struct CollectionManifest {
     pub rejects: u64,
     /// Parts, in `_id` order.
     pub parts: Vec<ExportPart>,
+    /// Where the parts hold only what changed since the base was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
+    /// The greatest value of the field by which changes are found (canonical Extended JSON); the
+    /// next incremental export begins there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_water: Option<Value>,
     /// Options as the source gave them (Extended JSON).
     #[serde(default)]
     pub options: Value,
     /// Indexes as the source gave them (Extended JSON).
     #[serde(default)]
     pub indexes: Vec<Value>,
+}
+
+/// How a collection differs from the base's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// The value from which on documents were taken (canonical Extended JSON).
+    pub since: Value,
+    /// Whether the `_id`s of the source were compared with those of the base.
+    pub deletes_detected: bool,
+    /// Parts whose documents are the `_id`s, each alone, of what is no longer there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<ExportPart>,
 }
 
 /// One exported part.
@@ -235,9 +268,12 @@ impl ExportManifest {
 
     /// Writes the manifest and its `SHA256SUMS`.
     pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
-        let files = self.collections.iter().flat_map(|collection| &collection.parts);
-        let files = files.map(|part| &part.file);
-        write_stage(run, Stage::Export, Self::PATH, "export manifest", self, files)
+        write_stage(run, Stage::Export, Self::PATH, "export manifest", self, self.files())
+    }
+
+    /// Its parts, in the order of `SHA256SUMS`.
+    pub fn files(&self) -> impl Iterator<Item = &PartFile> + Clone {
+        self.collections.iter().flat_map(CollectionManifest::files)
     }
 
     /// Whether a collection was exported.
@@ -264,9 +300,18 @@ impl ExportManifest {
             run: run.run().to_owned(),
             source,
             snapshot,
+            base: None,
             collections: Vec::new(),
             skipped: Vec::new(),
         }
+    }
+}
+
+impl CollectionManifest {
+    /// Its parts, those of deleted documents last.
+    pub fn files(&self) -> impl Iterator<Item = &PartFile> + Clone {
+        let deleted = self.changes.iter().flat_map(|changes| &changes.deleted);
+        self.parts.iter().chain(deleted).map(|part| &part.file)
     }
 }
 
@@ -274,10 +319,14 @@ impl TransformManifest {
     /// Path inside a run.
     pub const PATH: &'static str = "transform/manifest.json";
 
+    /// Its parts, in the order of `SHA256SUMS`.
+    pub fn files(&self) -> impl Iterator<Item = &PartFile> + Clone {
+        self.tables.iter().flat_map(|table| table.parts.iter().chain(&table.ids))
+    }
+
     /// Writes the manifest and its `SHA256SUMS`.
     pub fn write(&self, run: &RunDirectory) -> Result<(), StagingError> {
-        let files = self.tables.iter().flat_map(|table| table.parts.iter().chain(&table.ids));
-        write_stage(run, Stage::Transform, Self::PATH, "transform manifest", self, files)
+        write_stage(run, Stage::Transform, Self::PATH, "transform manifest", self, self.files())
     }
 
     /// Reads it; an error that names the stage when it is not there.

@@ -2,6 +2,7 @@
 //!
 //! The format is specified in `docs/staging-format.md`; whatever is written here is said there.
 
+pub mod chain;
 pub mod checksum;
 mod error;
 pub mod exported;

@@ -19,6 +19,7 @@ mod pipeline;
 mod plan;
 mod planted;
 mod rejects;
+mod restore;
 mod sources;
 mod stages;
 mod support;
