@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::audit::{Level, Subset};
 use crate::load::{Home, Mode};
 use crate::plan::NameStyle;
 use crate::restore::Existing;
+use crate::staging::retention::Keep;
 use crate::transform::MaxRejects;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -63,6 +65,15 @@ pub enum Command {
     /// Read a source into a new run of the staging directory.
     #[command(after_help = format!("Example:\n  docferry export pipelines/nextcrm.toml --source mongodb://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Export(ExportArguments),
+    /// Export on a schedule, and remove old runs by rules once that went well.
+    #[command(after_help = format!("Examples:\n  docferry backup pipelines/nextcrm.toml --keep-daily 7 --keep-weekly 4 --keep-monthly 12\n\n{EXIT_STATUSES}"))]
+    Backup(BackupArguments),
+    /// Remove old runs by rules.
+    #[command(after_help = format!("Examples:\n  docferry prune pipelines/nextcrm.toml --keep-daily 7 --keep-monthly 12 --dry-run\n\n{EXIT_STATUSES}"))]
+    Prune(PruneArguments),
+    /// List the runs of a pipeline.
+    #[command(after_help = format!("Example:\n  docferry runs pipelines/nextcrm.toml\n\n{EXIT_STATUSES}"))]
+    Runs(RunsArguments),
     /// Turn the exported documents of a run into typed rows.
     #[command(after_help = format!("Example:\n  docferry transform pipelines/nextcrm.toml --run latest\n\n{EXIT_STATUSES}"))]
     Transform(TransformArguments),
@@ -75,8 +86,9 @@ pub enum Command {
     /// Undo a load: drop what it made, delete what it inserted, put back what it changed.
     #[command(after_help = format!("Example:\n  docferry rollback 20261121T081504Z --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Rollback(RollbackArguments),
-    /// Check every hash and count of a run and look at every column; writes report.html.
-    #[command(after_help = format!("Examples:\n  docferry audit nextcrm/latest\n  docferry audit latest --json\n\n{EXIT_STATUSES}"))]
+    /// Check a run: its manifests and the sizes of its files, or every hash, or every document and
+    /// column.
+    #[command(after_help = format!("Examples:\n  docferry audit nextcrm/latest\n  docferry audit latest --read-data\n  docferry audit latest --read-data-subset $(date +%-d)/31\n\n{EXIT_STATUSES}"))]
     Audit(AuditArguments),
     /// Show staged rows or exported documents.
     #[command(after_help = format!("Examples:\n  docferry show nextcrm/latest crm_Accounts --limit 5\n  docferry show latest crm_Leads --where 'status = NEW' --where 'createdAt >= 2024-01-01'\n  docferry show latest crm_Leads --id 507f1f77bcf86cd799439011\n\n{EXIT_STATUSES}"))]
@@ -149,6 +161,92 @@ pub struct ExportArguments {
     /// BSON mebibytes of a part.
     #[arg(long, default_value_t = 16, value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub part_mib: u16,
+}
+
+/// Which runs are kept. Times are those of the run ids, in UTC.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct KeepArguments {
+    /// Keep the newest so many runs.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_last: u32,
+
+    /// Keep the newest run of each of the last so many hours that have one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_hourly: u32,
+
+    /// Keep the newest run of each of the last so many days that have one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_daily: u32,
+
+    /// Keep the newest run of each of the last so many weeks, from Monday, that have one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_weekly: u32,
+
+    /// Keep the newest run of each of the last so many months that have one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_monthly: u32,
+
+    /// Keep the newest run of each of the last so many years that have one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep_yearly: u32,
+}
+
+impl KeepArguments {
+    /// The rules.
+    pub fn rules(&self) -> Keep {
+        Keep {
+            last: self.keep_last,
+            hourly: self.keep_hourly,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            monthly: self.keep_monthly,
+            yearly: self.keep_yearly,
+        }
+    }
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArguments {
+    /// Those of the export.
+    #[command(flatten)]
+    pub export: ExportArguments,
+
+    /// What is kept; everything without a rule.
+    #[command(flatten)]
+    pub keep: KeepArguments,
+}
+
+/// Arguments of `prune`.
+#[derive(Debug, Args)]
+pub struct PruneArguments {
+    /// Pipeline file.
+    #[command(flatten)]
+    pub pipeline: PipelineArgument,
+
+    /// Staging directory.
+    #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
+    pub staging: PathBuf,
+
+    /// What is kept.
+    #[command(flatten)]
+    pub keep: KeepArguments,
+
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsArguments {
+    /// Pipeline file.
+    #[command(flatten)]
+    pub pipeline: PipelineArgument,
+
+    /// Staging directory.
+    #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
+    pub staging: PathBuf,
 }
 
 /// Arguments of `plan`.
@@ -348,6 +446,30 @@ pub struct AuditArguments {
     /// Which run.
     #[command(flatten)]
     pub run: RunArgument,
+
+    /// Check the hash of every file as well.
+    #[arg(long)]
+    pub hashes: bool,
+
+    /// Read everything as well: decode every document, look at every column, write report.html.
+    #[arg(long, conflicts_with = "hashes")]
+    pub read_data: bool,
+
+    /// Read a part of the data: of 30 days each reads another thirtieth with 1/30, 2/30, …
+    #[arg(long, value_name = "N/M", conflicts_with_all = ["hashes", "read_data"])]
+    pub read_data_subset: Option<Subset>,
+}
+
+impl AuditArguments {
+    /// How deep it goes.
+    pub fn level(&self) -> Level {
+        match self.read_data_subset {
+            Some(subset) => Level::Subset(subset),
+            None if self.read_data => Level::Data,
+            None if self.hashes => Level::Hashes,
+            None => Level::Files,
+        }
+    }
 }
 
 /// Arguments of `show`.

@@ -21,6 +21,8 @@ pub enum Stage {
     Audit,
     /// Exported parts to a database of the kind they came from.
     Restore,
+    /// What was loaded is dumped by PostgreSQL's own tool.
+    Dump,
     /// A source is looked at, to draft a pipeline file.
     Plan,
     /// No stage of a migration: a database is being made up.
@@ -36,6 +38,7 @@ impl fmt::Display for Stage {
             Self::Verify => "verify",
             Self::Audit => "audit",
             Self::Restore => "restore",
+            Self::Dump => "dump",
             Self::Plan => "plan",
             Self::Generate => "generate",
         })

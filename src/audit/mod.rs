@@ -1,11 +1,13 @@
-//! What is staged: every hash and count checked, every column looked at, for who must read a run
-//! before it is loaded.
+//! What is staged, checked in levels: the manifests and the files, every hash, every document and
+//! every column, the last for who must read a run before it is loaded.
 
 mod column;
 mod error;
 mod show;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::str::FromStr;
 
 pub use column::{ColumnAudit, Share};
 pub use error::AuditError;
@@ -14,16 +16,21 @@ use serde::{Deserialize, Serialize};
 pub use show::{Condition, Rows, find_document, first_documents, rows};
 
 use self::column::ColumnReader;
+use crate::document::sound::validate;
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::StagingError;
+use crate::staging::chain::Chain;
+use crate::staging::checksum::{SUMS, sha256_file, sums_text};
 use crate::staging::exported::documents;
 use crate::staging::json_file::write_json;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
     CollectionManifest, ExportManifest, TableManifest, TransformManifest,
 };
-use crate::staging::part;
+use crate::staging::part::{self, PartFile};
 use crate::staging::rejects::{List, Reject, lines};
+use crate::staging::run::RunRecord;
+use crate::staging::seal;
 
 /// Rejects of one rule that are named.
 const EXAMPLES: usize = 3;
@@ -31,9 +38,52 @@ const EXAMPLES: usize = 3;
 /// File of an audit in its run.
 pub const FILE: &str = "audit.json";
 
+/// How deep an audit goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The manifests and lists with their hashes; every other file must be there with its size.
+    Files,
+    /// The hash of every file.
+    Hashes,
+    /// The hash of every file, and what is in a part of them.
+    Subset(Subset),
+    /// Everything: every document is decoded, every column looked at.
+    Data,
+}
+
+/// One of several parts of the data, each about as large as the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subset {
+    /// Which one, from 1.
+    number: u32,
+    /// Of how many.
+    of: u32,
+}
+
+impl FromStr for Subset {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "write N/M, with N from 1 to M";
+        let (number, of) = text.split_once('/').ok_or(wrong)?;
+        let number: u32 = number.trim().parse().map_err(|_| wrong)?;
+        let of: u32 = of.trim().parse().map_err(|_| wrong)?;
+        if (1..=of).contains(&number) { Ok(Self { number, of }) } else { Err(wrong) }
+    }
+}
+
+impl Subset {
+    fn has(self, at: usize) -> bool {
+        at % (self.of as usize) == (self.number - 1) as usize
+    }
+}
+
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditReport {
+    /// How deep it went.
+    pub level: Level,
     /// The input of the transform that was looked at; another transform makes the audit void.
     pub input_sha256: Option<String>,
     /// Exported collections.
@@ -42,6 +92,9 @@ pub struct AuditReport {
     pub tables: Vec<TableAudit>,
     /// What does not agree with the manifests.
     pub problems: Vec<String>,
+    /// What is as it was written, but worth knowing.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }
 
 /// An exported collection.
@@ -57,6 +110,19 @@ pub struct CollectionAudit {
     pub bytes: u64,
     /// Bytes of the parts.
     pub staged_bytes: u64,
+}
+
+impl CollectionAudit {
+    /// What the manifest says of a collection.
+    fn stated(manifest: &CollectionManifest) -> Self {
+        Self {
+            name: manifest.name.clone(),
+            documents: manifest.documents,
+            rejects: manifest.rejects,
+            bytes: manifest.document_bytes,
+            staged_bytes: manifest.files().map(|file| file.bytes).sum(),
+        }
+    }
 }
 
 /// A staged table.
@@ -80,6 +146,23 @@ pub struct TableAudit {
     pub references: Vec<ReferenceAudit>,
     /// Why records were refused.
     pub refused: Vec<RefusedAudit>,
+}
+
+impl TableAudit {
+    /// What the manifest says of a table.
+    fn stated(manifest: &TableManifest) -> Self {
+        Self {
+            name: manifest.definition.name.clone(),
+            rows: manifest.rows,
+            records: manifest.records,
+            rejects: manifest.rejects,
+            dropped: manifest.dropped,
+            staged_bytes: manifest.parts.iter().map(|part| part.bytes).sum(),
+            columns: Vec::new(),
+            references: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
 }
 
 /// A reference of a table.
@@ -117,8 +200,25 @@ impl AuditReport {
     }
 }
 
-/// Looks at a run: its export, and its transform where there is one.
-pub fn audit(run: &RunDirectory, progress: &dyn Progress) -> Result<AuditReport, AuditError> {
+/// Looks at a run: its export and the ones it adds to, and its transform where there is one.
+pub fn audit(
+    run: &RunDirectory,
+    level: Level,
+    progress: &dyn Progress,
+) -> Result<AuditReport, AuditError> {
+    let mut problems = Vec::new();
+    let record = match RunRecord::read(run) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            problem(error, &mut problems)?;
+            None
+        }
+    };
+    let working = record.as_ref().is_some_and(RunRecord::is_working);
+    match seal::check(run, working) {
+        Ok(found) => problems.extend(found),
+        Err(error) => problem(error, &mut problems)?,
+    }
     let export = ExportManifest::read(run);
     let transform = match TransformManifest::read(run) {
         Ok(manifest) => Some(manifest),
@@ -131,6 +231,19 @@ pub fn audit(run: &RunDirectory, progress: &dyn Progress) -> Result<AuditReport,
         (Err(StagingError::NotFinished { .. }), Some(_)) => None,
         (Err(error), _) => return Err(error.into()),
     };
+    if let Some(manifest) = &export {
+        listed(run, Stage::Export, ExportManifest::PATH, manifest.files(), &mut problems)?;
+    }
+    if let Some(manifest) = &transform {
+        listed(run, Stage::Transform, TransformManifest::PATH, manifest.files(), &mut problems)?;
+    }
+    if export.as_ref().is_some_and(|manifest| manifest.base.is_some()) {
+        bases(run, level, &mut problems, progress)?;
+    }
+    if level != Level::Data {
+        let (export, transform) = (export.as_ref(), transform.as_ref());
+        return outside(run, level, export, transform, problems, progress);
+    }
     let collections = export.iter().flat_map(|manifest| &manifest.collections);
     let tables = transform.iter().flat_map(|manifest| &manifest.tables);
     let expected: Vec<(String, Total)> = collections
@@ -140,17 +253,20 @@ pub fn audit(run: &RunDirectory, progress: &dyn Progress) -> Result<AuditReport,
         .collect();
     progress.expect(Stage::Audit, &expected);
     let mut report = AuditReport {
+        level,
         input_sha256: transform.as_ref().map(|manifest| manifest.input_sha256.clone()),
         collections: Vec::new(),
         tables: Vec::new(),
-        problems: Vec::new(),
+        problems,
+        remarks: Vec::new(),
     };
     let collections: Vec<&CollectionManifest> = collections.collect();
     let looked: Result<Vec<_>, AuditError> =
         collections.par_iter().map(|one| collection(run, one, progress)).collect();
-    for (audited, problems) in looked? {
+    for (audited, problems, remarks) in looked? {
         report.collections.push(audited);
         report.problems.extend(problems);
+        report.remarks.extend(remarks);
     }
     let lists = Lists::read(run)?;
     let tables: Vec<&TableManifest> = tables.collect();
@@ -161,6 +277,100 @@ pub fn audit(run: &RunDirectory, progress: &dyn Progress) -> Result<AuditReport,
         report.problems.extend(problems);
     }
     Ok(report)
+}
+
+/// Whether the list of a stage's hashes is the one that its manifest makes.
+fn listed<'m>(
+    run: &RunDirectory,
+    stage: Stage,
+    manifest: &str,
+    files: impl Iterator<Item = &'m PartFile>,
+    problems: &mut Vec<String>,
+) -> Result<(), AuditError> {
+    let sha256 = sha256_file(&run.resolve(manifest))?;
+    let expected = sums_text(&stage.to_string(), files, Some(&sha256));
+    let path = run.stage_directory(stage).join(SUMS);
+    match fs::read(&path) {
+        Ok(found) if found == expected.as_bytes() => {}
+        Ok(_) => problems.push(format!("{} does not agree with the manifest", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            problems.push(format!("{} is missing", path.display()));
+        }
+        Err(source) => return Err(StagingError::Io { action: "read", path, source }.into()),
+    }
+    Ok(())
+}
+
+/// The exports that a run adds to.
+fn bases(
+    run: &RunDirectory,
+    level: Level,
+    problems: &mut Vec<String>,
+    progress: &dyn Progress,
+) -> Result<(), AuditError> {
+    let chain = match Chain::open(run) {
+        Ok(chain) => chain,
+        Err(error) => return problem(error, problems),
+    };
+    for base in chain.bases() {
+        // Whatever else was made of a base is not needed here.
+        let manifest = ExportManifest::read(base)?;
+        listed(base, Stage::Export, ExportManifest::PATH, manifest.files(), problems)?;
+        let found = outside(base, level, Some(&manifest), None, Vec::new(), progress)?;
+        problems.extend(found.problems);
+    }
+    Ok(())
+}
+
+/// The levels that make no report of what is in the files.
+fn outside(
+    run: &RunDirectory,
+    level: Level,
+    export: Option<&ExportManifest>,
+    transform: Option<&TransformManifest>,
+    mut problems: Vec<String>,
+    progress: &dyn Progress,
+) -> Result<AuditReport, AuditError> {
+    let exported: Vec<&PartFile> = export.iter().flat_map(|manifest| manifest.files()).collect();
+    let staged: Vec<&PartFile> = transform.iter().flat_map(|manifest| manifest.files()).collect();
+    let parts: Vec<(usize, &PartFile)> =
+        exported.iter().chain(&staged).copied().enumerate().collect();
+    let item = format!("run {}", run.run());
+    let bytes = parts.iter().map(|(_, file)| file.bytes).sum();
+    progress.start(Stage::Audit, &item, Total::Bytes(bytes));
+    let found: Result<Vec<_>, AuditError> = parts
+        .par_iter()
+        .map(|(at, file)| {
+            interrupted(progress)?;
+            let mut problems = Vec::new();
+            let checked = match level {
+                Level::Files => part::check_size(run, file),
+                Level::Hashes => part::check(run, file),
+                Level::Subset(subset) if !subset.has(*at) => part::check_size(run, file),
+                Level::Subset(_) | Level::Data if *at < exported.len() => {
+                    decode(run, file, &mut problems, &mut Vec::new()).map(drop)
+                }
+                Level::Subset(_) | Level::Data => read_rows(run, file, &mut problems),
+            };
+            if let Err(error) = checked {
+                problem(error, &mut problems)?;
+            }
+            progress.advance(Stage::Audit, &item, file.rows, file.bytes);
+            Ok(problems)
+        })
+        .collect();
+    problems.extend(found?.into_iter().flatten());
+    progress.finish(Stage::Audit, &item);
+    let collections = export.iter().flat_map(|manifest| &manifest.collections);
+    let tables = transform.iter().flat_map(|manifest| &manifest.tables);
+    Ok(AuditReport {
+        level,
+        input_sha256: transform.map(|manifest| manifest.input_sha256.clone()),
+        collections: collections.map(CollectionAudit::stated).collect(),
+        tables: tables.map(TableAudit::stated).collect(),
+        problems,
+        remarks: Vec::new(),
+    })
 }
 
 fn interrupted(progress: &dyn Progress) -> Result<(), AuditError> {
@@ -190,39 +400,24 @@ fn collection(
     run: &RunDirectory,
     manifest: &CollectionManifest,
     progress: &dyn Progress,
-) -> Result<(CollectionAudit, Vec<String>), AuditError> {
+) -> Result<(CollectionAudit, Vec<String>, Vec<String>), AuditError> {
     let item = format!("collection {}", manifest.name);
     progress.start(Stage::Audit, &item, Total::Records(manifest.documents));
-    let mut problems = Vec::new();
+    let (mut problems, mut remarks) = (Vec::new(), Vec::new());
     let (mut found, mut bytes) = (0, 0);
-    for part in &manifest.parts {
+    let deleted = manifest.changes.iter().flat_map(|changes| &changes.deleted);
+    for (part, counts) in
+        manifest.parts.iter().map(|part| (part, true)).chain(deleted.map(|part| (part, false)))
+    {
         interrupted(progress)?;
-        let before = found;
-        let batches = match documents(run, &part.file) {
-            Ok(batches) => batches,
-            Err(error) => {
-                problem(error, &mut problems)?;
-                continue;
+        match decode(run, &part.file, &mut problems, &mut remarks) {
+            Ok((documents, size)) if counts => {
+                found += documents;
+                bytes += size;
+                progress.advance(Stage::Audit, &item, documents, size);
             }
-        };
-        for batch in batches {
-            match batch {
-                Ok(batch) => {
-                    found += batch.len() as u64;
-                    let size: u64 = (0..batch.len()).map(|at| batch.bytes(at).len() as u64).sum();
-                    bytes += size;
-                    progress.advance(Stage::Audit, &item, batch.len() as u64, size);
-                }
-                Err(error) => problem(error, &mut problems)?,
-            }
-        }
-        if found - before != part.file.rows {
-            let path = &part.file.path;
-            problems.push(format!(
-                "{path} holds {} documents, not {}",
-                found - before,
-                part.file.rows
-            ));
+            Ok(_) => {}
+            Err(error) => problem(error, &mut problems)?,
         }
     }
     if problems.is_empty() && found != manifest.documents {
@@ -231,14 +426,53 @@ fn collection(
             .push(format!("collection {name} has {found} documents, not {}", manifest.documents));
     }
     progress.finish(Stage::Audit, &item);
-    let audited = CollectionAudit {
-        name: manifest.name.clone(),
-        documents: found,
-        rejects: manifest.rejects,
-        bytes,
-        staged_bytes: manifest.parts.iter().map(|part| part.file.bytes).sum(),
-    };
-    Ok((audited, problems))
+    let audited = CollectionAudit { documents: found, bytes, ..CollectionAudit::stated(manifest) };
+    Ok((audited, problems, remarks))
+}
+
+/// Reads an exported part and decodes every document; how many there are, and their bytes.
+///
+/// What is no sound BSON in bytes that are as they were written came so from the source: that is
+/// worth knowing, but no damage.
+fn decode(
+    run: &RunDirectory,
+    file: &PartFile,
+    problems: &mut Vec<String>,
+    remarks: &mut Vec<String>,
+) -> Result<(u64, u64), StagingError> {
+    let (mut found, mut bytes) = (0, 0);
+    for batch in documents(run, file)? {
+        let batch = batch?;
+        for at in 0..batch.len() {
+            if let Err(error) = validate(batch.bytes(at)) {
+                let id = batch.id(at);
+                remarks.push(format!("{}: document {id} came as unsound BSON: {error}", file.path));
+            }
+        }
+        found += batch.len() as u64;
+        bytes += batch.total_bytes();
+    }
+    if found != file.rows {
+        problems.push(format!("{} holds {found} documents, not {}", file.path, file.rows));
+    }
+    Ok((found, bytes))
+}
+
+/// Reads a staged part; its rows must be as many as stated.
+fn read_rows(
+    run: &RunDirectory,
+    file: &PartFile,
+    problems: &mut Vec<String>,
+) -> Result<(), StagingError> {
+    let mut rows = 0;
+    for batch in part::open(run, file)? {
+        let path = || file.path.clone().into();
+        rows += batch.map_err(|source| StagingError::Arrow { path: path(), source })?.num_rows();
+    }
+    if rows as u64 != file.rows {
+        problems.push(format!("{} holds {rows} rows, not {}", file.path, file.rows));
+    }
+    Ok(())
 }
 
 /// Rejects and findings of the transform, counted.
@@ -366,15 +600,11 @@ fn table(
         .collect();
     progress.finish(Stage::Audit, name);
     let audited = TableAudit {
-        name: name.clone(),
         rows,
-        records: manifest.records,
-        rejects: manifest.rejects,
-        dropped: manifest.dropped,
-        staged_bytes: manifest.parts.iter().map(|part| part.bytes).sum(),
         columns,
         references,
         refused: lists.refused.get(name).cloned().unwrap_or_default(),
+        ..TableAudit::stated(manifest)
     };
     Ok((audited, problems))
 }

@@ -4,21 +4,26 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::audit::audit;
+use crate::audit::{Level, audit};
 use crate::cli::AuditArguments;
 use crate::failure::{Exit, Failure};
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 use crate::report::{Finished, page, summary};
 use crate::staging::layout::RunDirectory;
+use crate::staging::seal;
 
 pub(super) fn run(
     arguments: &AuditArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
-    let report = audit(&run, progress.as_ref())?;
-    report.write(&run)?;
-    page::write(&run)?;
+    let report = audit(&run, arguments.level(), progress.as_ref())?;
+    if report.level == Level::Data {
+        seal::open(&run, Stage::Audit)?;
+        report.write(&run)?;
+        page::write(&run)?;
+        seal::close(&run, Stage::Audit)?;
+    }
     Ok(Finished {
         exit: if report.problems.is_empty() { Exit::Done } else { Exit::Damaged },
         text: summary::audit(&run, &report),

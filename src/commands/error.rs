@@ -31,6 +31,9 @@ pub enum CommandError {
     /// Neither a source nor a schema was named.
     #[error("name a source, or a schema with --prisma")]
     NoSource,
+    /// A prune without a rule.
+    #[error("there is no rule that says what is kept")]
+    NoRules,
     /// An id that is none.
     #[error("`{0}` is neither an ObjectId nor a UUID made from one")]
     Id(String),
@@ -39,7 +42,7 @@ pub enum CommandError {
 impl Explain for CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Id(_) | Self::Exists { .. } | Self::NoSource => Exit::Usage,
+            Self::Id(_) | Self::Exists { .. } | Self::NoSource | Self::NoRules => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -47,6 +50,9 @@ impl Explain for CommandError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Exists { .. } => Some("Name a new file, or overwrite it with --force.".into()),
+            Self::NoRules => {
+                Some("Name one or more: --keep-last 3 --keep-daily 7 --keep-monthly 12.".into())
+            }
             Self::Id(_) => Some("An ObjectId has 24 hexadecimal digits.".into()),
             _ => None,
         }

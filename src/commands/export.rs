@@ -12,7 +12,7 @@ use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
 use crate::source::SourceAddress;
 use crate::staging::journal::Journal;
-use crate::staging::layout::RunDirectory;
+use crate::staging::layout::{LATEST, RunDirectory};
 use crate::staging::lock::PipelineLock;
 use crate::staging::manifest::ExportManifest;
 use crate::staging::run::{RunRecord, run_id};
@@ -52,7 +52,11 @@ pub(super) fn stage(
             (directory, record)
         }
         Some(run) => {
-            let directory = RunDirectory::open(staging, &pipeline.name, run)?;
+            let directory = if run == LATEST {
+                RunDirectory::newest(staging, &pipeline.name)?
+            } else {
+                RunDirectory::open(staging, &pipeline.name, run)?
+            };
             let record = RunRecord::read(&directory)?;
             if record.source != source.display() {
                 let (begun, given) = (record.source, source.display());
@@ -70,7 +74,10 @@ pub(super) fn stage(
     let result = runtime.block_on(export(&directory, &source, &pipeline, &options, progress));
     record.end_with(&directory, Stage::Export, result.is_ok())?;
     match result {
-        Ok(manifest) => Ok((directory, manifest)),
+        Ok(manifest) => {
+            directory.become_latest()?;
+            Ok((directory, manifest))
+        }
         Err(error) => {
             let mut failure = Failure::from(error);
             let run = directory.run();

@@ -75,6 +75,7 @@ pub(super) fn stage(
     let manifest = TransformManifest::read(&directory)?;
     let mut record = RunRecord::read(&directory)?;
     record.start(&directory, Stage::Load)?;
+    record.load_with(&directory, &options.mode.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let result = runtime.block_on(load::load(&directory, &manifest, &target, &options, progress));
     record.end_with(&directory, Stage::Load, result.is_ok())?;

@@ -1,6 +1,7 @@
 //! One file a command: arguments to stage to report.
 
 mod audit;
+mod backup;
 mod check;
 mod error;
 mod export;
@@ -44,6 +45,9 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
     match &cli.command {
         Command::Run(arguments) => run::run(arguments, &progress),
         Command::Export(arguments) => export::run(arguments, &progress),
+        Command::Backup(arguments) => backup::run(arguments, &progress),
+        Command::Prune(arguments) => backup::prune(arguments),
+        Command::Runs(arguments) => backup::runs(arguments),
         Command::Transform(arguments) => transform::run(arguments, &progress),
         Command::Load(arguments) => load::run(arguments, &progress),
         Command::Rejects(arguments) => rejects::run(arguments),

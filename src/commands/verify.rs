@@ -13,6 +13,7 @@ use crate::report::{Finished, RunReport, summary};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
 use crate::staging::run::RunRecord;
+use crate::staging::seal;
 use crate::verify::{VerifyOptions, verify};
 
 pub(super) fn run(
@@ -51,5 +52,6 @@ pub(super) fn stage(
     let export = ExportManifest::read(&directory).ok();
     let report = RunReport::new(&record, &manifest, export.as_ref(), &result?, &target.display());
     report.write(&directory)?;
+    seal::close(&directory, Stage::Verify)?;
     Ok((directory, report))
 }

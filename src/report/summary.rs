@@ -6,15 +6,19 @@ use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
+use serde::Serialize;
 
 use super::RunReport;
-use crate::audit::{AuditReport, Rows};
+use crate::audit::{AuditReport, Level, Rows};
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
 use crate::plan::{Drift, Plan};
+use crate::progress::Stage;
 use crate::restore::{Destination, RestoreReport};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
 use crate::staging::rejects::Reject;
+use crate::staging::retention::{Candidate, Decision};
+use crate::staging::run::{RunRecord, StageState};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -141,8 +145,11 @@ pub fn audit(run: &RunDirectory, report: &AuditReport) -> String {
         let name = &one.name;
         let _ = writeln!(
             text,
-            "{name}: {kept} rows of {records} records, {rejects} rejected, {dropped} dropped\n{rows}"
+            "{name}: {kept} rows of {records} records, {rejects} rejected, {dropped} dropped"
         );
+        if !one.columns.is_empty() {
+            let _ = writeln!(text, "{rows}");
+        }
         for reference in &one.references {
             let _ = writeln!(
                 text,
@@ -163,13 +170,26 @@ pub fn audit(run: &RunDirectory, report: &AuditReport) -> String {
     for problem in &report.problems {
         let _ = writeln!(text, "{problem}");
     }
+    for remark in &report.remarks {
+        let _ = writeln!(text, "{remark}");
+    }
     let verdict = if report.problems.is_empty() {
-        "every hash and every count agrees".to_owned()
+        match report.level {
+            Level::Files => {
+                "every file is there and has its size; with --hashes or --read-data more is checked"
+            }
+            Level::Hashes => "every hash agrees",
+            Level::Subset(_) => "every file is there, and the hashes and counts of this part agree",
+            Level::Data => "every hash and every count agrees",
+        }
+        .to_owned()
     } else {
         format!("{} problems", report.problems.len())
     };
-    let page = run.path().join("report.html");
-    let _ = write!(text, "report: {}\nrun {}: {verdict}", page.display(), run.run());
+    if report.level == Level::Data {
+        let _ = writeln!(text, "report: {}", run.path().join("report.html").display());
+    }
+    let _ = write!(text, "run {}: {verdict}", run.run());
     text
 }
 
@@ -213,6 +233,81 @@ pub fn restore(report: &RestoreReport, destination: &Destination, to: &str) -> S
     for note in &report.notes {
         let _ = write!(text, "\n{note}");
     }
+    text
+}
+
+/// A run of a pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunLine {
+    run: String,
+    documents: Option<u64>,
+    staged_bytes: Option<u64>,
+    /// The run that it adds to.
+    base: Option<String>,
+    /// Stages and how they ended.
+    stages: BTreeMap<Stage, StageState>,
+}
+
+/// The runs of a pipeline, oldest first.
+pub fn run_lines(staging: &Path, pipeline: &str, runs: &[Candidate]) -> Vec<RunLine> {
+    let line = |candidate: &Candidate| {
+        let directory = RunDirectory::open(staging, pipeline, &candidate.run).ok();
+        let record = directory.as_ref().and_then(|directory| RunRecord::read(directory).ok());
+        let manifest = directory.and_then(|directory| ExportManifest::read(&directory).ok());
+        let stages = record.map(|record| record.stages).unwrap_or_default();
+        let sum = |manifest: &ExportManifest| -> u64 {
+            manifest.collections.iter().map(|collection| collection.documents).sum()
+        };
+        RunLine {
+            run: candidate.run.clone(),
+            documents: manifest.as_ref().map(sum),
+            staged_bytes: manifest.map(|found| found.files().map(|file| file.bytes).sum()),
+            base: candidate.base.clone(),
+            stages: stages.into_iter().map(|(stage, record)| (stage, record.state)).collect(),
+        }
+    };
+    runs.iter().map(line).collect()
+}
+
+/// The runs of a pipeline, for a person.
+pub fn runs(lines: &[RunLine]) -> String {
+    let mut rows = table(&["run", "documents", "staged bytes", "adds to", "stages"]);
+    for line in lines {
+        let stages: Vec<String> = line
+            .stages
+            .iter()
+            .map(|(stage, state)| match state {
+                StageState::Done => stage.to_string(),
+                StageState::Running => format!("{stage} (not ended)"),
+                StageState::Failed => format!("{stage} (failed)"),
+            })
+            .collect();
+        rows.add_row([
+            line.run.clone(),
+            line.documents.map(count).unwrap_or_default(),
+            line.staged_bytes.map(count).unwrap_or_default(),
+            line.base.clone().unwrap_or_default(),
+            stages.join(", "),
+        ]);
+    }
+    if lines.is_empty() { "there is no run".to_owned() } else { rows.to_string() }
+}
+
+/// What a prune did, or would do.
+pub fn pruned(decisions: &[Decision], dry_run: bool) -> String {
+    let mut text = String::new();
+    let would = if dry_run { "would be " } else { "" };
+    let mut removed = 0;
+    for decision in decisions {
+        if decision.kept_for.is_empty() {
+            removed += 1;
+            let _ = writeln!(text, "{}: {would}removed", decision.run);
+        } else {
+            let _ = writeln!(text, "{}: kept, {}", decision.run, decision.kept_for.join("; "));
+        }
+    }
+    let kept = decisions.len() - removed;
+    let _ = write!(text, "{removed} of {} runs {would}removed, {kept} kept", decisions.len());
     text
 }
 

@@ -1,6 +1,5 @@
 //! SHA-256 of files, and the `SHA256SUMS` file that `sha256sum -c` reads.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
@@ -86,6 +85,58 @@ impl<W: Write> Write for HashingWriter<W> {
 /// Name of the list of hashes of a stage.
 pub const SUMS: &str = "SHA256SUMS";
 
+/// A line of a list of hashes, newline included.
+pub(super) fn sum_line(sha256: &str, name: &str) -> String {
+    // A backslash before the digest tells sha256sum that the name is escaped.
+    if name.contains(['\\', '\n']) {
+        let escaped = name.replace('\\', "\\\\").replace('\n', "\\n");
+        format!("\\{sha256}  {escaped}\n")
+    } else {
+        format!("{sha256}  {name}\n")
+    }
+}
+
+/// Hash and name of a line, its newline taken off.
+pub(super) fn listed_name(line: &str) -> Option<(String, String)> {
+    let (sha256, name) = line.split_once("  ")?;
+    let (sha256, name) = match sha256.strip_prefix('\\') {
+        Some(sha256) => {
+            let mut plain = String::new();
+            let mut letters = name.chars();
+            while let Some(letter) = letters.next() {
+                plain.push(match letter {
+                    '\\' => match letters.next()? {
+                        'n' => '\n',
+                        other => other,
+                    },
+                    other => other,
+                });
+            }
+            (sha256, plain)
+        }
+        None => (sha256, name.to_owned()),
+    };
+    let digits = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits && !name.is_empty()).then(|| (sha256.to_owned(), name))
+}
+
+/// The list of hashes of a stage.
+pub fn sums_text<'a>(
+    stage: &str,
+    parts: impl Iterator<Item = &'a PartFile>,
+    manifest_sha256: Option<&str>,
+) -> String {
+    let mut text = String::new();
+    if let Some(sha256) = manifest_sha256 {
+        text.push_str(&sum_line(sha256, MANIFEST));
+    }
+    for part in parts {
+        let relative = part.path.strip_prefix(&format!("{stage}/")).unwrap_or(&part.path);
+        text.push_str(&sum_line(&part.sha256, relative));
+    }
+    text
+}
+
 /// Writes `SHA256SUMS` into a stage's directory. Paths in it are relative to that directory, so
 /// that `sha256sum -c SHA256SUMS` works there.
 pub fn write_sums<'a>(
@@ -94,21 +145,7 @@ pub fn write_sums<'a>(
     parts: impl Iterator<Item = &'a PartFile>,
     manifest_sha256: Option<&str>,
 ) -> Result<(), StagingError> {
-    let mut text = String::new();
-    if let Some(sha256) = manifest_sha256 {
-        let _ = writeln!(text, "{sha256}  {MANIFEST}");
-    }
-    for part in parts {
-        let relative = part.path.strip_prefix(&format!("{stage}/")).unwrap_or(&part.path);
-        // A backslash before the digest tells sha256sum that the name is escaped.
-        if relative.contains(['\\', '\n']) {
-            let escaped = relative.replace('\\', "\\\\").replace('\n', "\\n");
-            let _ = writeln!(text, "\\{}  {escaped}", part.sha256);
-        } else {
-            let _ = writeln!(text, "{}  {relative}", part.sha256);
-        }
-    }
-    replace(&directory.join(SUMS), text.as_bytes())
+    replace(&directory.join(SUMS), sums_text(stage, parts, manifest_sha256).as_bytes())
 }
 
 /// The hash that a stage's list has for a file; none when it has none, or there is no list.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::StagingError;
-use super::layout::{RunDirectory, io};
+use super::layout::{RunDirectory, create_folder, io};
 use crate::progress::Stage;
 
 /// An open journal.
@@ -34,7 +35,7 @@ impl Journal {
     ) -> Result<(Self, Vec<T>), StagingError> {
         let path = path(run, stage);
         let folder = run.stage_directory(stage);
-        fs::create_dir_all(&folder).map_err(io("create", &folder))?;
+        create_folder(&folder)?;
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -57,6 +58,7 @@ impl Journal {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(&path)
             .map_err(io("open", &path))?;
         file.set_len(whole)

@@ -8,13 +8,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::layout::io;
+use super::layout::{create_folder, io};
 use super::{FORMAT_VERSION, StagingError};
 
 /// Replaces a file atomically; its folder is made where it is missing.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StagingError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory).map_err(io("create", directory))?;
+    create_folder(directory)?;
     let mut temporary = tempfile::Builder::new()
         .prefix(".writing-")
         .tempfile_in(directory)

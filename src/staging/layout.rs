@@ -1,6 +1,7 @@
 //! Where files are: `staging/<pipeline>/<run>/…`.
 
-use std::fs;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -9,7 +10,7 @@ use super::StagingError;
 use super::json_file::sync_directory;
 use crate::progress::Stage;
 
-/// Name of the link to the newest run.
+/// Name of the link to the newest run whose export is finished.
 pub const LATEST: &str = "latest";
 
 /// Characters that a collection or table name cannot keep as a folder name: separators, and those
@@ -58,7 +59,7 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Makes the directory of a new run and points `latest` to it. A run that starts in the same
+    /// Makes the directory of a new run. A run that starts in the same
     /// second as another gets the next second that is free.
     pub fn create(
         staging: &Path,
@@ -66,27 +67,49 @@ impl RunDirectory {
         name: impl Fn(u64) -> String,
     ) -> Result<Self, StagingError> {
         let parent = staging.join(folder_name(pipeline));
-        fs::create_dir_all(&parent).map_err(io("create", &parent))?;
+        create_folder(&parent)?;
         let mut later = 0;
         let run = &loop {
             let run = name(later);
             let path = parent.join(&run);
-            match fs::create_dir(&path) {
+            match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => break run,
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => later += 1,
                 Err(source) => return Err(io("create", &path)(source)),
             }
         };
         let path = parent.join(run);
-        let link = parent.join(LATEST);
-        let temporary = parent.join(format!(".{LATEST}-{run}"));
-        let _ = fs::remove_file(&temporary);
-        std::os::unix::fs::symlink(run, &temporary).map_err(io("create", &temporary))?;
-        fs::rename(&temporary, &link).map_err(io("replace", &link))?;
         Ok(Self { path, pipeline: pipeline.to_owned(), run: run.to_owned(), preparing: None })
     }
 
-    /// Finds a run by its id, or the newest one by `latest`.
+    /// Points `latest` to this run, unless it names a newer one.
+    pub fn become_latest(&self) -> Result<(), StagingError> {
+        let parent = self.path.parent().unwrap_or(&self.path);
+        let link = parent.join(LATEST);
+        if fs::read_link(&link).is_ok_and(|latest| latest.as_os_str() > self.run.as_str()) {
+            return Ok(());
+        }
+        let temporary = parent.join(format!(".{LATEST}-{}", self.run));
+        let _ = fs::remove_file(&temporary);
+        std::os::unix::fs::symlink(&self.run, &temporary).map_err(io("create", &temporary))?;
+        fs::rename(&temporary, &link).map_err(io("replace", &link))
+    }
+
+    /// The newest run of a pipeline, finished or not.
+    pub fn newest(staging: &Path, pipeline: &str) -> Result<Self, StagingError> {
+        let entries = fs::read_dir(staging.join(folder_name(pipeline)));
+        let mut names: Vec<String> = entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| super::retention::time_of(name).is_some())
+            .collect();
+        names.sort();
+        Self::open(staging, pipeline, names.last().map_or(LATEST, String::as_str))
+    }
+
+    /// Finds a run by its id, or the newest finished one by `latest`.
     pub fn open(staging: &Path, pipeline: &str, run: &str) -> Result<Self, StagingError> {
         let missing = || StagingError::NoSuchRun {
             staging: staging.to_owned(),
@@ -238,6 +261,18 @@ impl RunDirectory {
     pub fn part_path(stage: Stage, name: &str, index: usize) -> String {
         format!("{stage}/{}/{}", folder_name(name), part_name(index))
     }
+}
+
+/// Makes a folder that only its owner can look into, and those above it that are missing.
+pub(crate) fn create_folder(path: &Path) -> Result<(), StagingError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io("create", path))
+}
+
+/// Makes a file, or empties it, that only its owner can read.
+pub(crate) fn create_file(path: &Path) -> Result<File, StagingError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path).map_err(io("create", path))
 }
 
 /// For `map_err`: an operating system error with its file.

@@ -2,12 +2,13 @@
 //!
 //! It is an advisory lock of the operating system on a file, so a process that dies gives it back.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::StagingError;
-use super::layout::{folder_name, io};
+use super::layout::{create_folder, folder_name, io};
 
 /// A held lock; dropping it gives it back.
 #[derive(Debug)]
@@ -19,13 +20,14 @@ impl PipelineLock {
     /// Takes the lock of a pipeline in a staging directory, or says who holds it.
     pub fn take(staging: &Path, pipeline: &str) -> Result<Self, StagingError> {
         let directory = staging.join(folder_name(pipeline));
-        fs::create_dir_all(&directory).map_err(io("create", &directory))?;
+        create_folder(&directory)?;
         let path: PathBuf = directory.join(".lock");
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(&path)
             .map_err(io("open", &path))?;
         match file.try_lock() {

@@ -13,8 +13,10 @@ pub mod lock;
 pub mod manifest;
 pub mod part;
 pub mod rejects;
+pub mod retention;
 pub mod run;
 pub mod schema;
+pub mod seal;
 pub mod table;
 
 pub use error::StagingError;

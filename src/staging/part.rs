@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::StagingError;
 use super::checksum::{HashingWriter, SUMS, sha256_file, sha256_hex};
 use super::json_file::sync_directory;
-use super::layout::{RunDirectory, io};
+use super::layout::{RunDirectory, create_file, create_folder, io};
 use crate::progress::Stage;
 
 /// Rows of a batch when a part is read. Bounded by the part itself, which is bounded in bytes.
@@ -54,9 +54,9 @@ impl PartWriter {
     ) -> Result<Self, StagingError> {
         let path = run.resolve(relative);
         let directory = path.parent().unwrap_or(run.path());
-        fs::create_dir_all(directory).map_err(io("create", directory))?;
+        create_folder(directory)?;
         let temporary = path.with_extension("parquet.writing");
-        let file = File::create(&temporary).map_err(io("create", &temporary))?;
+        let file = create_file(&temporary)?;
         let output = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
         let writer = ArrowWriter::try_new(output, schema, Some(properties))
             .map_err(|source| parquet_error("begin", &path, source))?;
@@ -101,6 +101,16 @@ pub fn open(run: &RunDirectory, part: &PartFile) -> Result<ParquetRecordBatchRea
     ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
         .and_then(|builder| builder.with_batch_size(READ_BATCH_ROWS).build())
         .map_err(|source| parquet_error("open", &path, source))
+}
+
+/// Checks that a part is there and has its size.
+pub fn check_size(run: &RunDirectory, part: &PartFile) -> Result<(), StagingError> {
+    let path = run.resolve(&part.path);
+    let bytes = fs::metadata(&path).map_err(io("read", &path))?.len();
+    if bytes == part.bytes {
+        return Ok(());
+    }
+    Err(StagingError::Checksum { detail: format!("{bytes} bytes instead of {}", part.bytes), path })
 }
 
 /// Checks a part's size and hash, without holding it in memory.

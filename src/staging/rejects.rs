@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::StagingError;
 use super::checksum::{HashingWriter, sha256_file};
 use super::json_file::sync_directory;
-use super::layout::{RunDirectory, io};
+use super::layout::{RunDirectory, create_file, create_folder, io};
 use super::manifest::TransformManifest;
 use crate::progress::Stage;
 
@@ -87,9 +87,9 @@ impl RejectWriter {
     pub fn create(run: &RunDirectory, list: List, stage: Stage) -> Result<Self, StagingError> {
         let path = run.resolve(&list.path(stage));
         let directory = path.parent().unwrap_or(run.path());
-        fs::create_dir_all(directory).map_err(io("create", directory))?;
+        create_folder(directory)?;
         let temporary = path.with_extension("jsonl.writing");
-        let file = File::create(&temporary).map_err(io("create", &temporary))?;
+        let file = create_file(&temporary)?;
         Ok(Self { path, temporary, file: HashingWriter::new(BufWriter::new(file)) })
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::json_file::{read_json, write_json};
 use super::layout::RunDirectory;
-use super::{FORMAT_VERSION, StagingError};
+use super::{FORMAT_VERSION, StagingError, seal};
 use crate::progress::Stage;
 
 /// State of a stage.
@@ -29,6 +29,9 @@ pub struct StageRecord {
     pub state: StageState,
     /// Start of the last attempt, UTC, RFC 3339.
     pub started_at: String,
+    /// Of a load: how its rows met those that were there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// Its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<String>,
@@ -62,12 +65,18 @@ pub struct RunRecord {
 
 /// A run id: so many seconds from now, in UTC, as `20261121T081504Z`.
 pub fn run_id(later: u64) -> String {
-    let start = Timestamp::now() + std::time::Duration::from_secs(later);
+    let start = clock() + std::time::Duration::from_secs(later);
     start.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
+/// The time; that of `DOCFERRY_CLOCK` (RFC 3339) where it is set, to rehearse a schedule.
+fn clock() -> Timestamp {
+    let set = std::env::var("DOCFERRY_CLOCK").ok().and_then(|text| text.parse().ok());
+    set.unwrap_or_else(Timestamp::now)
+}
+
 fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    clock().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 impl RunRecord {
@@ -96,11 +105,29 @@ impl RunRecord {
         read_json(&run.resolve(Self::PATH), "run record")
     }
 
+    /// Whether a stage was started and is not ended.
+    pub fn is_working(&self) -> bool {
+        self.stages.values().any(|record| record.state == StageState::Running)
+    }
+
     /// Records the start of a stage.
     pub fn start(&mut self, run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
-        let record =
-            StageRecord { state: StageState::Running, started_at: now(), finished_at: None };
+        let record = StageRecord {
+            state: StageState::Running,
+            started_at: now(),
+            mode: None,
+            finished_at: None,
+        };
         self.stages.insert(stage, record);
+        seal::open(run, stage)?;
+        self.write(run)
+    }
+
+    /// Records how the rows of a load meet those that are there.
+    pub fn load_with(&mut self, run: &RunDirectory, mode: &str) -> Result<(), StagingError> {
+        if let Some(record) = self.stages.get_mut(&Stage::Load) {
+            record.mode = Some(mode.to_owned());
+        }
         self.write(run)
     }
 
@@ -125,6 +152,7 @@ impl RunRecord {
             record.state = state;
             record.finished_at = Some(now());
         }
-        self.write(run)
+        self.write(run)?;
+        seal::close(run, stage)
     }
 }

@@ -14,7 +14,7 @@ use crate::progress::Stage;
 use crate::staging::StagingError;
 use crate::staging::checksum::sha256_hex;
 use crate::staging::journal::Journal;
-use crate::staging::layout::RunDirectory;
+use crate::staging::layout::{RunDirectory, create_folder};
 use crate::staging::manifest::TableManifest;
 use crate::staging::part;
 
@@ -74,11 +74,7 @@ impl TransformJournal {
             journal.append(&Entry::Begin { input: input.to_owned() })?;
         }
         let work = folder.join(".work");
-        fs::create_dir_all(&work).map_err(|source| StagingError::Io {
-            action: "create",
-            path: work.clone(),
-            source,
-        })?;
+        create_folder(&work)?;
         let (mut parts, mut junctions) = (HashMap::new(), HashMap::new());
         for entry in entries {
             match entry {

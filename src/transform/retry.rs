@@ -22,7 +22,7 @@ use crate::progress::{Progress, Stage, Total};
 use crate::staging::StagingError;
 use crate::staging::checksum::{sha256_file, sha256_hex};
 use crate::staging::json_file::replace;
-use crate::staging::layout::RunDirectory;
+use crate::staging::layout::{RunDirectory, create_folder};
 use crate::staging::manifest::{ExportManifest, ExportPart, TableManifest, TransformManifest};
 use crate::staging::part::PartFile;
 use crate::staging::rejects::{self, List, Reject, RejectWriter};
@@ -101,9 +101,12 @@ pub fn retry_rejects(
     for file in files {
         let (from, to) = (next.resolve(&file.path), run.resolve(&file.path));
         let folder = to.parent().unwrap_or(run.path());
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::rename(&from, &to))
-            .map_err(|source| StagingError::Io { action: "rename to", path: to.clone(), source })?;
+        create_folder(folder)?;
+        fs::rename(&from, &to).map_err(|source| StagingError::Io {
+            action: "rename to",
+            path: to.clone(),
+            source,
+        })?;
     }
     replace(&run.resolve("pipeline.toml"), pipeline_text.as_bytes())?;
     manifest.write(run)?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TransformError;
 use crate::staging::checksum::{HashingWriter, sha256_hex};
+use crate::staging::layout::create_file;
 
 /// A finished working file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +32,7 @@ fn failed(folder: &Path, name: &str) -> impl FnOnce(std::io::Error) -> Transform
 
 impl WorkWriter {
     pub(super) fn create(folder: &Path, name: &str) -> Result<Self, TransformError> {
-        let file = File::create(folder.join(name)).map_err(failed(folder, name))?;
+        let file = create_file(&folder.join(name))?;
         Ok(Self { name: name.to_owned(), output: HashingWriter::new(BufWriter::new(file)) })
     }
 

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use docferry::audit::{Level, audit};
+use docferry::progress::Silent;
+use docferry::staging::layout::RunDirectory;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 
@@ -81,7 +84,7 @@ impl Staged {
 #[test]
 fn a_run_can_be_read_by_someone_who_was_not_there() {
     let staged = Staged::new();
-    let output = staged.docferry(&["audit", "latest", "--json"]);
+    let output = staged.docferry(&["audit", "latest", "--read-data", "--json"]);
     assert!(output.status.success(), "{}", shown(&output));
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let orders = &result["audit"]["tables"][1];
@@ -117,10 +120,108 @@ fn a_run_can_be_read_by_someone_who_was_not_there() {
 }
 
 fn flip(path: &Path) {
+    let middle = std::fs::metadata(path).unwrap().len() / 2;
+    flip_at(path, usize::try_from(middle).unwrap(), 1);
+}
+
+fn flip_at(path: &Path, at: usize, bits: u8) {
     let mut bytes = std::fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    bytes[at] ^= bits;
     std::fs::write(path, bytes).unwrap();
+}
+
+/// All files of a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What an audit finds: nothing, or something.
+fn is_sound(run: &Path, level: Level) -> bool {
+    let staging = run.parent().unwrap().parent().unwrap();
+    let Ok(run) = RunDirectory::find(staging, run.to_str().unwrap()) else { return false };
+    audit(&run, level, &Silent).is_ok_and(|report| report.problems.is_empty())
+}
+
+#[test]
+fn no_byte_changes_and_no_file_goes_unnoticed() {
+    let staged = Staged::new();
+    assert!(staged.docferry(&["audit", "latest", "--read-data"]).status.success());
+    let run = staged.run().canonicalize().unwrap();
+    assert!(is_sound(&run, Level::Data) && is_sound(&run, Level::Files));
+    let files = files(&run);
+    let names: Vec<&str> =
+        files.iter().map(|path| path.strip_prefix(&run).unwrap().to_str().unwrap()).collect();
+    for name in
+        ["run.json", "pipeline.toml", "report.html", "SHA256SUMS", "rejects/transform.jsonl"]
+    {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    for path in files {
+        let length = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
+        // From the first byte to the last, whatever the length.
+        let steps = 23.min(length);
+        for step in 0..steps {
+            let at = step * (length - 1) / (steps - 1).max(1);
+            let bits = 1 << (step % 8);
+            flip_at(&path, at, bits);
+            assert!(!is_sound(&run, Level::Data), "{} at byte {at}", path.display());
+            flip_at(&path, at, bits);
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_sound(&run, Level::Files), "{}", path.display());
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(is_sound(&run, Level::Data));
+}
+
+#[test]
+fn the_data_is_read_in_parts_on_different_days() {
+    let staged = Staged::new();
+    let damaged = staged.run().join("export/orders/part-00000.parquet");
+    flip(&damaged);
+    let status = |level: &[&str]| {
+        let output = staged.docferry(&[&["audit", "latest"], level].concat());
+        (output.status.code(), shown(&output))
+    };
+    assert_eq!(status(&[]).0, Some(0));
+    assert_eq!(status(&["--hashes"]).0, Some(12));
+    let days: Vec<_> = (1..=3)
+        .map(|day| status(&["--read-data-subset", &format!("{day}/3")]))
+        .filter(|(code, _)| *code != Some(0))
+        .collect();
+    assert_eq!(days.len(), 1, "{days:?}");
+    assert!(days[0].1.contains("orders/part-00000.parquet"), "{days:?}");
+    for wrong in ["0/3", "4/3", "x"] {
+        assert_eq!(status(&["--read-data-subset", wrong]).0, Some(2));
+    }
+}
+
+#[test]
+fn staged_files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let staged = Staged::new();
+    assert!(staged.docferry(&["audit", "latest", "--read-data"]).status.success());
+    let pipeline = staged.path("staging/shop").canonicalize().unwrap();
+    let mut open = Vec::new();
+    for path in files(&pipeline) {
+        for path in path.ancestors().take_while(|path| path.starts_with(&pipeline)) {
+            if path.metadata().unwrap().permissions().mode() & 0o077 != 0 {
+                open.push(path.to_owned());
+            }
+        }
+    }
+    assert_eq!(open, Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -128,7 +229,12 @@ fn an_audit_names_every_file_that_changed() {
     let staged = Staged::new();
     flip(&staged.run().join("export/orders/part-00000.parquet"));
     std::fs::remove_file(staged.run().join("transform/buyers/part-00000.parquet")).unwrap();
+    // The level that reads no data sees which file is gone.
     let output = staged.docferry(&["audit", "shop/latest"]);
+    assert_eq!(output.status.code(), Some(12), "{}", shown(&output));
+    assert!(!shown(&output).contains("orders/part-00000.parquet"), "{}", shown(&output));
+    assert!(shown(&output).contains("transform/buyers/part-00000.parquet"), "{}", shown(&output));
+    let output = staged.docferry(&["audit", "shop/latest", "--read-data"]);
     assert_eq!(output.status.code(), Some(12), "{}", shown(&output));
     let text = shown(&output);
     assert!(
