@@ -42,6 +42,27 @@ pub struct Cli {
     /// Print the result, or the error, as one JSON document on standard output.
     #[arg(long, global = true)]
     pub json: bool,
+
+    /// Write metrics for Prometheus to this file when the command ended.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DOCFERRY_METRICS",
+        help_heading = "Unattended"
+    )]
+    pub metrics: Option<PathBuf>,
+
+    /// Call this command of the shell when the command ended, with a report in JSON on its standard
+    /// input and the exit status in DOCFERRY_EXIT.
+    #[arg(
+        long,
+        global = true,
+        value_name = "COMMAND",
+        env = "DOCFERRY_NOTIFY",
+        help_heading = "Unattended"
+    )]
+    pub notify: Option<String>,
 }
 
 /// Form of what is said while a command works.
@@ -134,6 +155,32 @@ pub struct StagingArguments {
     pub threads: Option<usize>,
 }
 
+/// What is read.
+#[derive(Clone, Debug, Args)]
+pub struct SourceArguments {
+    /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
+    /// file, files of JSON, or the `postgres://` URI of a database that this pipeline filled.
+    #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
+    pub source: Option<String>,
+
+    /// File with the address of the source in its first line, readable by its owner alone.
+    #[arg(long, value_name = "FILE")]
+    pub source_file: Option<PathBuf>,
+}
+
+/// Where rows go.
+#[derive(Clone, Debug, Args)]
+pub struct TargetAddress {
+    /// PostgreSQL database: a `postgres://` URI. What it leaves out is taken from PGHOST, PGPORT,
+    /// PGUSER, PGDATABASE, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT and ~/.pgpass.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub target: Option<String>,
+
+    /// File with the address of the target in its first line, readable by its owner alone.
+    #[arg(long, value_name = "FILE")]
+    pub target_file: Option<PathBuf>,
+}
+
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 pub struct ExportArguments {
@@ -145,10 +192,9 @@ pub struct ExportArguments {
     #[command(flatten)]
     pub staging: StagingArguments,
 
-    /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
-    /// file, files of JSON, or the `postgres://` URI of a database that this pipeline filled.
-    #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
-    pub source: String,
+    /// What is read.
+    #[command(flatten)]
+    pub source: SourceArguments,
 
     /// Do not read at one snapshot of a replica set.
     #[arg(long)]
@@ -254,8 +300,12 @@ pub struct RunsArguments {
 pub struct PlanArguments {
     /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
     /// file, or files of JSON. With --prisma it may be left out.
-    #[arg(env = "MONGODB_URI", hide_env_values = true, required_unless_present = "prisma")]
+    #[arg(env = "MONGODB_URI", hide_env_values = true)]
     pub source: Option<String>,
+
+    /// File with the address of the source in its first line, readable by its owner alone.
+    #[arg(long, value_name = "FILE")]
+    pub source_file: Option<PathBuf>,
 
     /// Draft from a Prisma schema (provider mongodb): the tables that Prisma Migrate makes for
     /// PostgreSQL. A source is compared with it.
@@ -418,9 +468,9 @@ pub struct RollbackArguments {
     #[arg(value_name = "RUN")]
     pub run: String,
 
-    /// PostgreSQL database: a `postgres://` URI. The password may be in PGPASSWORD.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub target: String,
+    /// Where the rows are.
+    #[command(flatten)]
+    pub address: TargetAddress,
 
     /// Undo it although rows were changed after the load.
     #[arg(long)]
@@ -558,9 +608,9 @@ pub struct TargetArguments {
     #[arg(long, default_value = "latest")]
     pub run: String,
 
-    /// PostgreSQL database: a `postgres://` URI. The password may be in PGPASSWORD.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub target: String,
+    /// Where the rows are.
+    #[command(flatten)]
+    pub address: TargetAddress,
 
     /// Connections that load at the same time.
     #[arg(long, default_value_t = 2, value_name = "N")]
@@ -574,9 +624,9 @@ pub struct RunArguments {
     #[command(flatten)]
     pub export: ExportArguments,
 
-    /// PostgreSQL database: a `postgres://` URI. The password may be in PGPASSWORD.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub target: String,
+    /// Where the rows are.
+    #[command(flatten)]
+    pub address: TargetAddress,
 
     /// Connections that load at the same time.
     #[arg(long, default_value_t = 2, value_name = "N")]
@@ -614,7 +664,7 @@ impl RunArguments {
             pipeline: self.export.pipeline.clone(),
             staging: self.export.staging.clone(),
             run: run.to_owned(),
-            target: self.target.clone(),
+            address: self.address.clone(),
             connections: self.connections,
         }
     }

@@ -58,6 +58,9 @@ pub enum Total {
 
 /// Receives the events of a running stage. Called from many threads at once.
 pub trait Progress: Send + Sync {
+    /// All that follows is about this run.
+    fn run(&self, _run: &str) {}
+
     /// The items whose records make up the whole of a stage, ahead of the first.
     fn expect(&self, stage: Stage, items: &[(String, Total)]);
 

@@ -17,6 +17,7 @@ pub(super) fn run(
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
+    progress.run(run.run());
     let report = audit(&run, arguments.level(), progress.as_ref())?;
     if report.level == Level::Data {
         seal::open(&run, Stage::Audit)?;

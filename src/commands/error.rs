@@ -29,8 +29,25 @@ pub enum CommandError {
         path: PathBuf,
     },
     /// Neither a source nor a schema was named.
-    #[error("name a source, or a schema with --prisma")]
+    #[error("name a source")]
     NoSource,
+    /// No target was named.
+    #[error("name a target")]
+    NoTarget,
+    /// A file with a secret that others can read.
+    #[error("{path} holds a secret, and others can read or write it (mode {mode:o})")]
+    OpenSecret {
+        /// Which one.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A file without an address.
+    #[error("{path} holds no address")]
+    NoAddress {
+        /// Which one.
+        path: PathBuf,
+    },
     /// A prune without a rule.
     #[error("there is no rule that says what is kept")]
     NoRules,
@@ -42,7 +59,13 @@ pub enum CommandError {
 impl Explain for CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Id(_) | Self::Exists { .. } | Self::NoSource | Self::NoRules => Exit::Usage,
+            Self::Id(_)
+            | Self::Exists { .. }
+            | Self::NoSource
+            | Self::NoTarget
+            | Self::OpenSecret { .. }
+            | Self::NoAddress { .. }
+            | Self::NoRules => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -50,6 +73,14 @@ impl Explain for CommandError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Exists { .. } => Some("Name a new file, or overwrite it with --force.".into()),
+            Self::NoSource => Some(
+                "With --source, --source-file or MONGODB_URI; `plan` takes a schema with --prisma as well.".into(),
+            ),
+            Self::NoTarget => Some(
+                "With --target, --target-file, DATABASE_URL, or PGHOST and PGDATABASE.".into(),
+            ),
+            Self::OpenSecret { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::NoAddress { .. } => Some("Its first line is the address.".into()),
             Self::NoRules => {
                 Some("Name one or more: --keep-last 3 --keep-daily 7 --keep-monthly 12.".into())
             }

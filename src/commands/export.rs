@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, load_pipeline, threads};
+use super::{CommandError, address, load_pipeline, threads};
 use crate::cli::ExportArguments;
 use crate::export::{ExportError, ExportOptions, export};
 use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
-use crate::source::SourceAddress;
 use crate::staging::journal::Journal;
 use crate::staging::layout::{LATEST, RunDirectory};
 use crate::staging::lock::PipelineLock;
@@ -41,7 +40,7 @@ pub(super) fn stage(
     progress: &Arc<dyn Progress>,
 ) -> Result<(RunDirectory, ExportManifest), Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
-    let source = SourceAddress::parse(&arguments.source)?;
+    let source = address::source(&arguments.source)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let staging = &arguments.staging.staging;
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
@@ -65,6 +64,7 @@ pub(super) fn stage(
             (directory, record)
         }
     };
+    progress.run(directory.run());
     record.start(&directory, Stage::Export)?;
     let options = ExportOptions {
         threads: threads(arguments.staging.threads),

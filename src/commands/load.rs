@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, load_pipeline};
+use super::{CommandError, address, load_pipeline};
 use crate::cli::{LoadArguments, LoadWay, PipelineArgument, RollbackArguments};
 use crate::failure::Failure;
 use crate::load::{self, LoadOptions, LoadReport};
 use crate::pipeline::definitions::table_definitions;
-use crate::postgres::{Target, ddl};
+use crate::postgres::ddl;
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
 use crate::staging::layout::RunDirectory;
@@ -25,7 +25,7 @@ pub(super) fn run(
         return dry_run(arguments);
     }
     let (directory, report) = stage(arguments, progress)?;
-    let target = Target::parse(&arguments.target.target)?;
+    let target = address::target(&arguments.target.address)?;
     Ok(Finished::done(
         summary::load(&directory, &report, &target.display()),
         json!({"run": directory.run(), "load": report}),
@@ -41,7 +41,7 @@ fn dry_run(arguments: &LoadArguments) -> Result<Finished, Failure> {
     let options = options(arguments);
     let arguments = &arguments.target;
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
-    let target = Target::parse(&arguments.target)?;
+    let target = address::target(&arguments.address)?;
     let directory = RunDirectory::open(&arguments.staging.staging, &pipeline.name, &arguments.run)?;
     let manifest = TransformManifest::read(&directory)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
@@ -51,7 +51,7 @@ fn dry_run(arguments: &LoadArguments) -> Result<Finished, Failure> {
 }
 
 pub(super) fn rollback(arguments: &RollbackArguments) -> Result<Finished, Failure> {
-    let target = Target::parse(&arguments.target)?;
+    let target = address::target(&arguments.address)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let undone = load::rollback(&target, &arguments.run, arguments.force);
     let report = runtime.block_on(undone)?;
@@ -68,12 +68,13 @@ pub(super) fn stage(
     let arguments = &arguments.target;
     let path = &arguments.pipeline.pipeline;
     let pipeline = load_pipeline(path)?;
-    let target = Target::parse(&arguments.target)?;
+    let target = address::target(&arguments.address)?;
     let staging = &arguments.staging.staging;
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let directory = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
     let manifest = TransformManifest::read(&directory)?;
     let mut record = RunRecord::read(&directory)?;
+    progress.run(directory.run());
     record.start(&directory, Stage::Load)?;
     record.load_with(&directory, &options.mode.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;

@@ -1,8 +1,11 @@
 //! One file a command: arguments to stage to report.
 
+mod address;
+pub mod arguments;
 mod audit;
 mod backup;
 mod check;
+mod ending;
 mod error;
 mod export;
 mod generate;
@@ -20,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+pub use ending::{Ending, tell};
 pub use error::CommandError;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::{CommandError, load_pipeline, threads};
+use super::{CommandError, address, load_pipeline, threads};
 use crate::cli::PlanArguments;
 use crate::failure::{Exit, Failure};
 use crate::pipeline::{self, model::Pipeline};
@@ -24,7 +24,8 @@ pub(super) fn run(
     if let Some(path) = arguments.output.as_ref().filter(|path| path.exists() && !arguments.force) {
         return Err(CommandError::Exists { path: path.clone() }.into());
     }
-    let source = arguments.source.as_deref().map(SourceAddress::parse).transpose()?;
+    let file = arguments.source_file.as_deref();
+    let source = address::source_if_any(arguments.source.as_deref(), file)?;
     match (&arguments.prisma, &arguments.diff, source) {
         (Some(schema), _, source) => prisma(arguments, schema, source.as_ref(), progress),
         (None, Some(path), Some(source)) => {

@@ -32,6 +32,7 @@ pub(super) fn run(
         threads: threads(arguments.threads),
     };
     let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
+    progress.run(run.run());
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let report = runtime.block_on(restore(&run, &destination, &options, progress))?;
     let exit = if report.conflicts.is_empty() { Exit::Done } else { Exit::Rejects };

@@ -47,6 +47,7 @@ pub(super) fn stage(
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let directory = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
     let mut record = RunRecord::read(&directory)?;
+    progress.run(directory.run());
     record.start(&directory, Stage::Transform)?;
     let options = TransformOptions {
         threads: threads(arguments.staging.threads),

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, load_pipeline};
+use super::{CommandError, address, load_pipeline};
 use crate::cli::TargetArguments;
 use crate::failure::{Exit, Failure};
-use crate::postgres::Target;
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, RunReport, summary};
 use crate::staging::layout::RunDirectory;
@@ -39,10 +38,11 @@ pub(super) fn stage(
     progress: &Arc<dyn Progress>,
 ) -> Result<(RunDirectory, RunReport), Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
-    let target = Target::parse(&arguments.target)?;
+    let target = address::target(&arguments.address)?;
     let directory = RunDirectory::open(&arguments.staging.staging, &pipeline.name, &arguments.run)?;
     let manifest = TransformManifest::read(&directory)?;
     let mut record = RunRecord::read(&directory)?;
+    progress.run(directory.run());
     record.start(&directory, Stage::Verify)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let options = VerifyOptions { connections: arguments.connections };

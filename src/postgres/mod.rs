@@ -2,6 +2,7 @@
 
 mod catalogue;
 pub mod ddl;
+mod environment;
 mod error;
 mod identifier;
 mod target;

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresError;
+use super::environment::{Tls, password, split, variable_of};
 
 /// How often a connection is tried.
 const TRIES: u32 = 3;
@@ -15,33 +18,84 @@ const TRIES: u32 = 3;
 #[derive(Clone, Debug)]
 pub struct Target {
     config: Config,
+    tls: Tls,
+}
+
+/// Where a database is.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Host, or the folder of its socket.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// Role.
+    pub user: String,
 }
 
 impl Target {
-    /// Reads `postgres://…` or `key=value` text; a missing password is taken from PGPASSWORD.
+    /// Reads `postgres://…` or `key=value` text. What it leaves out is taken from the variables
+    /// and the password file of PostgreSQL's own tools.
     pub fn parse(text: &str) -> Result<Self, PostgresError> {
+        let (text, tls) = split(text);
         let mut config: Config = text.parse().map_err(PostgresError::Address)?;
-        if config.get_password().is_none()
-            && let Ok(password) = std::env::var("PGPASSWORD")
+        if config.get_hosts().is_empty() {
+            config.host(variable_of("PGHOST").unwrap_or_else(|| "localhost".to_owned()));
+        }
+        if config.get_ports().is_empty()
+            && let Some(port) = variable_of("PGPORT").and_then(|port| port.parse().ok())
         {
-            config.password(password);
+            config.port(port);
+        }
+        if config.get_user().is_none()
+            && let Some(user) = variable_of("PGUSER")
+        {
+            config.user(user);
+        }
+        if config.get_dbname().is_none()
+            && let Some(database) = variable_of("PGDATABASE")
+        {
+            config.dbname(database);
+        }
+        let target = Self { config: config.clone(), tls };
+        let parts = target.parts();
+        if config.get_password().is_none() {
+            let [host, database, user] = [&parts.host, &parts.database, &parts.user];
+            let found =
+                variable_of("PGPASSWORD").or_else(|| password(host, parts.port, database, user));
+            if let Some(password) = found {
+                config.password(password);
+            }
         }
         config.application_name("docferry");
         config.connect_timeout(Duration::from_secs(10));
         // Without row_security a policy that would hide rows is an error, never a smaller table.
         config.options("-c timezone=UTC -c client_min_messages=warning -c row_security=off");
-        Ok(Self { config })
+        Ok(Self { config, ..target })
     }
 
-    /// Host, port and database; nothing secret.
-    pub fn display(&self) -> String {
+    /// What another program needs to connect to the same database, besides the password.
+    pub fn parts(&self) -> Parts {
         let host = match self.config.get_hosts().first() {
             Some(Host::Tcp(host)) => host.clone(),
             Some(Host::Unix(path)) => path.display().to_string(),
             None => "localhost".to_owned(),
         };
-        let port = self.config.get_ports().first().copied().unwrap_or(5432);
-        format!("{host}:{port}/{}", self.config.get_dbname().unwrap_or_default())
+        let user = self.config.get_user().map(str::to_owned).or_else(|| variable_of("USER"));
+        let user = user.unwrap_or_default();
+        Parts {
+            host,
+            port: self.config.get_ports().first().copied().unwrap_or(5432),
+            database: self.config.get_dbname().unwrap_or(&user).to_owned(),
+            user,
+        }
+    }
+
+    /// Host, port and database; nothing secret.
+    pub fn display(&self) -> String {
+        let Parts { host, port, database, .. } = self.parts();
+        format!("{host}:{port}/{database}")
     }
 
     /// Opens a session.
@@ -84,6 +138,16 @@ impl Target {
         }
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = &self.tls.root {
+            let failed = |error: rustls::pki_types::pem::Error| {
+                PostgresError::Tls(format!("{}: {error}", path.display()))
+            };
+            for certificate in CertificateDer::pem_file_iter(path).map_err(failed)? {
+                let added = roots.add(certificate.map_err(failed)?);
+                added
+                    .map_err(|error| PostgresError::Tls(format!("{}: {error}", path.display())))?;
+            }
+        }
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

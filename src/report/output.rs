@@ -31,6 +31,8 @@ impl Finished {
 pub struct Output {
     /// One JSON document instead of text.
     pub json: bool,
+    /// What is said on standard error is JSON too.
+    pub events: bool,
 }
 
 impl Output {
@@ -40,23 +42,42 @@ impl Output {
         let _ = if self.json { writeln!(stdout, "{value}") } else { writeln!(stdout, "{text}") };
     }
 
-    /// Prints a failure: text on standard error, and with `--json` the document on standard output.
-    pub fn failure(&self, failure: &Failure) {
-        let _ = writeln!(io::stderr().lock(), "{}", render(failure));
-        if self.json {
-            let causes: Vec<String> = causes(failure).collect();
-            self.result(
-                "",
-                &json!({"error": failure.to_string(), "causes": causes, "hint": failure.hint,
-                    "exit": failure.exit.code()}),
-            );
+    /// Where events are JSON, the last one of a command that did its work.
+    pub fn finished(&self, finished: &Finished, seconds: f64) {
+        if self.events {
+            let event = json!({"at": now(), "run": finished.value["run"], "event": "finished",
+                "exit": finished.exit.code(), "seconds": seconds});
+            let _ = writeln!(io::stderr().lock(), "{event}");
         }
     }
+
+    /// Prints a failure: text on standard error, and with `--json` the document on standard output.
+    pub fn failure(&self, failure: &Failure) {
+        let causes: Vec<String> = causes(failure).collect();
+        let mut said = json!({"error": failure.to_string(), "causes": causes, "hint": failure.hint,
+            "exit": failure.exit.code()});
+        if self.json {
+            self.result("", &said);
+        }
+        let mut stderr = io::stderr().lock();
+        let _ = if self.events {
+            said["event"] = "failed".into();
+            said["at"] = now().into();
+            writeln!(stderr, "{said}")
+        } else {
+            writeln!(stderr, "{}", render(failure))
+        };
+    }
+}
+
+/// The time of an event, UTC, RFC 3339.
+pub(super) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 /// The causes of a failure, each once: what was said already is passed over, and so is the "db
 /// error" of the PostgreSQL driver, which says nothing.
-fn causes(failure: &Failure) -> impl Iterator<Item = String> {
+pub fn causes(failure: &Failure) -> impl Iterator<Item = String> {
     let mut said = failure.to_string();
     let first: Option<&dyn Error> = failure.error.source();
     std::iter::successors(first, |error: &&dyn Error| (*error).source())

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::output::now;
 use crate::cli::LogFormat;
 use crate::progress::{Progress, Stage, Total};
 
@@ -66,6 +67,8 @@ struct Items {
     items: HashMap<(Stage, String), Item>,
     /// Items that count for the whole of their stage and are not finished.
     expected: HashSet<(Stage, String)>,
+    /// The run it is about, once it is known.
+    run: Option<String>,
 }
 
 /// Shows progress on standard error.
@@ -118,7 +121,7 @@ impl Console {
         Some(if last { bars.add(bar) } else { bars.insert(0, bar) })
     }
 
-    fn say(&self, event: &str, stage: Stage, name: &str, item: &Item) {
+    fn say(&self, run: Option<&str>, event: &str, stage: Stage, name: &str, item: &Item) {
         let seconds = item.started.elapsed().as_secs_f64();
         let fraction = item.fraction();
         let left = fraction
@@ -129,9 +132,9 @@ impl Console {
             LogFormat::Json => writeln!(
                 stderr,
                 "{}",
-                json!({"event": event, "stage": stage, "item": name, "records": item.records,
-                    "bytes": item.bytes, "fraction": fraction, "seconds": seconds,
-                    "seconds_left": left})
+                json!({"at": now(), "run": run, "event": event, "stage": stage, kind(stage): name,
+                    "records": item.records, "bytes": item.bytes, "fraction": fraction,
+                    "seconds": seconds, "seconds_left": left})
             ),
             LogFormat::Text => {
                 let rate = if seconds > 0.0 { item.records as f64 / seconds } else { 0.0 };
@@ -150,6 +153,15 @@ impl Console {
     }
 }
 
+/// What the items of a stage are.
+fn kind(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Export | Stage::Restore | Stage::Plan | Stage::Generate => "collection",
+        Stage::Transform | Stage::Load | Stage::Verify => "table",
+        Stage::Audit | Stage::Dump => "item",
+    }
+}
+
 /// The sum, where all count the same.
 fn sum(items: &[(String, Total)]) -> Total {
     let mut sum = None;
@@ -165,6 +177,10 @@ fn sum(items: &[(String, Total)]) -> Total {
 }
 
 impl Progress for Console {
+    fn run(&self, run: &str) {
+        self.state().run = Some(run.to_owned());
+    }
+
     fn expect(&self, stage: Stage, items: &[(String, Total)]) {
         if self.quiet || items.len() < 2 {
             return;
@@ -185,7 +201,8 @@ impl Progress for Console {
     }
 
     fn advance(&self, stage: Stage, item: &str, records: u64, bytes: u64) {
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         let mut names = vec![item];
         if state.expected.contains(&(stage, item.to_owned())) {
             names.push(OVERALL);
@@ -194,7 +211,7 @@ impl Progress for Console {
             if let Some(entry) = state.items.get_mut(&(stage, name.to_owned())) {
                 entry.advance(records, bytes);
                 if entry.speaks() {
-                    self.say("working", stage, name, entry);
+                    self.say(state.run.as_deref(), "working", stage, name, entry);
                 }
             }
         }
@@ -208,7 +225,7 @@ impl Progress for Console {
             if let Some(entry) = state.items.remove(&(stage, name.to_owned())) {
                 match &entry.bar {
                     Some(bar) => bar.finish_and_clear(),
-                    None => self.say("done", stage, name, &entry),
+                    None => self.say(state.run.as_deref(), "done", stage, name, &entry),
                 }
             }
         }
@@ -227,7 +244,9 @@ impl Progress for Console {
                 let _ = bars.println(format!("{stage}: {message}"));
             }
             (None, LogFormat::Json) => {
-                let note = json!({"event": "note", "stage": stage, "message": message});
+                let run = self.state().run.clone();
+                let note = json!({"at": now(), "run": run, "event": "note", "stage": stage,
+                    "message": message});
                 let _ = writeln!(stderr().lock(), "{note}");
             }
             (None, LogFormat::Text) => {

@@ -25,4 +25,5 @@ mod sources;
 mod stages;
 mod support;
 mod systems;
+mod unattended;
 mod way_back;

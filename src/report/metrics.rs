@@ -1,0 +1,136 @@
+//! A file of metrics in Prometheus' text format, version 0.0.4, for the textfile collector of its
+//! node exporter.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::failure::Exit;
+use crate::staging::retention::time_of;
+
+/// What the numbers are about.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'j> {
+    /// Command.
+    pub command: &'static str,
+    /// Pipeline name.
+    pub pipeline: &'j str,
+}
+
+/// Numbers of a command that ended well.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Measures {
+    /// Documents or records.
+    pub documents: u64,
+    /// Their BSON bytes, where they are known.
+    pub bytes: u64,
+    /// Records refused.
+    pub rejects: u64,
+    /// When the data was as it was read, in seconds since the Unix epoch.
+    pub snapshot: Option<i64>,
+}
+
+impl Measures {
+    /// Finds the numbers in the result of a command.
+    pub fn of(result: &Value) -> Self {
+        let sum = |items: &Value, key: &str| -> u64 {
+            items.as_array().into_iter().flatten().filter_map(|item| item[key].as_u64()).sum()
+        };
+        let mut found = Self::default();
+        let collections = &result["export"]["collections"];
+        found.documents += sum(collections, "documents");
+        found.bytes += sum(collections, "document_bytes");
+        found.rejects += sum(collections, "rejects");
+        for tables in ["transform", "report", "verify"].map(|stage| &result[stage]["tables"]) {
+            found.documents += sum(tables, "records");
+            found.rejects += sum(tables, "rejects");
+        }
+        found.documents += sum(&result["restore"]["tables"], "rows");
+        let snapshot = ["export", "report", "verify"].map(|stage| &result[stage]["snapshot"]);
+        let stated = snapshot.iter().find_map(|snapshot| snapshot["seconds"].as_i64());
+        let began = || {
+            let time = time_of(result["run"].as_str()?)?;
+            Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+        };
+        found.snapshot = stated.or_else(began);
+        found
+    }
+}
+
+/// Name, and what it says.
+const METRICS: [(&str, &str); 9] = [
+    ("docferry_last_run_timestamp_seconds", "When the command ended last, well or not."),
+    ("docferry_last_run_exit_status", "Its exit status; 0 and 3 are successes."),
+    ("docferry_last_run_duration_seconds", "How long it took."),
+    ("docferry_last_success_timestamp_seconds", "When the command ended well last."),
+    ("docferry_documents", "Documents of the last success."),
+    ("docferry_bytes", "BSON bytes of the last success."),
+    ("docferry_rejects", "Records that the last success refused."),
+    ("docferry_snapshot_timestamp_seconds", "Moment of the data of the last success."),
+    ("docferry_snapshot_age_seconds", "Age of that data when the command ended last."),
+];
+
+/// Replaces the file. After a failure it still says what the last success was.
+pub fn write(
+    path: &Path,
+    job: &Job<'_>,
+    exit: Exit,
+    seconds: f64,
+    found: Option<Measures>,
+) -> io::Result<()> {
+    let labels = format!(
+        "{{command=\"{}\",pipeline=\"{}\"}}",
+        job.command,
+        job.pipeline.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    );
+    let before = fs::read_to_string(path).unwrap_or_default();
+    let mut values: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, _) in METRICS {
+        let line = before.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(&labels));
+        values.extend(line.map(|value| (name, value.trim().to_owned())));
+    }
+    let now = Timestamp::now().as_second();
+    let mut set = |name: &'static str, value: String| values.insert(name, value);
+    set("docferry_last_run_timestamp_seconds", now.to_string());
+    set("docferry_last_run_exit_status", exit.code().to_string());
+    set("docferry_last_run_duration_seconds", format!("{seconds:.3}"));
+    if let Some(found) = found.filter(|_| matches!(exit, Exit::Done | Exit::Rejects)) {
+        set("docferry_last_success_timestamp_seconds", now.to_string());
+        set("docferry_documents", found.documents.to_string());
+        set("docferry_bytes", found.bytes.to_string());
+        set("docferry_rejects", found.rejects.to_string());
+        if let Some(snapshot) = found.snapshot {
+            set("docferry_snapshot_timestamp_seconds", snapshot.to_string());
+        }
+    }
+    let snapshot = values.get("docferry_snapshot_timestamp_seconds");
+    if let Some(snapshot) = snapshot.and_then(|text| text.parse::<i64>().ok()) {
+        values.insert("docferry_snapshot_age_seconds", (now - snapshot).max(0).to_string());
+    }
+    let mut text = String::new();
+    for (name, about) in METRICS {
+        if let Some(value) = values.get(name) {
+            let _ = writeln!(
+                text,
+                "# HELP {name} {about}\n# TYPE {name} gauge\n{name}{labels} {value}"
+            );
+        }
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut file = tempfile::Builder::new()
+        .prefix(".docferry-")
+        // The collector runs as another user.
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
