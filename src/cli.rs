@@ -87,8 +87,8 @@ pub enum Command {
     #[command(after_help = format!("Example:\n  docferry export pipelines/nextcrm.toml --source mongodb://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Export(ExportArguments),
     /// Export on a schedule, and remove old runs by rules once that went well.
-    #[command(after_help = format!("Examples:\n  docferry backup pipelines/nextcrm.toml --keep-daily 7 --keep-weekly 4 --keep-monthly 12\n\n{EXIT_STATUSES}"))]
-    Backup(BackupArguments),
+    #[command(after_help = format!("Examples:\n  docferry backup pipelines/nextcrm.toml --keep-daily 7 --keep-weekly 4 --keep-monthly 12\n  docferry backup pipelines/nextcrm.toml --since-last --by updatedAt --detect-deletes --metrics /var/lib/node_exporter/docferry.prom\n\n{EXIT_STATUSES}"))]
+    Backup(Box<BackupArguments>),
     /// Remove old runs by rules.
     #[command(after_help = format!("Examples:\n  docferry prune pipelines/nextcrm.toml --keep-daily 7 --keep-monthly 12 --dry-run\n\n{EXIT_STATUSES}"))]
     Prune(PruneArguments),
@@ -261,6 +261,38 @@ pub struct BackupArguments {
     /// What is kept; everything without a rule.
     #[command(flatten)]
     pub keep: KeepArguments,
+
+    /// What is taken.
+    #[command(flatten)]
+    pub since: SinceArguments,
+}
+
+/// What of a source a backup takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Incremental")]
+pub struct SinceArguments {
+    /// Take only what changed since the last good run, and name that run as the base. A full export
+    /// is made where there is no such run, or it came from elsewhere, or its base is gone.
+    #[arg(long)]
+    pub since_last: bool,
+
+    /// Field that the application sets whenever it changes a document, a time or a growing number;
+    /// `changed` in [backup] of the pipeline file when not given.
+    #[arg(long, value_name = "FIELD")]
+    pub by: Option<String>,
+
+    /// Compare the `_id`s of source and base: finds what was deleted, and new documents with old
+    /// marks.
+    #[arg(long, requires = "since_last")]
+    pub detect_deletes: bool,
+
+    /// Take documents once more from so many seconds before the last mark on.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub overlap: u32,
+
+    /// Make a full export after so many that only add.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub full_after: u32,
 }
 
 /// Arguments of `prune`.

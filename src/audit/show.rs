@@ -7,10 +7,11 @@ use serde_json::Value as Json;
 use super::AuditError;
 use super::column::value_text;
 use crate::document::extended_json::to_json;
+use crate::document::id::is_named;
 use crate::document::raw::{Doc, Value};
 use crate::pgcopy::PgType;
 use crate::staging::StagingError;
-use crate::staging::exported::documents;
+use crate::staging::chain::Chain;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, TableManifest};
 use crate::staging::part;
@@ -172,33 +173,15 @@ pub fn find_document(
     collection: &CollectionManifest,
     id: &str,
 ) -> Result<Option<Json>, AuditError> {
-    for part in &collection.parts {
-        for batch in documents(run, &part.file)? {
+    for piece in Chain::open(run)?.pieces(&collection.name)? {
+        for batch in piece.read() {
             let batch = batch?;
-            if let Some(at) = (0..batch.len()).find(|at| same_id(batch.id(*at), id)) {
+            if let Some(at) = (0..batch.len()).find(|at| is_named(batch.id(*at), id)) {
                 return Ok(Some(extended(collection, batch.id(at), batch.bytes(at))?));
             }
         }
     }
     Ok(None)
-}
-
-/// Ids are texts and numbers for people, and Extended JSON in the files.
-fn same_id(staged: &str, wanted: &str) -> bool {
-    if staged == wanted {
-        return true;
-    }
-    let Ok(json) = serde_json::from_str::<Json>(staged) else { return false };
-    match &json {
-        Json::String(text) => text == wanted,
-        Json::Object(fields) => {
-            let number = ["$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"];
-            let written = number.iter().find_map(|name| fields.get(*name));
-            written.and_then(Json::as_str) == Some(wanted)
-                || serde_json::from_str::<Json>(wanted).is_ok_and(|wanted| wanted == json)
-        }
-        _ => false,
-    }
 }
 
 /// The first documents of a collection, in `_id` order.
@@ -208,8 +191,8 @@ pub fn first_documents(
     limit: usize,
 ) -> Result<Vec<Json>, AuditError> {
     let mut found = Vec::new();
-    for part in &collection.parts {
-        for batch in documents(run, &part.file)? {
+    for piece in Chain::open(run)?.pieces(&collection.name)? {
+        for batch in piece.read() {
             let batch = batch?;
             for at in 0..batch.len() {
                 if found.len() == limit {

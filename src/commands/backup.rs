@@ -15,7 +15,7 @@ pub(super) fn run(
     arguments: &BackupArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let (directory, manifest) = export::stage(&arguments.export, progress)?;
+    let (directory, manifest) = export::stage(&arguments.export, Some(&arguments.since), progress)?;
     let mut text = summary::export(&directory, &manifest);
     // Only after success, so that a night that failed costs no run.
     let keep = arguments.keep.rules();

@@ -31,6 +31,9 @@ pub enum CommandError {
     /// Neither a source nor a schema was named.
     #[error("name a source")]
     NoSource,
+    /// An incremental export without the field that tells changes.
+    #[error("it is not said by which field changes are found")]
+    NoField,
     /// No target was named.
     #[error("name a target")]
     NoTarget,
@@ -63,6 +66,7 @@ impl Explain for CommandError {
             | Self::Exists { .. }
             | Self::NoSource
             | Self::NoTarget
+            | Self::NoField
             | Self::OpenSecret { .. }
             | Self::NoAddress { .. }
             | Self::NoRules => Exit::Usage,
@@ -75,6 +79,9 @@ impl Explain for CommandError {
             Self::Exists { .. } => Some("Name a new file, or overwrite it with --force.".into()),
             Self::NoSource => Some(
                 "With --source, --source-file or MONGODB_URI; `plan` takes a schema with --prisma as well.".into(),
+            ),
+            Self::NoField => Some(
+                "Name it with --by, or in the pipeline file: [backup] changed = \"updatedAt\".".into(),
             ),
             Self::NoTarget => Some(
                 "With --target, --target-file, DATABASE_URL, or PGHOST and PGDATABASE.".into(),

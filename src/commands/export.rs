@@ -5,11 +5,16 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{CommandError, address, load_pipeline, threads};
-use crate::cli::ExportArguments;
-use crate::export::{ExportError, ExportOptions, export};
+use crate::cli::{ExportArguments, SinceArguments};
+use crate::export::{ExportError, ExportOptions, Since, export};
 use crate::failure::{Exit, Failure};
+use crate::pipeline::field_path;
+use crate::pipeline::model::ChangedBy;
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
+use crate::source::SourceAddress;
+use crate::staging::StagingError;
+use crate::staging::checksum::sha256_file;
 use crate::staging::journal::Journal;
 use crate::staging::layout::{LATEST, RunDirectory};
 use crate::staging::lock::PipelineLock;
@@ -20,7 +25,7 @@ pub(super) fn run(
     arguments: &ExportArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let (directory, manifest) = stage(arguments, progress)?;
+    let (directory, manifest) = stage(arguments, None, progress)?;
     Ok(Finished {
         exit: exit(&manifest),
         text: summary::export(&directory, &manifest),
@@ -34,21 +39,65 @@ pub(super) fn exit(manifest: &ExportManifest) -> Exit {
     if rejected { Exit::Rejects } else { Exit::Done }
 }
 
+/// The export that a new one adds to; none where it must be a full one.
+fn base(
+    last: Result<RunDirectory, StagingError>,
+    arguments: &SinceArguments,
+    source: &SourceAddress,
+    progress: &Arc<dyn Progress>,
+) -> Option<Since> {
+    let full = |reason: &str| {
+        progress.note(Stage::Export, &format!("a full export is made: {reason}"));
+        None
+    };
+    let Ok(last) = last else { return full("there is no run to add to") };
+    let manifest = match ExportManifest::read(&last) {
+        Ok(manifest) => manifest,
+        Err(error) => return full(&error.to_string()),
+    };
+    if manifest.source.address != source.display() {
+        return full(&format!("run {} came from {}", last.run(), manifest.source.address));
+    }
+    let sha256 = sha256_file(&last.resolve(ExportManifest::PATH));
+    let since = sha256
+        .and_then(|sha256| Since::new(&last, sha256, arguments.detect_deletes, arguments.overlap));
+    match since {
+        Err(error) => full(&error.to_string()),
+        Ok(since) if since.length() > arguments.full_after => {
+            full(&format!("{} exports only add to the last one", since.length() - 1))
+        }
+        Ok(since) => Some(since),
+    }
+}
+
 /// Does the work of the stage, as a new run or as one that goes on.
 pub(super) fn stage(
     arguments: &ExportArguments,
+    since: Option<&SinceArguments>,
     progress: &Arc<dyn Progress>,
 ) -> Result<(RunDirectory, ExportManifest), Failure> {
-    let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
+    let mut pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
+    if let Some(field) = since.and_then(|since| since.by.as_ref()) {
+        pipeline.changed.field = Some(field_path(field));
+    }
+    let since = since.filter(|since| since.since_last);
+    if since.is_some() && pipeline.changed == ChangedBy::default() {
+        return Err(CommandError::NoField.into());
+    }
     let source = address::source(&arguments.source)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let staging = &arguments.staging.staging;
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
-    let (directory, mut record) = match &arguments.resume {
+    let (directory, mut record, base) = match &arguments.resume {
         None => {
+            let base = since.and_then(|since| {
+                let last = RunDirectory::open(staging, &pipeline.name, LATEST);
+                base(last, since, &source, progress)
+            });
             let directory = RunDirectory::create(staging, &pipeline.name, run_id)?;
-            let record = RunRecord::new(&directory, &source.display());
-            (directory, record)
+            let mut record = RunRecord::new(&directory, &source.display());
+            record.base = base.as_ref().map(|base| base.run().to_owned());
+            (directory, record, base)
         }
         Some(run) => {
             let directory = if run == LATEST {
@@ -61,7 +110,11 @@ pub(super) fn stage(
                 let (begun, given) = (record.source, source.display());
                 return Err(ExportError::OtherSource { begun, given }.into());
             }
-            (directory, record)
+            let base = match (since, &record.base) {
+                (Some(since), Some(run)) => base(directory.beside(run), since, &source, progress),
+                _ => None,
+            };
+            (directory, record, base)
         }
     };
     progress.run(directory.run());
@@ -70,6 +123,8 @@ pub(super) fn stage(
         threads: threads(arguments.staging.threads),
         part_bytes: usize::from(arguments.part_mib) << 20,
         snapshot: !arguments.no_snapshot,
+        changed: pipeline.changed.clone(),
+        since: base.map(Arc::new),
     };
     let result = runtime.block_on(export(&directory, &source, &pipeline, &options, progress));
     record.end_with(&directory, Stage::Export, result.is_ok())?;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{CommandError, load_pipeline, threads};
 use crate::cli::TransformArguments;
+use crate::export::whole;
 use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
@@ -15,6 +16,9 @@ use crate::staging::lock::PipelineLock;
 use crate::staging::manifest::TransformManifest;
 use crate::staging::run::RunRecord;
 use crate::transform::{TransformOptions, retry_rejects, transform};
+
+/// BSON bytes of a part of an export that is put together.
+const PART_BYTES: usize = 16 << 20;
 
 pub(super) fn run(
     arguments: &TransformArguments,
@@ -46,8 +50,9 @@ pub(super) fn stage(
     let staging = &arguments.staging.staging;
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let directory = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
-    let mut record = RunRecord::read(&directory)?;
     progress.run(directory.run());
+    let directory = whole(&directory, PART_BYTES, progress)?;
+    let mut record = RunRecord::read(&directory)?;
     record.start(&directory, Stage::Transform)?;
     let options = TransformOptions {
         threads: threads(arguments.staging.threads),

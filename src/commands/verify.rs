@@ -40,6 +40,7 @@ pub(super) fn stage(
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
     let target = address::target(&arguments.address)?;
     let directory = RunDirectory::open(&arguments.staging.staging, &pipeline.name, &arguments.run)?;
+    let directory = directory.whole_if_any();
     let manifest = TransformManifest::read(&directory)?;
     let mut record = RunRecord::read(&directory)?;
     progress.run(directory.run());

@@ -13,6 +13,8 @@
 //!
 //! So UUIDs sort as their ObjectIds do, and an ObjectId can be had back.
 
+use serde_json::Value as Json;
+
 use super::extended_json;
 use super::raw::{Malformed, Value};
 
@@ -85,6 +87,25 @@ pub fn parse_object_id_hex(text: &str) -> Option<[u8; 12]> {
         *byte = u8::try_from(high << 4 | low).ok()?;
     }
     Some(id)
+}
+
+/// Whether an `_id` as its column has it is the one that a person means: texts and numbers are
+/// Extended JSON in the files.
+pub fn is_named(staged: &str, wanted: &str) -> bool {
+    if staged == wanted {
+        return true;
+    }
+    let Ok(json) = serde_json::from_str::<Json>(staged) else { return false };
+    match &json {
+        Json::String(text) => text == wanted,
+        Json::Object(fields) => {
+            let number = ["$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"];
+            let written = number.iter().find_map(|name| fields.get(*name));
+            written.and_then(Json::as_str) == Some(wanted)
+                || serde_json::from_str::<Json>(wanted).is_ok_and(|wanted| wanted == json)
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,12 @@ pub enum ExportError {
     /// The export was asked to stop.
     #[error("the export was interrupted; what is finished is kept")]
     Interrupted,
+    /// A source of which only all can be read.
+    #[error("what changed since the last export cannot be told of {address}")]
+    WholeOnly {
+        /// Source, without credentials.
+        address: String,
+    },
     /// The run belongs to another source.
     #[error("the run was begun from {begun}, not from {given}")]
     OtherSource {
@@ -52,7 +58,7 @@ impl Explain for ExportError {
             Self::Source(error) => error.exit(),
             Self::Staging(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
-            Self::OtherSource { .. } => Exit::Usage,
+            Self::OtherSource { .. } | Self::WholeOnly { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -63,6 +69,9 @@ impl Explain for ExportError {
             Self::Staging(error) => error.hint(),
             Self::OtherSource { .. } => {
                 Some("Name the same source, or begin a new run without --resume.".into())
+            }
+            Self::WholeOnly { .. } => {
+                Some("Name a running MongoDB, or leave out --since-last.".into())
             }
             Self::Document { .. } => {
                 Some("Take the dump again, or repair the collection with `validate`.".into())

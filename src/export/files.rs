@@ -57,12 +57,12 @@ fn describe(collection: &DumpedCollection) -> Result<About, Skipped> {
             reason: reason.to_owned(),
             options: collection.options(),
         }),
-        None => Ok(About {
-            name: collection.name.clone(),
-            kind: collection.kind().to_owned(),
-            options: collection.options(),
-            indexes: collection.indexes(),
-        }),
+        None => Ok(About::whole(
+            collection.name.clone(),
+            collection.kind(),
+            collection.options(),
+            collection.indexes(),
+        )),
     }
 }
 

@@ -7,6 +7,7 @@ use super::ExportError;
 use super::journal::Ordered;
 use super::part::{RunWriter, SortedRun, id_of};
 use crate::document::order::compare_ids;
+use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
 use crate::staging::StagingError;
 use crate::staging::exported::{Documents, documents};
@@ -20,6 +21,7 @@ pub(super) fn in_order(
     collection: &str,
     mut runs: Vec<SortedRun>,
     part_bytes: usize,
+    changed: Option<&FieldPath>,
 ) -> Result<Ordered, ExportError> {
     let order = |left: &[u8], right: &[u8]| -> Result<Ordering, ExportError> {
         let (left, right) = (id_of(collection, left)?, id_of(collection, right)?);
@@ -40,7 +42,7 @@ pub(super) fn in_order(
         overlap |= order(&pair[0].last, &pair[1].first)?.is_gt();
     }
     if overlap {
-        return merge(run, namespace, collection, runs, part_bytes);
+        return merge(run, namespace, collection, runs, part_bytes, changed);
     }
     let mut ordered = Ordered { parts: Vec::new(), renames: Vec::new(), removes: Vec::new() };
     for (index, sorted) in runs.into_iter().enumerate() {
@@ -112,6 +114,7 @@ fn merge(
     collection: &str,
     runs: Vec<SortedRun>,
     part_bytes: usize,
+    changed: Option<&FieldPath>,
 ) -> Result<Ordered, ExportError> {
     let mut cursors = Vec::new();
     for sorted in &runs {
@@ -132,7 +135,7 @@ fn merge(
             writer
         } else {
             let path = RunDirectory::part_path(Stage::Export, collection, parts.len());
-            RunWriter::create(run, namespace, &path)?
+            RunWriter::create(run, namespace, &path, changed)?
         };
         let document = cursors[least].document();
         current.push(collection, document, id_of(collection, document)?.as_ref())?;

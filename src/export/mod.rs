@@ -5,6 +5,7 @@
 //! is read. Where the source does not give `_id` order across batches, the sorted parts are merged.
 //! A journal tells what is written, so that an export that was stopped goes on from there.
 
+mod changes;
 mod error;
 mod files;
 mod journal;
@@ -12,20 +13,23 @@ mod merge;
 mod part;
 mod records;
 mod server;
+mod whole;
 mod writer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use changes::Since;
 pub use error::ExportError;
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
+pub use whole::whole;
 
 use self::journal::{Before, Entry, Ordered};
 use self::writer::{Context, Range, reject_files};
 use crate::pipeline::inverse::way_back;
-use crate::pipeline::model::Pipeline;
+use crate::pipeline::model::{ChangedBy, Pipeline};
 use crate::progress::{Progress, Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::dump::plain_size;
@@ -33,7 +37,7 @@ use crate::staging::StagingError;
 use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
-    CollectionManifest, ExportManifest, Skipped, Snapshot, SourceDescription,
+    Changes, CollectionManifest, ExportManifest, Skipped, Snapshot, SourceDescription,
 };
 use crate::staging::part::check as check_part;
 use crate::staging::rejects::{List, RejectWriter};
@@ -47,12 +51,17 @@ pub struct ExportOptions {
     pub part_bytes: usize,
     /// Read all collections at one moment where the server can.
     pub snapshot: bool,
+    /// The fields by which later exports find what changed.
+    pub changed: ChangedBy,
+    /// Take only what changed since an earlier export.
+    pub since: Option<Arc<Since>>,
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { threads, part_bytes: 16 << 20, snapshot: true }
+        let changed = ChangedBy::default();
+        Self { threads, part_bytes: 16 << 20, snapshot: true, changed, since: None }
     }
 }
 
@@ -107,11 +116,15 @@ pub async fn export(
         // One more than there are threads: some writer always waits for its file to be durable.
         writers: Arc::new(Semaphore::new(threads + 1)),
         part_bytes: options.part_bytes,
+        changed: Arc::new(options.changed.clone()),
         validate: matches!(
             source,
             SourceAddress::Dump(_) | SourceAddress::File(_) | SourceAddress::Archive(_)
         ),
     };
+    if options.since.is_some() && !matches!(source, SourceAddress::MongoDb(_)) {
+        return Err(ExportError::WholeOnly { address: source.display() });
+    }
     let exported = match source {
         SourceAddress::MongoDb(uri) => server::export(&context, state, uri, options).await?,
         SourceAddress::Postgres(address) => {
@@ -123,6 +136,9 @@ pub async fn export(
     let mut manifest = ExportManifest::new(run, source, snapshot);
     manifest.collections = collections;
     manifest.skipped = skipped;
+    if manifest.collections.iter().any(|collection| collection.changes.is_some()) {
+        manifest.base = options.since.as_ref().map(|since| since.base.clone());
+    }
     manifest.collections.sort_by(|left, right| left.name.cmp(&right.name));
     for skipped in &manifest.skipped {
         progress.note(Stage::Export, &format!("skipped {}: {}", skipped.name, skipped.reason));
@@ -183,6 +199,22 @@ struct About {
     kind: String,
     options: Json,
     indexes: Vec<Json>,
+    uuid: Option<String>,
+    /// Where only what changed was read.
+    changes: Option<Found>,
+}
+
+/// What an incremental export found of a collection besides changed documents.
+struct Found {
+    changes: Changes,
+    /// The greatest mark of the exports before.
+    high_water: Option<Json>,
+}
+
+impl About {
+    fn whole(name: String, kind: &str, options: Json, indexes: Vec<Json>) -> Self {
+        Self { name, kind: kind.to_owned(), options, indexes, uuid: None, changes: None }
+    }
 }
 
 impl Context {
@@ -225,6 +257,7 @@ impl Context {
                         &about.name,
                         runs,
                         context.part_bytes,
+                        context.changed.of(&about.name),
                     )?;
                     context.journal.append(&Entry::Ordered {
                         collection: about.name.clone(),
@@ -237,15 +270,21 @@ impl Context {
             };
             merge::carry_out(&context.run, &ordered)?;
             let parts = ordered.parts;
+            let marks = parts.iter().filter_map(|part| part.high_water.as_ref());
+            let (changes, before) = match about.changes {
+                Some(found) => (Some(found.changes), found.high_water),
+                None => (None, None),
+            };
             let manifest = CollectionManifest {
+                high_water: changes::greatest(marks.chain(before.as_ref())),
+                changes,
+                uuid: about.uuid,
                 name: about.name,
                 kind: about.kind,
                 documents: parts.iter().map(|part| part.file.rows).sum(),
                 document_bytes: parts.iter().map(|part| part.document_bytes).sum(),
                 rejects,
                 parts,
-                changes: None,
-                high_water: None,
                 options: about.options,
                 indexes: about.indexes,
             };

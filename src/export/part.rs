@@ -9,11 +9,13 @@ use arrow::record_batch::RecordBatch;
 use serde_json::{Value as Json, json};
 
 use super::ExportError;
+use super::changes::HighWater;
 use crate::document::extended_json::base64;
 use crate::document::id::id_text;
 use crate::document::order::compare_ids;
 use crate::document::raw::{Doc, Value};
 use crate::document::sound::validate;
+use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
 use crate::staging::exported::documents;
 use crate::staging::json_file::replace;
@@ -131,7 +133,7 @@ pub(super) fn id_of<'a>(
 }
 
 /// The `_id` as its column has it.
-fn text_of(collection: &str, id: Option<&Value<'_>>) -> Result<String, ExportError> {
+pub(super) fn text_of(collection: &str, id: Option<&Value<'_>>) -> Result<String, ExportError> {
     match id {
         None => Ok(String::new()),
         Some(id) => id_text(id).map_err(|error| ExportError::Document {
@@ -151,6 +153,11 @@ pub(super) fn reject_path(collection: &str, range: usize, number: usize) -> Stri
     in_folder(collection, &format!("rejects-{range:05}-{number:05}.jsonl"))
 }
 
+/// Path of a list of `_id`s of documents that are no longer there.
+pub(super) fn deleted_path(collection: &str, number: usize) -> String {
+    in_folder(collection, &format!("deleted-{number:05}.parquet"))
+}
+
 fn in_folder(collection: &str, name: &str) -> String {
     let part = RunDirectory::part_path(Stage::Export, collection, 0);
     let folder = part.rsplit_once('/').map_or("export", |(folder, _)| folder);
@@ -166,6 +173,7 @@ pub(super) fn write_run(
     (range, number): (usize, usize),
     mut batch: Batch,
     validating: bool,
+    changed: Option<&FieldPath>,
 ) -> Result<(Option<SortedRun>, u64), ExportError> {
     let mut ids = Vec::with_capacity(batch.len());
     let mut rejects = Vec::new();
@@ -201,7 +209,7 @@ pub(super) fn write_run(
         ids.sort_by(|left, right| compare_ids(left.1.as_ref(), right.1.as_ref()));
     }
     let path = run_path(collection, range, number);
-    let mut writer = RunWriter::create(run, namespace, &path)?;
+    let mut writer = RunWriter::create(run, namespace, &path, changed)?;
     let document = |id: Option<&(usize, Option<Value<'_>>)>| {
         id.map(|(at, _)| batch.document(*at).to_vec()).unwrap_or_default()
     };
@@ -280,6 +288,7 @@ pub(super) struct RunWriter {
     bytes: u64,
     first_id: Option<String>,
     last_id: String,
+    high_water: Option<HighWater>,
 }
 
 impl RunWriter {
@@ -287,6 +296,7 @@ impl RunWriter {
         run: &RunDirectory,
         namespace: &str,
         path: &str,
+        changed: Option<&FieldPath>,
     ) -> Result<Self, ExportError> {
         let schema = export_schema(namespace);
         let writer = PartWriter::create(run, path, Arc::clone(&schema), export_properties())?;
@@ -299,6 +309,7 @@ impl RunWriter {
             bytes: 0,
             first_id: None,
             last_id: String::new(),
+            high_water: changed.map(HighWater::of),
         })
     }
 
@@ -315,6 +326,9 @@ impl RunWriter {
         let text = text_of(collection, id)?;
         self.ids.append_value(&text);
         self.documents.append_value(document);
+        if let Some(mark) = &mut self.high_water {
+            mark.see(document);
+        }
         self.bytes += document.len() as u64;
         self.pending += document.len();
         if self.first_id.is_none() {
@@ -339,6 +353,13 @@ impl RunWriter {
         let offsets: Vec<i32> = std::iter::once(0).chain(ends.iter().map(offset)).collect();
         let offsets = OffsetBuffer::new(offsets.into());
         let documents = BinaryArray::try_new(offsets, buffer.clone(), None).map_err(failed)?;
+        if let Some(mark) = &mut self.high_water {
+            let mut start = 0;
+            for end in ends {
+                mark.see(&buffer[start..*end]);
+                start = *end;
+            }
+        }
         let (mut from, mut start) = (0, 0);
         for (at, end) in ends.iter().enumerate() {
             if end - start >= BATCH_BYTES || at + 1 == ends.len() {
@@ -380,6 +401,7 @@ impl RunWriter {
             document_bytes: self.bytes,
             first_id: self.first_id.unwrap_or_default(),
             last_id: self.last_id,
+            high_water: self.high_water.and_then(HighWater::into_json),
         })
     }
 }

@@ -109,12 +109,8 @@ pub(super) async fn sqlite(
                 continue;
             }
             shared.progress.start(Stage::Export, &name, total);
-            let about = About {
-                name: name.clone(),
-                kind: "table".to_owned(),
-                options: table.options.clone(),
-                indexes: table.indexes.clone(),
-            };
+            let (options, indexes) = (table.options.clone(), table.indexes.clone());
+            let about = About::whole(name.clone(), "table", options, indexes);
             let range = if before.ordered.is_some() {
                 rejects_before(&before)
             } else {
@@ -206,12 +202,9 @@ pub(super) async fn postgres(
             writer.finish().await?
         };
         let index = |(name, unique, sql): &(String, bool, String)| json!({"name": name, "unique": unique, "sql": sql});
-        let about = About {
-            name,
-            kind: "table".to_owned(),
-            options: json!({"sql": table.create, "table": table.table}),
-            indexes: table.indexes.iter().map(index).collect(),
-        };
+        let options = json!({"sql": table.create, "table": table.table});
+        let indexes = table.indexes.iter().map(index).collect();
+        let about = About::whole(name, "table", options, indexes);
         let concluded =
             context.conclude(&server.database, about, vec![range], before.ordered).await?;
         exported.collections.push(concluded);
@@ -251,12 +244,7 @@ pub(super) async fn json(
             continue;
         }
         context.progress.start(Stage::Export, &name, total);
-        let about = About {
-            name: name.clone(),
-            kind: "collection".to_owned(),
-            options: Json::Null,
-            indexes: Vec::new(),
-        };
+        let about = About::whole(name.clone(), "collection", Json::Null, Vec::new());
         let range = if before.ordered.is_some() {
             rejects_before(&before)
         } else {

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mongodb::bson::{Bson, RawDocument};
+use mongodb::bson::{Bson, Document, RawDocument};
 use tokio::sync::Semaphore;
 
+use super::changes;
 use super::journal::{Entry, State, range_to_text};
 use super::part::Batch;
 use super::writer::{Context, Range, RangeWriter};
@@ -79,12 +80,13 @@ pub(super) async fn export(
         }
         let indexes = server.indexes(&listed.name).await.unwrap_or_default();
         let by_index = listed.reads_by_index(&indexes);
-        let about = About {
-            name: listed.name.clone(),
-            kind: listed.kind.clone(),
-            options: extended(&listed.options),
-            indexes: indexes.iter().map(extended).collect(),
-        };
+        let mut about = About::whole(
+            listed.name.clone(),
+            &listed.kind,
+            extended(&listed.options),
+            indexes.iter().map(extended).collect(),
+        );
+        about.uuid.clone_from(&listed.uuid);
         if listed.is_capped() && server.cluster_time.is_some() {
             let note =
                 format!("{} is capped, and may be read outside of the snapshot", listed.name);
@@ -92,7 +94,20 @@ pub(super) async fn export(
         }
         context.progress.start(Stage::Export, &listed.name, Total::Records(documents));
         let mut tasks = Vec::new();
-        if before.ordered.is_none() {
+        let since = options.since.as_ref().and_then(|since| {
+            let wanted = since.query(&listed, context.changed.of(&listed.name), by_index)?;
+            Some((Arc::clone(since), wanted))
+        });
+        if let Some((since, wanted)) = since {
+            before.ordered = None;
+            let (server, places) = (server.clone(), Arc::clone(&places));
+            let (context, name) = (context.clone(), listed.name.clone());
+            tasks.push(tokio::spawn(async move {
+                let _place = places.acquire_owned().await;
+                let read = changes::read(&context, &server, &since, &name, wanted).await;
+                read.map(|(range, found)| (range, Some(found)))
+            }));
+        } else if before.ordered.is_none() {
             let ranges = match before.ranges.take() {
                 Some(ranges) => ranges,
                 None => split(context, &server, &listed.name, bytes, by_index, options).await?,
@@ -109,7 +124,8 @@ pub(super) async fn export(
                 let (context, name) = (context.clone(), listed.name.clone());
                 tasks.push(tokio::spawn(async move {
                     let _place = places.acquire_owned().await;
-                    read_range(&context, &server, &name, &range, by_index, writer).await
+                    let read = read_range(&context, &server, &name, &range, by_index, None, writer);
+                    read.await.map(|range| (range, None))
                 }));
             }
         }
@@ -117,14 +133,17 @@ pub(super) async fn export(
     }
     // All are waited for, so that what is in hand is kept when one of them fails.
     let mut failure = None;
-    for (about, before, tasks) in collections {
+    for (mut about, before, tasks) in collections {
         let mut ranges = Vec::new();
         if before.ordered.is_some() {
             ranges.push(rejects_before(&before));
         }
         for task in tasks {
             match task.await.map_err(ExportError::Worker)? {
-                Ok(range) => ranges.push(range),
+                Ok((range, found)) => {
+                    ranges.push(range);
+                    about.changes = about.changes.or(found);
+                }
                 Err(error) => {
                     failure.get_or_insert(error);
                 }
@@ -240,12 +259,15 @@ impl Place {
     }
 }
 
-async fn read_range(
+/// Reads a range, or without an order what fits a query, to its end, over again after errors that
+/// may pass.
+pub(super) async fn read_range(
     context: &Context,
     server: &Server,
     collection: &str,
     range: &IdRange,
     by_index: bool,
+    filter: Option<&Document>,
     mut writer: RangeWriter,
 ) -> Result<Range, ExportError> {
     if !by_index {
@@ -255,7 +277,7 @@ async fn read_range(
     let mut place = Place { last: writer.last_document().map(<[u8]>::to_vec), ..Place::default() };
     loop {
         let attempt =
-            read_on(context, server, collection, range, by_index, &mut place, &mut writer);
+            read_on(context, server, collection, range, by_index, filter, &mut place, &mut writer);
         match attempt.await {
             Ok(()) => return writer.finish().await,
             Err(ExportError::Source(SourceError::Server { action, address, cause, .. }))
@@ -292,6 +314,7 @@ async fn read_on(
     collection: &str,
     range: &IdRange,
     by_index: bool,
+    filter: Option<&Document>,
     place: &mut Place,
     writer: &mut RangeWriter,
 ) -> Result<(), ExportError> {
@@ -301,7 +324,7 @@ async fn read_on(
         Some(id) => IdRange { min: Some(id.clone()), max: range.max.clone() },
         None => range.clone(),
     };
-    let mut reader = server.read(collection, &from, by_index).await?;
+    let mut reader = server.read(collection, &from, by_index, filter).await?;
     let mut skip = last;
     while let Some(reply) = reader.next().await? {
         place.tries = 0;

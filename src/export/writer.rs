@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::ExportError;
 use super::journal::{Before, Entry, WrittenBatch};
 use super::part::{Batch, SortedRun, reject_path, sorted_run, write_run};
+use crate::pipeline::model::ChangedBy;
 use crate::progress::{Progress, Stage};
 use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
@@ -25,6 +26,8 @@ pub(super) struct Context {
     /// Threads that write.
     pub(super) writers: Arc<Semaphore>,
     pub(super) part_bytes: usize,
+    /// The fields by which later exports find what changed.
+    pub(super) changed: Arc<ChangedBy>,
     /// Whether every document is looked through: what a server sends or docferry makes of rows is
     /// sound, what stands in a file may not be.
     pub(super) validate: bool,
@@ -200,8 +203,15 @@ fn write(
     batch: Batch,
 ) -> Result<Written, ExportError> {
     let (documents, bytes) = (batch.len() as u64, batch.bytes() as u64);
-    let (sorted, rejects) =
-        write_run(&context.run, namespace, collection, (range, number), batch, context.validate)?;
+    let (sorted, rejects) = write_run(
+        &context.run,
+        namespace,
+        collection,
+        (range, number),
+        batch,
+        context.validate,
+        context.changed.of(collection),
+    )?;
     context.journal.append(&Entry::Batch(WrittenBatch {
         collection: collection.to_owned(),
         range,

@@ -9,4 +9,4 @@ mod parse;
 
 pub use error::{Mistake, PipelineError};
 pub(crate) use fields::nearest_name;
-pub use parse::{load, parse};
+pub use parse::{field_path, load, parse};

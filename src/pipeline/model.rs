@@ -27,6 +27,26 @@ pub struct Pipeline {
     pub after_load: Vec<Hook>,
     /// Collections of the source that are left out on purpose.
     pub ignore: Vec<String>,
+    /// The fields by which incremental exports find what changed.
+    pub changed: ChangedBy,
+}
+
+/// Fields that an application sets to the time, or to a higher number, whenever it changes a
+/// document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangedBy {
+    /// Of every collection that has none of its own.
+    pub field: Option<FieldPath>,
+    /// Of single collections.
+    pub collections: Vec<(String, FieldPath)>,
+}
+
+impl ChangedBy {
+    /// The field of a collection.
+    pub fn of(&self, collection: &str) -> Option<&FieldPath> {
+        let own = self.collections.iter().find(|(name, _)| name == collection);
+        own.map(|(_, field)| field).or(self.field.as_ref())
+    }
 }
 
 impl Pipeline {

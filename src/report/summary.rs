@@ -74,6 +74,12 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
         rows.add(&collection.name, numbers, None);
     }
     let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
+    if let Some(base) = &manifest.base {
+        let changed = manifest.collections.iter().filter_map(|found| found.changes.as_ref());
+        let deleted: u64 =
+            changed.flat_map(|changes| &changes.deleted).map(|part| part.file.rows).sum();
+        let _ = write!(text, "\nit adds to run {}; {} deleted documents", base.run, count(deleted));
+    }
     if let Snapshot::None { reason } = &manifest.snapshot {
         let _ = write!(text, "\nno snapshot: {reason}");
     }

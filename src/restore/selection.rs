@@ -2,6 +2,7 @@
 
 use super::{RestoreError, RestoreReport};
 use crate::document::filter::Filter;
+use crate::document::id::is_named;
 use crate::document::raw::Doc;
 use crate::pipeline::nearest_name;
 use crate::staging::exported::Documents;
@@ -61,7 +62,7 @@ impl Selection {
 
     /// Whether a document of a batch is meant.
     pub(super) fn takes(&self, batch: &Documents, at: usize) -> Result<bool, RestoreError> {
-        if !self.ids.is_empty() && !self.ids.iter().any(|id| id == batch.id(at)) {
+        if !self.ids.is_empty() && !self.ids.iter().any(|id| is_named(batch.id(at), id)) {
             return Ok(false);
         }
         let Some(filter) = &self.filter else { return Ok(true) };

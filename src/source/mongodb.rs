@@ -15,6 +15,7 @@ use super::address::without_credentials;
 use super::dump::left_out;
 use crate::document::extended_json::to_json;
 use crate::document::raw::{Doc, Value};
+use crate::staging::checksum::to_hex;
 
 /// How often a connection is tried.
 const TRIES: u32 = 2;
@@ -48,6 +49,8 @@ pub struct ListedCollection {
     pub kind: String,
     /// Options.
     pub options: Document,
+    /// The number that the server gave it when it was made.
+    pub uuid: Option<String>,
 }
 
 impl ListedCollection {
@@ -178,6 +181,10 @@ impl Server {
                 name: entry.get_str("name").unwrap_or_default().to_owned(),
                 kind: entry.get_str("type").unwrap_or("collection").to_owned(),
                 options: entry.get_document("options").cloned().unwrap_or_default(),
+                uuid: match entry.get_document("info").ok().and_then(|info| info.get("uuid")) {
+                    Some(Bson::Binary(uuid)) => Some(to_hex(&uuid.bytes)),
+                    _ => None,
+                },
             });
         }
         listed.sort_by(|left, right| left.name.cmp(&right.name));
@@ -263,8 +270,12 @@ impl Server {
         collection: &str,
         range: &IdRange,
         by_index: bool,
+        filter: Option<&Document>,
     ) -> Result<Reader, SourceError> {
         let mut command = doc! {"find": collection, "batchSize": BATCH_DOCUMENTS};
+        if let Some(filter) = filter {
+            command.insert("filter", filter.clone());
+        }
         if by_index {
             // The view of a time-series, which is an aggregation, refuses this.
             command.insert("noCursorTimeout", true);
@@ -277,6 +288,19 @@ impl Server {
                 command.insert("max", doc! {"_id": max.clone()});
             }
         }
+        self.begin(collection, command).await
+    }
+
+    /// Begins to read the `_id`s of a collection, in their order and out of their index alone.
+    pub async fn read_ids(&self, collection: &str) -> Result<Reader, SourceError> {
+        let command = doc! {
+            "find": collection, "batchSize": BATCH_DOCUMENTS, "projection": {"_id": 1},
+            "noCursorTimeout": true, "hint": {"_id": 1}, "sort": {"_id": 1},
+        };
+        self.begin(collection, command).await
+    }
+
+    async fn begin(&self, collection: &str, mut command: Document) -> Result<Reader, SourceError> {
         if let Some(time) = self.cluster_time {
             command.insert("readConcern", doc! {"level": "snapshot", "atClusterTime": time});
         }

@@ -376,7 +376,7 @@ async fn read_range(
     at: usize,
     take: &Arc<Sink>,
 ) -> Result<(), SourceError> {
-    let mut reader = server.read(collection, range, by_index).await?;
+    let mut reader = server.read(collection, range, by_index, None).await?;
     let mut feeder = Feeder::new(Limit(None), at, take);
     feeder.place = number << 40;
     let mut left = limit.0.unwrap_or(u64::MAX);

@@ -56,9 +56,15 @@ pub struct RunDirectory {
     run: String,
     /// A stage whose folder is made anew beside the one that others read.
     preparing: Option<Stage>,
+    /// Whether the export is read as it is with all that it adds to.
+    whole: bool,
 }
 
 impl RunDirectory {
+    fn at(path: PathBuf, pipeline: String, run: String) -> Self {
+        Self { path, pipeline, run, preparing: None, whole: false }
+    }
+
     /// Makes the directory of a new run. A run that starts in the same
     /// second as another gets the next second that is free.
     pub fn create(
@@ -79,7 +85,7 @@ impl RunDirectory {
             }
         };
         let path = parent.join(run);
-        Ok(Self { path, pipeline: pipeline.to_owned(), run: run.to_owned(), preparing: None })
+        Ok(Self::at(path, pipeline.to_owned(), run.to_owned()))
     }
 
     /// Points `latest` to this run, unless it names a newer one.
@@ -125,7 +131,7 @@ impl RunDirectory {
             return Err(missing());
         }
         let run = path.file_name().and_then(|name| name.to_str()).ok_or_else(missing)?.to_owned();
-        Ok(Self { path, pipeline: pipeline.to_owned(), run, preparing: None })
+        Ok(Self::at(path, pipeline.to_owned(), run))
     }
 
     /// Finds a run without knowing its pipeline: by the path of its folder, by `pipeline/run`, or
@@ -136,7 +142,7 @@ impl RunDirectory {
             let path = fs::canonicalize(path).map_err(io("find", path))?;
             let name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
             if let (Some(run), Some(pipeline)) = (name(&path), path.parent().and_then(name)) {
-                return Ok(Self { pipeline, run, path, preparing: None });
+                return Ok(Self::at(path, pipeline, run));
             }
         }
         let missing = |pipeline: &str| StagingError::NoSuchRun {
@@ -175,7 +181,7 @@ impl RunDirectory {
         if run.contains('/') || run.starts_with('.') || !path.join("run.json").is_file() {
             return Err(missing());
         }
-        Ok(Self { path, pipeline: self.pipeline.clone(), run: run.to_owned(), preparing: None })
+        Ok(Self::at(path, self.pipeline.clone(), run.to_owned()))
     }
 
     /// The run as it will be when a stage is done again: its files are in `<stage>.next`, so that
@@ -183,6 +189,20 @@ impl RunDirectory {
     #[must_use]
     pub fn preparing(&self, stage: Stage) -> Self {
         Self { preparing: Some(stage), ..self.clone() }
+    }
+
+    /// The run with the export that was put together out of an incremental one and all that it adds
+    /// to, in `export.whole`.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        Self { whole: true, ..self.clone() }
+    }
+
+    /// The same where such an export was put together, else the run as it is.
+    #[must_use]
+    pub fn whole_if_any(&self) -> Self {
+        let whole = self.whole();
+        if whole.stage_directory(Stage::Export).exists() { whole } else { self.clone() }
     }
 
     /// Puts the folder of a stage that was prepared in the place of the last one.
@@ -242,17 +262,20 @@ impl RunDirectory {
 
     /// The file that a manifest's relative path names.
     pub fn resolve(&self, relative: &str) -> PathBuf {
-        let prepared = self.preparing.and_then(|stage| {
+        let elsewhere = [Stage::Export, Stage::Transform].into_iter().find_map(|stage| {
             let rest = relative.strip_prefix(&format!("{stage}/"))?;
             Some(self.stage_directory(stage).join(rest))
         });
-        prepared.unwrap_or_else(|| self.path.join(relative))
+        elsewhere.unwrap_or_else(|| self.path.join(relative))
     }
 
     /// `export`, `transform`: the directory of a stage's parts.
     pub fn stage_directory(&self, stage: Stage) -> PathBuf {
         if self.preparing == Some(stage) {
             return self.path.join(format!("{stage}.next"));
+        }
+        if self.whole && stage == Stage::Export {
+            return self.path.join("export.whole");
         }
         self.path.join(stage.to_string())
     }

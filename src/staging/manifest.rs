@@ -102,6 +102,9 @@ pub struct CollectionManifest {
     pub rejects: u64,
     /// Parts, in `_id` order.
     pub parts: Vec<ExportPart>,
+    /// The number that the server gave it when it was made; another means that it was made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// Where the parts hold only what changed since the base was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
@@ -141,6 +144,9 @@ pub struct ExportPart {
     pub first_id: String,
     /// Last `_id`.
     pub last_id: String,
+    /// The greatest value of the field by which changes are found (canonical Extended JSON).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_water: Option<Value>,
 }
 
 /// Something in the source that was not exported.

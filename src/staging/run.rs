@@ -59,6 +59,9 @@ pub struct RunRecord {
     pub run: String,
     /// Source, without credentials.
     pub source: String,
+    /// The run that its export adds to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// Stages that were started.
     pub stages: BTreeMap<Stage, StageRecord>,
 }
@@ -90,6 +93,7 @@ impl RunRecord {
             pipeline: run.pipeline().to_owned(),
             run: run.run().to_owned(),
             source: source.to_owned(),
+            base: None,
             stages: BTreeMap::new(),
         }
     }

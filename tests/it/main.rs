@@ -14,6 +14,7 @@ mod damage;
 mod faults;
 mod homes;
 mod id;
+mod incremental;
 mod load;
 mod oracle;
 mod pipeline;

@@ -11,9 +11,10 @@ mod reference;
 mod table;
 
 use super::error::{Mistake, PipelineError};
-use super::fields::{Fields, Located, Mistakes, strings};
+use super::fields::{Fields, Located, Mistakes, string, strings};
 use super::model::{
-    Dangling, EnumType, FieldPath, Nul, OnDelete, OnFail, Otherwise, Pipeline, Table, UuidOrder,
+    ChangedBy, Dangling, EnumType, FieldPath, Nul, OnDelete, OnFail, Otherwise, Pipeline, Table,
+    UuidOrder,
 };
 use crate::staging::manifest::Hook;
 
@@ -214,6 +215,21 @@ impl Parser {
             after_load = after.into_iter().map(hook).collect();
             hooks.finish(&mut self.mistakes);
         }
+        let mut changed = ChangedBy::default();
+        if let Some(table) = fields.table("backup", &mut self.mistakes) {
+            let mut backup = Fields::new(table);
+            let field = backup.string("changed", &mut self.mistakes);
+            changed.field = field.map(|field| field_path(&field.value));
+            if let Some(table) = backup.table("collections", &mut self.mistakes) {
+                for (key, value) in table {
+                    if let Some(field) = string(value, key.get_ref(), &mut self.mistakes) {
+                        let name = key.get_ref().clone().into_owned();
+                        changed.collections.push((name, field_path(&field.value)));
+                    }
+                }
+            }
+            backup.finish(&mut self.mistakes);
+        }
         fields.finish(&mut self.mistakes);
         self.references(&mut drafts);
         Some(Pipeline {
@@ -225,6 +241,7 @@ impl Parser {
             before_load,
             after_load,
             ignore: texts(ignore),
+            changed,
         })
     }
 
@@ -272,7 +289,7 @@ fn texts(items: Vec<Located<String>>) -> Vec<String> {
 }
 
 /// `a.b.c`; a backslash takes a dot's meaning away.
-fn field_path(text: &str) -> FieldPath {
+pub fn field_path(text: &str) -> FieldPath {
     let mut segments = vec![String::new()];
     let mut characters = text.chars();
     let push = |segments: &mut Vec<String>, character| {

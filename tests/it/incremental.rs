@@ -1,0 +1,299 @@
+//! Exports of what changed, read together with those they add to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::{Client, Database};
+use tokio::runtime::Runtime;
+
+use crate::support::{docferry, fresh_database, server, shown, with_database};
+
+const PIPELINE: &str = r#"
+version = 1
+name = "grow"
+[backup]
+changed = "updatedAt"
+[backup.collections]
+counters = "version"
+[tables.orders]
+[tables.orders.columns]
+id = { from = "_id", type = "integer", key = true }
+night = { type = "integer" }
+updatedAt = { type = "timestamptz" }
+rest = { from = "*", type = "jsonb" }
+[tables.counters.columns]
+id = { from = "_id", type = "text", key = true }
+version = { type = "integer" }
+"#;
+
+/// The first night, in milliseconds: 2026-10-01T01:30:00Z.
+const FIRST: i64 = 1_790_818_200_000;
+const DAY: i64 = 86_400_000;
+
+struct Trial {
+    folder: tempfile::TempDir,
+    runtime: Runtime,
+    server: String,
+    database: Database,
+}
+
+impl Trial {
+    fn new(name: &str) -> Option<Self> {
+        let server = server("DOCFERRY_TEST_MONGODB")?;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("grow.toml"), PIPELINE).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let client = runtime.block_on(async { Client::with_uri_str(&server).await.unwrap() });
+        let database = client.database(name);
+        runtime.block_on(async { database.drop().await.unwrap() });
+        Some(Self { folder, runtime, server, database })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, command: Document) {
+        self.runtime.block_on(async { self.database.run_command(command).await.unwrap() });
+    }
+
+    fn insert(&self, collection: &str, documents: Vec<Document>) {
+        let collection = self.database.collection::<Document>(collection);
+        self.runtime.block_on(async { collection.insert_many(documents).await.unwrap() });
+    }
+
+    fn docferry(&self, time: i64, arguments: &[&str]) -> Output {
+        let time = DateTime::from_millis(time).try_to_rfc3339_string().unwrap();
+        let mut command = docferry();
+        command.args(arguments).arg("--staging").arg(self.path("staging"));
+        command.env("DOCFERRY_CLOCK", time).output().unwrap()
+    }
+
+    #[track_caller]
+    fn done(&self, time: i64, arguments: &[&str]) -> String {
+        let output = self.docferry(time, arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+        shown(&output)
+    }
+
+    fn backup(&self, time: i64, more: &[&str]) -> Output {
+        let uri = with_database(&self.server, self.database.name());
+        let pipeline = self.path("grow.toml");
+        let arguments = ["backup", pipeline.to_str().unwrap(), "--source", &uri];
+        self.docferry(time, &[&arguments, more].concat())
+    }
+
+    fn manifest(&self, run: &str) -> serde_json::Value {
+        let path = self.path("staging/grow").join(run).join("export/manifest.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn runs(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path("staging/grow")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with("20")).collect();
+        names.sort();
+        names
+    }
+
+    /// Hashes of the collections of a database, as the server makes them.
+    fn hashes(&self, name: &str) -> Document {
+        let database = self.database.client().database(name);
+        let hash = self.runtime.block_on(async { database.run_command(doc! {"dbHash": 1}).await });
+        hash.unwrap().get_document("collections").unwrap().clone()
+    }
+
+    /// Those of a run that is restored.
+    fn restored(&self, run: &str) -> Document {
+        let name = format!("{}_back", self.database.name());
+        let back = self.database.client().database(&name);
+        self.runtime.block_on(async { back.drop().await.unwrap() });
+        let uri = with_database(&self.server, &name);
+        self.done(FIRST + 99 * DAY, &["restore", run, "--to", &uri]);
+        self.hashes(&name)
+    }
+
+    /// A night of changes: some documents are new, some change, some go.
+    fn night(&self, night: i32) {
+        let time = DateTime::from_millis(FIRST + i64::from(night) * DAY - 3_600_000);
+        self.insert(
+            "orders",
+            (0..10)
+                .map(|n| doc! {"_id": 10_000 * night + n, "night": night, "updatedAt": time})
+                .collect(),
+        );
+        self.run(doc! {"update": "orders", "updates": [{
+            "q": {"_id": {"$mod": [7, night % 7]}, "updatedAt": {"$type": "date"}}, "multi": true,
+            "u": {"$set": {"night": night, "updatedAt": time}},
+        }]});
+        self.run(doc! {"delete": "orders", "deletes": [{"q": {"_id": {"$mod": [41, night]}}, "limit": 0}]});
+        self.run(doc! {"update": "counters", "updates": [{
+            "q": {"_id": "a"}, "u": {"$inc": {"version": 1}}, "upsert": true,
+        }]});
+    }
+}
+
+#[test]
+fn forty_nights_of_changes_restore_as_each_of_them_was() {
+    let Some(trial) = Trial::new("docferry_grow") else { return };
+    let old = DateTime::from_millis(FIRST - DAY);
+    let orders =
+        (0..500).map(|n| doc! {"_id": n, "night": 0, "updatedAt": old, "text": "x".repeat(200)});
+    trial.insert("orders", orders.collect());
+    trial.insert("plain", vec![doc! {"_id": 1}]);
+    let keep = ["--keep-last", "2", "--keep-daily", "6", "--keep-weekly", "3"];
+    let mut expected = BTreeMap::new();
+    for night in 1..=40 {
+        trial.night(night);
+        // What was put in with an old time, or none at all, is seen too.
+        trial.insert(
+            "orders",
+            vec![
+                doc! {"_id": 500_000 + night, "night": night, "updatedAt": old},
+                doc! {"_id": 600_000 + night, "night": night},
+            ],
+        );
+        if night == 20 {
+            trial.run(doc! {"drop": "plain"});
+        }
+        let time = FIRST + i64::from(night) * DAY;
+        let fails = [9, 23, 39].contains(&night);
+        let mut arguments = vec!["--since-last", "--detect-deletes", "--full-after", "12"];
+        arguments.extend(keep);
+        let output = if fails {
+            let pipeline = trial.path("grow.toml");
+            let uri = "mongodb://127.0.0.1:1/docferry_grow?serverSelectionTimeoutMS=20";
+            let mut all = vec!["backup", pipeline.to_str().unwrap(), "--source", uri];
+            all.extend(&arguments);
+            trial.docferry(time, &all)
+        } else {
+            trial.backup(time, &arguments)
+        };
+        assert_eq!(output.status.success(), !fails, "night {night}: {}", shown(&output));
+        if !fails {
+            let run = trial.runs().pop().unwrap();
+            expected.insert(run, trial.hashes("docferry_grow"));
+        }
+    }
+    let runs = trial.runs();
+    let bases: Vec<Option<String>> = runs
+        .iter()
+        .map(|run| trial.manifest(run)["base"]["run"].as_str().map(str::to_owned))
+        .collect();
+    assert!(bases.iter().flatten().all(|base| runs.contains(base)), "{runs:?} {bases:?}");
+    assert!(bases.iter().flatten().count() > runs.len() / 2 && bases.contains(&None));
+    // Six days, two weeks more, and what these add to.
+    let newest: Vec<&String> = runs.iter().rev().take(6).collect();
+    assert!(newest.iter().all(|run| run.as_str() >= "20261104T013000Z"), "{runs:?}");
+    for run in &runs {
+        let at = FIRST + 99 * DAY;
+        trial.done(at, &["audit", run, "--read-data"]);
+        assert_eq!(trial.restored(run), expected[run], "{run}");
+    }
+}
+
+/// SHA-256 of the rows of a table, as PostgreSQL orders them.
+fn rows(run: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(run.join("transform/SHA256SUMS")).unwrap();
+    text.lines().filter(|line| !line.ends_with("manifest.json")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_chain_is_transformed_and_loaded_as_a_full_export_is() {
+    let (Some(trial), Some(postgres)) =
+        (Trial::new("docferry_chain"), server("DOCFERRY_TEST_POSTGRES"))
+    else {
+        return;
+    };
+    let old = DateTime::from_millis(FIRST);
+    trial.insert(
+        "orders",
+        (0..2000).map(|n| doc! {"_id": n, "night": 0, "updatedAt": old}).collect(),
+    );
+    for night in 1..=4 {
+        trial.night(night);
+        let output =
+            trial.backup(FIRST + i64::from(night) * DAY, &["--since-last", "--detect-deletes"]);
+        assert!(output.status.success(), "{}", shown(&output));
+    }
+    let chained = trial.runs().pop().unwrap();
+    assert_eq!(trial.manifest(&chained)["base"]["length"], 3);
+    let documents = trial.manifest(&chained)["collections"][1]["documents"].as_u64().unwrap();
+    assert!(documents < 700, "only what changed: {documents}");
+    assert!(trial.backup(FIRST + 5 * DAY, &[]).status.success());
+    let full = trial.runs().pop().unwrap();
+    let pipeline = trial.path("grow.toml");
+    let pipeline = pipeline.to_str().unwrap();
+    let (_, target) = trial.runtime.block_on(fresh_database(&postgres, "docferry_chain"));
+    for run in [&chained, &full] {
+        trial.done(FIRST, &["transform", pipeline, "--run", run]);
+    }
+    let folder = trial.path("staging/grow");
+    assert_eq!(rows(&folder.join(&chained)), rows(&folder.join(&full)));
+    trial.done(FIRST, &["load", pipeline, "--run", &chained, "--target", &target]);
+    trial.done(FIRST, &["verify", pipeline, "--run", &chained, "--target", &target]);
+    trial.done(FIRST, &["audit", &chained, "--read-data"]);
+    let shown = trial
+        .done(FIRST, &["show", &chained, "orders", "--documents", "--limit", "3000", "--quiet"]);
+    let orders = trial.database.collection::<Document>("orders");
+    let counted = trial.runtime.block_on(async { orders.count_documents(doc! {}).await.unwrap() });
+    assert_eq!(shown.lines().count() as u64, counted);
+}
+
+#[test]
+fn without_its_base_a_run_is_refused_and_the_next_one_is_full() {
+    let Some(trial) = Trial::new("docferry_base") else { return };
+    let pipeline = trial.path("grow.toml");
+    trial.insert("orders", vec![doc! {"_id": 1, "updatedAt": DateTime::from_millis(FIRST)}]);
+    let since = |day: i64| trial.backup(FIRST + day * DAY, &["--since-last"]);
+    let output = since(1);
+    assert!(
+        shown(&output).contains("a full export is made: there is no run"),
+        "{}",
+        shown(&output)
+    );
+    assert!(since(2).status.success());
+    let runs = trial.runs();
+    assert_eq!(trial.manifest(&runs[1])["base"]["run"], runs[0].as_str());
+    // A document that was deleted is not seen without --detect-deletes; the manifest says so.
+    assert_eq!(trial.manifest(&runs[1])["collections"][0]["changes"]["deletes_detected"], false);
+
+    let base = trial.path("staging/grow").join(&runs[0]);
+    let away = trial.path("away");
+    std::fs::rename(&base, &away).unwrap();
+    for arguments in [
+        vec!["audit", &runs[1]],
+        vec!["restore", &runs[1], "--to", "x"],
+        vec!["transform", pipeline.to_str().unwrap(), "--run", &runs[1]],
+    ] {
+        let output = trial.docferry(FIRST, &arguments);
+        assert_eq!(output.status.code(), Some(12), "{arguments:?}: {}", shown(&output));
+        assert!(shown(&output).contains(&runs[0]), "{}", shown(&output));
+    }
+    let output = since(3);
+    assert!(
+        output.status.success() && shown(&output).contains("a full export is made"),
+        "{}",
+        shown(&output)
+    );
+    assert!(trial.manifest(trial.runs().last().unwrap())["base"].is_null());
+    std::fs::rename(&away, &base).unwrap();
+    trial.done(FIRST, &["audit", &runs[1], "--hashes"]);
+
+    // What cannot be told is said.
+    let dump = trial.path("dump/shop");
+    crate::support::write_dump(&dump, "orders", &[doc! {"_id": 1}]);
+    std::fs::write(trial.path("plain.toml"), "version = 1\nname = \"plain\"\n").unwrap();
+    let plain = trial.path("plain.toml");
+    let arguments = ["backup", plain.to_str().unwrap(), "--source", dump.to_str().unwrap()];
+    let output = trial.docferry(FIRST, &[&arguments[..], &["--since-last"]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("--by"), "{}", shown(&output));
+    let by = ["--since-last", "--by", "updatedAt"];
+    assert!(trial.docferry(FIRST, &[&arguments[..], &by].concat()).status.success());
+    let output = trial.docferry(FIRST + DAY, &[&arguments[..], &by].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("running MongoDB"), "{}", shown(&output));
+}
