@@ -118,6 +118,12 @@ pub enum Command {
     /// rows of SQLite or PostgreSQL as a new SQLite file.
     #[command(after_help = format!("Examples:\n  docferry restore nextcrm/latest --to mongodb://localhost/nextcrm_back\n  docferry restore nextcrm/latest --to dump --gzip\n  docferry restore latest --collection crm_Leads --id 507f1f77bcf86cd799439011 --existing replace --to mongodb://localhost/nextcrm\n  docferry restore latest --collection crm_Leads --filter '{{\"status\": \"NEW\"}}' --to leads.archive.gz\n  docferry restore assessment-bot/latest --to sqlite:back.db\n  docferry export pipelines/assessment-bot.toml --source postgres://localhost/ielts && docferry restore latest --to sqlite:back.db\n\n{EXIT_STATUSES}"))]
     Restore(RestoreArguments),
+    /// Try a restore: into a scratch database or folder, compared with what was staged, removed.
+    #[command(after_help = format!("Examples:\n  docferry restore-check nextcrm/latest --scratch mongodb://localhost\n  docferry restore-check nextcrm/latest --scratch postgres://localhost/postgres\n  docferry restore-check nextcrm/latest --scratch /var/tmp\n\n{EXIT_STATUSES}"))]
+    RestoreCheck(RestoreCheckArguments),
+    /// Dump what was loaded beside its run, with PostgreSQL's pg_dump.
+    #[command(after_help = format!("Example:\n  docferry dump nextcrm/latest --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    Dump(DumpArguments),
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
     #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Verify(TargetArguments),
@@ -621,6 +627,40 @@ pub struct RestoreArguments {
     pub gzip: bool,
 
     /// Inserts at the same time; the number of processors when not given.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Arguments of `dump`.
+#[derive(Debug, Args)]
+pub struct DumpArguments {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgument,
+
+    /// Where its rows are.
+    #[command(flatten)]
+    pub address: TargetAddress,
+
+    /// Schema; the one that the run was loaded into when not given.
+    #[arg(long)]
+    pub schema: Option<String>,
+}
+
+/// Arguments of `restore-check`.
+#[derive(Debug, Args)]
+pub struct RestoreCheckArguments {
+    /// Which run.
+    #[command(flatten)]
+    pub run: RunArgument,
+
+    /// Where it is tried: a MongoDB URI or a folder for the export, a `postgres://` URI for the dump
+    /// of the run, or for its staged rows where it has no dump. A new database is made there and
+    /// dropped. `@FILE` takes the address from a file.
+    #[arg(long, value_name = "ADDRESS|DIR")]
+    pub scratch: String,
+
+    /// Inserts and readers at the same time; the number of processors when not given.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod document;
+pub mod dump;
 pub mod export;
 pub mod failure;
 pub mod generate;

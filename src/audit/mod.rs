@@ -215,7 +215,7 @@ pub fn audit(
         }
     };
     let working = record.as_ref().is_some_and(RunRecord::is_working);
-    match seal::check(run, working) {
+    match seal::check(run, working, level != Level::Files) {
         Ok(found) => problems.extend(found),
         Err(error) => problem(error, &mut problems)?,
     }

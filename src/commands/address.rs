@@ -46,6 +46,33 @@ pub(super) fn source(arguments: &SourceArguments) -> Result<SourceAddress, Failu
     Ok(found.ok_or(CommandError::NoSource)?)
 }
 
+/// An address or a folder; one that others must not read may be in a file named as `@FILE`.
+pub(super) fn scratch(text: &str) -> Result<String, Failure> {
+    match text.strip_prefix('@') {
+        Some(file) => Ok(read(Path::new(file))?),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// A URI of MongoDB with this database in the place of its own.
+pub(super) fn with_database(uri: &str, name: &str) -> String {
+    let (address, options) = uri.split_once('?').map_or((uri, None), |(a, o)| (a, Some(o)));
+    let start = address.find("://").map_or(0, |at| at + 3);
+    // A password may hold a slash although it should not: the last @ is what counts.
+    let hosts = address.rfind('@').map_or(start, |at| at + 1);
+    let end = address[hosts..].find('/').map_or(address.len(), |at| hosts + at);
+    let database = address[end..].trim_start_matches('/');
+    let mut options: Vec<String> = options.map(str::to_owned).into_iter().collect();
+    // Users belong to the database of the URI unless it says otherwise.
+    let says = options.iter().any(|options| options.contains("authSource="));
+    if hosts > start && !database.is_empty() && !says {
+        options.push(format!("authSource={database}"));
+    }
+    let options = options.join("&");
+    let joint = if options.is_empty() { "" } else { "?" };
+    format!("{}/{name}{joint}{options}", &address[..end])
+}
+
 /// The target. Where nothing names one, what PostgreSQL's own tools would take from `PG…`.
 pub(super) fn target(arguments: &TargetAddress) -> Result<Target, Failure> {
     let text = match (&arguments.target_file, &arguments.target) {
@@ -60,4 +87,22 @@ pub(super) fn target(arguments: &TargetAddress) -> Result<Target, Failure> {
         }
     };
     Ok(Target::parse(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_of_a_uri_is_replaced() {
+        for (uri, expected) in [
+            ("mongodb://h:1/?directConnection=true", "mongodb://h:1/x?directConnection=true"),
+            ("mongodb://h", "mongodb://h/x"),
+            ("mongodb://u:p@h,i/d", "mongodb://u:p@h,i/x?authSource=d"),
+            ("mongodb://u:p@h/d?authSource=admin", "mongodb://u:p@h/x?authSource=admin"),
+            ("mongodb+srv://u:p/q@h/d?a=b", "mongodb+srv://u:p/q@h/x?a=b&authSource=d"),
+        ] {
+            assert_eq!(with_database(uri, "x"), expected);
+        }
+    }
 }

@@ -89,6 +89,8 @@ fn job(command: &Command) -> (&'static str, String) {
         Command::Rollback(_) => ("rollback", String::new()),
         Command::Audit(arguments) => ("audit", run(&arguments.run)),
         Command::Show(arguments) => ("show", run(&arguments.run)),
+        Command::RestoreCheck(arguments) => ("restore-check", run(&arguments.run)),
+        Command::Dump(arguments) => ("dump", run(&arguments.run)),
         Command::Restore(arguments) => ("restore", run(&arguments.run)),
         Command::Verify(arguments) => ("verify", named(&arguments.pipeline.pipeline)),
         Command::Ddl(arguments) => ("ddl", named(&arguments.pipeline)),

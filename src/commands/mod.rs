@@ -14,6 +14,7 @@ mod load;
 mod plan;
 mod rejects;
 mod restore;
+mod restore_check;
 mod run;
 mod show;
 mod transform;
@@ -59,6 +60,8 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Show(arguments) => show::run(arguments),
         Command::Plan(arguments) => plan::run(arguments, &progress),
         Command::Restore(arguments) => restore::run(arguments, &progress),
+        Command::RestoreCheck(arguments) => restore_check::run(arguments, &progress),
+        Command::Dump(arguments) => restore_check::dump(arguments, &progress),
         Command::Rollback(arguments) => load::rollback(arguments),
         Command::Verify(arguments) => verify::run(arguments, &progress),
         Command::Ddl(arguments) => load::ddl(arguments),

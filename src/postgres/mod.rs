@@ -1,6 +1,7 @@
 //! Connections to PostgreSQL, and the SQL that makes tables.
 
 mod catalogue;
+pub mod content;
 pub mod ddl;
 mod environment;
 mod error;

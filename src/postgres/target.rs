@@ -92,6 +92,41 @@ impl Target {
         }
     }
 
+    /// Another database of the same server.
+    #[must_use]
+    pub fn with_database(&self, name: &str) -> Self {
+        let mut other = self.clone();
+        other.config.dbname(name);
+        other
+    }
+
+    /// The variables by which PostgreSQL's own programs reach the same database. They hold the
+    /// password: an environment, unlike arguments, is readable by its owner alone.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let Parts { host, port, database, user } = self.parts();
+        let mut variables = vec![
+            ("PGHOST", host),
+            ("PGPORT", port.to_string()),
+            ("PGDATABASE", database),
+            ("PGUSER", user),
+            ("PGAPPNAME", "docferry".to_owned()),
+        ];
+        if let Some(password) = self.config.get_password() {
+            variables.push(("PGPASSWORD", String::from_utf8_lossy(password).into_owned()));
+        }
+        let mode = match self.config.get_ssl_mode() {
+            SslMode::Disable => "disable",
+            SslMode::Require if self.tls.root.is_some() => "verify-full",
+            SslMode::Require => "require",
+            _ => "prefer",
+        };
+        variables.push(("PGSSLMODE", mode.to_owned()));
+        if let Some(root) = &self.tls.root {
+            variables.push(("PGSSLROOTCERT", root.display().to_string()));
+        }
+        variables
+    }
+
     /// Host, port and database; nothing secret.
     pub fn display(&self) -> String {
         let Parts { host, port, database, .. } = self.parts();

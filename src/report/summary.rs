@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::RunReport;
 use crate::audit::{AuditReport, Level, Rows};
+use crate::dump::DumpManifest;
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
 use crate::plan::{Drift, Plan};
 use crate::progress::Stage;
@@ -239,6 +240,47 @@ pub fn restore(report: &RestoreReport, destination: &Destination, to: &str) -> S
     for note in &report.notes {
         let _ = write!(text, "\n{note}");
     }
+    text
+}
+
+/// A dump beside a run.
+pub fn dump(run: &RunDirectory, manifest: &DumpManifest) -> String {
+    let mut rows = Sums::new(&["table", "rows"]);
+    for (name, content) in &manifest.tables {
+        rows.add(name, [content.rows], None);
+    }
+    let file = &manifest.file;
+    format!(
+        "{}\n{} of {}: {} bytes, SHA-256 {}",
+        rows.finish(),
+        run.resolve(&file.path).display(),
+        manifest.database,
+        count(file.bytes),
+        file.sha256
+    )
+}
+
+/// A restore that was tried.
+pub fn restore_check(
+    run: &RunDirectory,
+    what: &str,
+    lines: &[String],
+    differences: &[String],
+) -> String {
+    let mut text = lines.join("\n");
+    for difference in differences {
+        let _ = write!(text, "\n{difference}");
+    }
+    let run = run.run();
+    let _ = if differences.is_empty() {
+        write!(text, "\nthe {what} of run {run} restores: every digest agrees")
+    } else {
+        write!(
+            text,
+            "\nthe {what} of run {run} does not restore: {} differences",
+            differences.len()
+        )
+    };
     text
 }
 

@@ -1,6 +1,7 @@
 //! An export back to a database of the kind it came from, or to the files of MongoDB's own tools.
 
 mod archive;
+mod check;
 mod dump;
 mod error;
 mod selection;
@@ -10,6 +11,7 @@ mod sqlite;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use check::{CheckedCollection, check};
 use clap::ValueEnum;
 pub use error::RestoreError;
 pub use selection::Selection;

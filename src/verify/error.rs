@@ -4,6 +4,7 @@ use crate::failure::{Exit, Explain};
 use crate::pgcopy::CopyError;
 use crate::pgcopy::reader::NotACopy;
 use crate::postgres::PostgresError;
+use crate::postgres::content::ContentError;
 use crate::staging::StagingError;
 
 /// A verification that ended early.
@@ -40,6 +41,15 @@ impl Explain for VerifyError {
             Self::Postgres(error) => error.hint(),
             Self::Staging(error) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+impl From<ContentError> for VerifyError {
+    fn from(error: ContentError) -> Self {
+        match error {
+            ContentError::Postgres(error) => error.into(),
+            ContentError::Copy(error) => error.into(),
         }
     }
 }

@@ -1,15 +1,14 @@
 //! Rows on both sides as the bytes of their COPY tuples, and names for those that differ.
 
 use std::collections::{BTreeMap, HashMap};
-use std::pin::pin;
 
-use futures_util::StreamExt;
 use tokio_postgres::Client;
 
 use super::{NAMED_ROWS, VerifyError};
 use crate::pgcopy::digest::{bucket, key_bytes, row_hash};
-use crate::pgcopy::reader::{CopyReader, fields};
+use crate::pgcopy::reader::fields;
 use crate::pgcopy::{CopyEncoder, PgType};
+use crate::postgres::content::copy_rows;
 use crate::postgres::{PostgresError, qualified, quote_identifier};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::TableManifest;
@@ -64,7 +63,7 @@ pub(super) fn staged_rows(
 pub(super) async fn found_rows(
     client: &Client,
     definition: &TableDefinition,
-    mut tuple: impl FnMut(&[u8]),
+    tuple: impl FnMut(&[u8]),
 ) -> Result<(), VerifyError> {
     let columns: Vec<String> =
         definition.columns.iter().map(|column| quote_identifier(&column.name)).collect();
@@ -84,12 +83,7 @@ pub(super) async fn found_rows(
     } else {
         format!("COPY {name} ({columns}) TO STDOUT (FORMAT binary)")
     };
-    let mut stream = pin!(client.copy_out(&sql).await.map_err(failed)?);
-    let mut reader = CopyReader::default();
-    while let Some(piece) = stream.next().await {
-        reader.push(&piece.map_err(failed)?, &mut tuple)?;
-    }
-    if reader.ended() { Ok(()) } else { Err(crate::pgcopy::reader::NotACopy.into()) }
+    Ok(copy_rows(client, &sql, &definition.name, tuple).await?)
 }
 
 /// Rows of the differing buckets: key to hash and fields.

@@ -335,3 +335,126 @@ fn documents(path: &Path) -> Vec<Vec<u8>> {
     }
     documents
 }
+
+#[test]
+fn a_restore_is_tried_and_leaves_nothing_behind() {
+    let Some(trial) = Trial::new() else { return };
+    let source = trial.database("docferry_tried");
+    trial.runtime.block_on(fill(&source));
+    trial.export(&trial.uri("docferry_tried"));
+    let folder = trial.path("scratch");
+    std::fs::create_dir(&folder).unwrap();
+    let names =
+        || trial.runtime.block_on(async { source.client().list_database_names().await.unwrap() });
+    let before = names();
+    for scratch in [folder.to_str().unwrap(), trial.server.as_str()] {
+        let text = trial.done(&["restore-check", "latest", "--scratch", scratch]);
+        assert!(text.contains("every digest agrees"), "{text}");
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    let left: Vec<String> = names().into_iter().filter(|name| !before.contains(name)).collect();
+    assert!(left.iter().all(|name| !name.starts_with("docferry_check")), "{left:?}");
+}
+
+#[test]
+fn a_dump_beside_the_run_is_tried_too() {
+    let Some(postgres) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump/shop");
+    let documents: Vec<Document> = (0..500)
+        .map(|n| doc! {"_id": n, "state": if n % 2 == 0 { "NEW" } else { "OLD" }, "tags": ["a"]})
+        .collect();
+    crate::support::write_dump(&dump, "orders", &documents);
+    let pipeline = folder.path().join("dumped.toml");
+    std::fs::write(
+        &pipeline,
+        "version = 1\nname = \"dumped\"\n[enums]\nOrder_State = [\"NEW\", \"OLD\"]\n\
+         [tables.orders.columns]\nid = { from = \"_id\", type = \"integer\", key = true }\n\
+         state = { type = \"Order_State\" }\ntags = { type = \"text[]\" }\n",
+    )
+    .unwrap();
+    let migrated =
+        crate::support::migrate(&pipeline, dump.to_str().unwrap(), "docferry_dumped").unwrap();
+    migrated.assert_whole(500, 0);
+    let staging = migrated.folder.path().join("staging");
+    let run = |arguments: &[&str]| {
+        docferry().args(arguments).arg("--staging").arg(&staging).output().unwrap()
+    };
+    let tried = || run(&["restore-check", "latest", "--scratch", &postgres]);
+    let output = tried();
+    assert!(shown(&output).contains("the staged rows of run"), "{}", shown(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+
+    let output = run(&["dump", "latest", "--target", &migrated.address]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert!(migrated.run().join("dump/public.dump").is_file());
+    let output = tried();
+    assert!(shown(&output).contains("the dump of run"), "{}", shown(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert!(run(&["audit", "latest", "--read-data"]).status.success());
+
+    // A dump of something else is no dump of this.
+    let manifest = migrated.run().join("dump/manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(
+        &manifest,
+        text.replace("\"rows\": 500,\n      \"digest\"", "\"rows\": 501,\n      \"digest\""),
+    )
+    .unwrap();
+    let output = tried();
+    assert_eq!(output.status.code(), Some(4), "{}", shown(&output));
+    assert!(shown(&output).contains("table orders holds 500 rows"), "{}", shown(&output));
+    std::fs::write(&manifest, text).unwrap();
+    let file = migrated.run().join("dump/public.dump");
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    assert_eq!(tried().status.code(), Some(12));
+    assert!(run(&["audit", "latest"]).status.success(), "its size is the same");
+    assert_eq!(run(&["audit", "latest", "--hashes"]).status.code(), Some(12));
+    let left =
+        migrated.rows("SELECT datname::text FROM pg_database WHERE datname LIKE 'docferry_check%'");
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn a_restore_that_was_killed_goes_on_to_the_same_end() {
+    let Some(trial) = Trial::new() else { return };
+    let source = trial.database("docferry_restore_kill");
+    let back = trial.database("docferry_restore_kill_back");
+    trial.runtime.block_on(async {
+        fill(&source).await;
+        let many = source.collection::<Document>("many");
+        let documents = (0..40_000).map(|n| doc! {"_id": n, "text": "x".repeat(1500)});
+        many.insert_many(documents).await.unwrap();
+        let index = doc! {"createIndexes": "many", "indexes": [{"key": {"text": 1, "_id": 1}, "name": "text"}]};
+        source.run_command(index).await.unwrap();
+    });
+    trial.export(&trial.uri("docferry_restore_kill"));
+    let to = trial.uri("docferry_restore_kill_back");
+    let arguments = ["restore", "latest", "--to", &to, "--threads", "1", "--staging"];
+    for point in [5000, 20_000, 35_000] {
+        trial.runtime.block_on(async { back.drop().await.unwrap() });
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("docferry"))
+            .args(arguments)
+            .arg(trial.path("staging"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let many = back.collection::<Document>("many");
+        let mut killed = false;
+        while !killed && child.try_wait().unwrap().is_none() {
+            let there =
+                trial.runtime.block_on(async { many.estimated_document_count().await.unwrap() });
+            if there >= point {
+                child.kill().unwrap();
+                killed = true;
+            }
+        }
+        child.wait().unwrap();
+        assert!(killed, "it was still at work with {point} documents");
+        trial.done(&["restore", "latest", "--to", &to]);
+        trial.assert_same(&source, &back);
+    }
+}
