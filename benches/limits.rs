@@ -185,7 +185,7 @@ async fn drain(uri: &str, threads: usize) -> Outcome<serde_json::Value> {
             loop {
                 let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((_, name, range)) = next else { return Outcome::Ok(documents) };
-                let mut reader = server.read(&name, &range, true).await?;
+                let mut reader = server.read(&name, &range, true, None).await?;
                 while let Some(reply) = reader.next().await? {
                     documents += reader.documents(&reply)?.len();
                 }

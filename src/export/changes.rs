@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::part::{RunWriter, SortedRun, id_of};
-use super::server::read_range;
+use super::server::{Query, read_range};
 use super::writer::{Context, Range, RangeWriter};
 use super::{ExportError, Found};
 use crate::document::extended_json::{to_bson, to_document, to_json};
@@ -256,9 +256,9 @@ pub(super) async fn read(
         Ok::<_, ExportError>(writer)
     };
     let all = IdRange::default();
-    let filter = Some(&wanted.filter);
-    let changed =
-        read_range(context, server, collection, &all, false, filter, writer(0).await?).await?;
+    let query = Query { collection, range: &all, by_index: false, filter: None };
+    let filter = Query { filter: Some(&wanted.filter), ..query };
+    let changed = read_range(context, server, &filter, writer(0).await?).await?;
     let mut deleted = Vec::new();
     let mut range = Range { runs: changed.runs, rejects: changed.rejects };
     if since.detect_deletes {
@@ -267,8 +267,8 @@ pub(super) async fn read(
         for (number, ids) in (1..).zip(compared.unmarked.chunks(IDS_OF_A_QUERY)) {
             let filter = doc! {"_id": {"$in": ids.to_vec()}};
             let writer = writer(number).await?;
-            let found =
-                read_range(context, server, collection, &all, false, Some(&filter), writer).await?;
+            let filter = Query { filter: Some(&filter), ..query };
+            let found = read_range(context, server, &filter, writer).await?;
             range.runs.extend(found.runs);
             range.rejects += found.rejects;
         }

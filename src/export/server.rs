@@ -124,8 +124,9 @@ pub(super) async fn export(
                 let (context, name) = (context.clone(), listed.name.clone());
                 tasks.push(tokio::spawn(async move {
                     let _place = places.acquire_owned().await;
-                    let read = read_range(&context, &server, &name, &range, by_index, None, writer);
-                    read.await.map(|range| (range, None))
+                    let query = Query { collection: &name, range: &range, by_index, filter: None };
+                    let read = read_range(&context, &server, &query, writer).await;
+                    read.map(|range| (range, None))
                 }));
             }
         }
@@ -259,25 +260,33 @@ impl Place {
     }
 }
 
+/// What is read of a collection.
+#[derive(Clone, Copy)]
+pub(super) struct Query<'q> {
+    pub(super) collection: &'q str,
+    pub(super) range: &'q IdRange,
+    /// In the order of the `_id` index, else in whatever order there is.
+    pub(super) by_index: bool,
+    /// Only what fits.
+    pub(super) filter: Option<&'q Document>,
+}
+
 /// Reads a range, or without an order what fits a query, to its end, over again after errors that
 /// may pass.
 pub(super) async fn read_range(
     context: &Context,
     server: &Server,
-    collection: &str,
-    range: &IdRange,
-    by_index: bool,
-    filter: Option<&Document>,
+    query: &Query<'_>,
     mut writer: RangeWriter,
 ) -> Result<Range, ExportError> {
+    let Query { collection, by_index, .. } = *query;
     if !by_index {
         // Without an order there is no place to go on from.
         writer.restart().await?;
     }
     let mut place = Place { last: writer.last_document().map(<[u8]>::to_vec), ..Place::default() };
     loop {
-        let attempt =
-            read_on(context, server, collection, range, by_index, filter, &mut place, &mut writer);
+        let attempt = read_on(context, server, query, &mut place, &mut writer);
         match attempt.await {
             Ok(()) => return writer.finish().await,
             Err(ExportError::Source(SourceError::Server { action, address, cause, .. }))
@@ -311,13 +320,11 @@ pub(super) async fn read_range(
 async fn read_on(
     context: &Context,
     server: &Server,
-    collection: &str,
-    range: &IdRange,
-    by_index: bool,
-    filter: Option<&Document>,
+    query: &Query<'_>,
     place: &mut Place,
     writer: &mut RangeWriter,
 ) -> Result<(), ExportError> {
+    let Query { collection, range, by_index, filter } = *query;
     context.check()?;
     let last = if by_index { place.last_id() } else { None };
     let from = match &last {

@@ -63,7 +63,7 @@ impl Item {
 }
 
 #[derive(Default)]
-struct Items {
+struct Shown {
     items: HashMap<(Stage, String), Item>,
     /// Items that count for the whole of their stage and are not finished.
     expected: HashSet<(Stage, String)>,
@@ -77,7 +77,7 @@ pub struct Console {
     quiet: bool,
     interrupted: Arc<AtomicBool>,
     bars: Option<MultiProgress>,
-    state: Mutex<Items>,
+    state: Mutex<Shown>,
 }
 
 impl Console {
@@ -95,7 +95,7 @@ impl Console {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, Items> {
+    fn state(&self) -> MutexGuard<'_, Shown> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

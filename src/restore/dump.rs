@@ -221,6 +221,6 @@ pub(super) fn write_file(
     } else {
         fill(&mut output)?;
     }
-    output.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+    output.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
     Ok(())
 }

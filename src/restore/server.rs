@@ -508,7 +508,7 @@ impl Target {
         for (index, number, detail) in refusals(&answer) {
             let Some(document) = insert.get(index) else { continue };
             if number != DUPLICATE_KEY {
-                return Err(self.refused(name, document, detail));
+                return Err(refused(name, document, detail));
             }
             counts.written -= 1;
             counts.add(self.settle(name, document, detail).await?);
@@ -529,17 +529,9 @@ impl Target {
         let answer = self.server.handle().run_raw_command(command).await;
         let answer = answer.map_err(self.failed(&action))?;
         if answer.get_i32("applied").ok() != Some(1) {
-            return Err(self.refused(name, document, "applyOps left it out"));
+            return Err(refused(name, document, "applyOps left it out"));
         }
         Ok(Counts { written: 1, ..Counts::default() })
-    }
-
-    fn refused(&self, name: &str, document: &RawDocument, detail: &str) -> RestoreError {
-        RestoreError::Refused {
-            collection: name.to_owned(),
-            id: text_of(document),
-            detail: detail.to_owned(),
-        }
     }
 
     /// What is there under the `_id` of a document.
@@ -550,8 +542,7 @@ impl Target {
     ) -> Result<Option<RawDocumentBuf>, RestoreError> {
         let Ok(Some(id)) = document.get("_id") else { return Ok(None) };
         let action = format!("look into {name}");
-        let id =
-            Bson::try_from(id).map_err(|error| self.refused(name, document, &error.to_string()))?;
+        let id = Bson::try_from(id).map_err(|error| refused(name, document, &error.to_string()))?;
         let found = self.server.handle().collection::<RawDocumentBuf>(name);
         found.find_one(doc! {"_id": {"$eq": id}}).await.map_err(self.failed(&action))
     }
@@ -583,7 +574,7 @@ impl Target {
         if self.options.existing != Existing::Replace {
             return self.conflict(name, document, detail).await;
         }
-        let id = document.get("_id").ok().flatten().and_then(|id| RawBson::try_from(id).ok());
+        let id = document.get("_id").ok().flatten().map(RawBson::from);
         let Some(id) = id else { return self.conflict(name, document, detail).await };
         let action = format!("replace a document of {name}");
         let command = rawdoc! {
@@ -605,7 +596,7 @@ impl Target {
     ) -> Result<Counts, RestoreError> {
         // Where nothing was there before, the export itself holds two of one key.
         if matches!(self.options.existing, Existing::Refuse | Existing::Drop) {
-            return Err(self.refused(name, document, detail));
+            return Err(refused(name, document, detail));
         }
         let mut conflicts = self.conflicts.lock().await;
         if conflicts.len() < NAMED_CONFLICTS {
@@ -645,6 +636,14 @@ impl Target {
             conflicts: counts.conflicts,
             indexes: made,
         })
+    }
+}
+
+fn refused(name: &str, document: &RawDocument, detail: &str) -> RestoreError {
+    RestoreError::Refused {
+        collection: name.to_owned(),
+        id: text_of(document),
+        detail: detail.to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use super::exported::{Documents, documents};
 use super::layout::{RunDirectory, io};
 use super::manifest::{CollectionManifest, ExportManifest};
 use super::part::{PartFile, READ_BATCH_ROWS};
-use crate::document::order::compare_ids;
+use crate::document::order::compare;
 use crate::document::raw::{Doc, Value};
 
 /// BSON bytes of a batch of merged documents.
@@ -145,7 +145,7 @@ impl Piece {
     /// Reads them. A part is opened, and its hash checked, when its first document is asked for.
     pub fn read(&self) -> Batches {
         match self.layers.as_slice() {
-            [layer] => Box::new(parts(&layer.run, &layer.parts)),
+            [layer] => Box::new(parts(&layer.run, layer.parts.clone())),
             layers => Box::new(Merged {
                 layers: layers
                     .iter()
@@ -163,10 +163,10 @@ impl Piece {
 /// The documents of several parts, opened one after another.
 fn parts(
     run: &RunDirectory,
-    files: &[PartFile],
+    files: Vec<PartFile>,
 ) -> impl Iterator<Item = Result<Documents, StagingError>> + Send + use<> {
     let run = run.clone();
-    files.to_vec().into_iter().flat_map(move |file| -> Batches {
+    files.into_iter().flat_map(move |file| -> Batches {
         match documents(&run, &file) {
             Ok(batches) => Box::new(batches),
             Err(error) => Box::new(std::iter::once(Err(error))),
@@ -183,7 +183,7 @@ struct Cursor {
 
 impl Cursor {
     fn new(run: &RunDirectory, files: &[PartFile]) -> Self {
-        Self { batches: Box::new(parts(run, files)), documents: None, at: 0 }
+        Self { batches: Box::new(parts(run, files.to_vec())), documents: None, at: 0 }
     }
 
     /// Reads on until there is a document, or the end.
@@ -204,13 +204,15 @@ impl Cursor {
         self.documents.as_ref().map(|batch| batch.bytes(self.at))
     }
 
-    fn id(&self) -> Result<Option<Option<Value<'_>>>, StagingError> {
+    /// The `_id` of the document; null where it has none, none at the end.
+    fn id(&self) -> Result<Option<Value<'_>>, StagingError> {
         let Some(bytes) = self.document() else { return Ok(None) };
         let id = Doc::new(bytes).and_then(|document| document.get("_id"));
-        id.map(Some).map_err(|error| StagingError::Foreign {
+        let id = id.map_err(|error| StagingError::Foreign {
             path: "an exported part".into(),
             detail: format!("a document in it is no BSON: {error}"),
-        })
+        })?;
+        Ok(Some(id.unwrap_or(Value::Null)))
     }
 }
 
@@ -265,15 +267,10 @@ impl Merged {
         for layer in &self.layers {
             ids.push([layer.documents.id()?, layer.deleted.id()?]);
         }
-        let least = ids
-            .iter()
-            .flatten()
-            .flatten()
-            .min_by(|left, right| compare_ids(left.as_ref(), right.as_ref()));
+        let least = ids.iter().flatten().flatten().min_by(|left, right| compare(left, right));
         let Some(least) = least else { return Ok(None) };
-        let at_least = |id: &Option<Option<Value<'_>>>| {
-            id.as_ref()
-                .is_some_and(|id| compare_ids(id.as_ref(), least.as_ref()) == Ordering::Equal)
+        let at_least = |id: &Option<Value<'_>>| {
+            id.as_ref().is_some_and(|id| compare(id, least) == Ordering::Equal)
         };
         let here: Vec<(bool, bool)> =
             ids.iter().map(|[document, deleted]| (at_least(document), at_least(deleted))).collect();

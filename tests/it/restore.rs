@@ -312,7 +312,7 @@ fn real_dumps_come_back_with_the_same_bytes_and_names() {
                     .filter(|key| key != "uuid" && !written.contains(key))
                     .collect();
                 assert_eq!(missing, Vec::<String>::new(), "{}", path.display());
-            } else if name.ends_with(".bson") {
+            } else if path.extension().is_some_and(|ending| ending == "bson") {
                 let mut before = documents(&path);
                 let mut after = documents(&written);
                 before.sort();

@@ -10,7 +10,7 @@ use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use tokio::runtime::Runtime;
 
-use crate::support::{docferry, fresh_database, server, shown, with_database, write_dump};
+use crate::support::{docferry, fresh_database, project, server, shown, with_database, write_dump};
 
 const PIPELINE: &str = r#"
 version = 1
@@ -83,7 +83,7 @@ fn events_are_one_json_document_a_line() {
 }
 
 /// The value of a metric.
-fn metric(file: &Path, name: &str) -> f64 {
+fn metric(file: &Path, name: &str) -> i64 {
     let text = fs::read_to_string(file).unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name}{{"))).unwrap();
     assert!(line.contains(r#"{command="backup",pipeline="quiet"}"#), "{line}");
@@ -99,10 +99,10 @@ fn metrics_tell_the_last_success_after_a_failure_too() {
     let arguments = ["--metrics", file.to_str().unwrap(), "--notify", &notify];
     let output = job.backup(&arguments);
     assert!(output.status.success() && !shown(&output).contains("warning"), "{}", shown(&output));
-    assert_eq!(metric(&file, "docferry_documents"), 100.0);
-    assert_eq!(metric(&file, "docferry_rejects"), 0.0);
-    assert!(metric(&file, "docferry_bytes") > 1000.0);
-    assert!(metric(&file, "docferry_snapshot_age_seconds") < 3600.0);
+    assert_eq!(metric(&file, "docferry_documents"), 100);
+    assert_eq!(metric(&file, "docferry_rejects"), 0);
+    assert!(metric(&file, "docferry_bytes") > 1000);
+    assert!(metric(&file, "docferry_snapshot_age_seconds") < 3600);
     let success = metric(&file, "docferry_last_success_timestamp_seconds");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o644);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&told).unwrap()).unwrap();
@@ -113,9 +113,9 @@ fn metrics_tell_the_last_success_after_a_failure_too() {
     let output = job.backup(&arguments);
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
     assert!(shown(&output).contains("--notify ended with"), "{}", shown(&output));
-    assert_eq!(metric(&file, "docferry_last_run_exit_status"), 2.0);
+    assert_eq!(metric(&file, "docferry_last_run_exit_status"), 2);
     assert_eq!(metric(&file, "docferry_last_success_timestamp_seconds"), success);
-    assert_eq!(metric(&file, "docferry_documents"), 100.0);
+    assert_eq!(metric(&file, "docferry_documents"), 100);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&told).unwrap()).unwrap();
     assert!(report["error"].as_str().unwrap().contains("no source"), "{report}");
 }
@@ -270,4 +270,54 @@ fn errors_hold_no_password() {
         run(&["load", "--target", target]);
     }
     run(&["restore", "--to", "mongodb://u:URIsecret@127.0.0.1:1/db?serverSelectionTimeoutMS=10"]);
+}
+
+/// A program that not every machine has.
+fn installed(name: &str) -> bool {
+    let found = std::process::Command::new(name).arg("--version").output().is_ok();
+    if !found {
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+#[test]
+fn the_examples_for_systemd_and_cron_are_sound() {
+    let program = assert_cmd::cargo::cargo_bin!("docferry");
+    // Each command of the crontab has arguments that are understood.
+    let text = fs::read_to_string(project("scripts/crontab.example")).unwrap();
+    let commands: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| Some(line.split_once("docferry ")?.1))
+        .collect();
+    assert_eq!(commands.len(), 4);
+    for command in commands {
+        let line = format!("{} {} --help", program.display(), command.replace(">/dev/null", ""));
+        let line = line.replace("\\%", "%");
+        let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", shown(&output));
+    }
+    if !installed("systemd-analyze") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (unit, name) in [
+        ("docferry-backup@.service", "docferry-backup@shop.service"),
+        ("docferry-backup@.timer", "docferry-backup@shop.timer"),
+    ] {
+        let text = fs::read_to_string(project("scripts/systemd").join(unit)).unwrap();
+        let text = text.replace("/usr/local/bin/docferry", program.to_str().unwrap());
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let output = std::process::Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .args(
+            ["docferry-backup@shop.service", "docferry-backup@shop.timer"]
+                .map(|name| folder.path().join(name)),
+        )
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    assert!(!shown(&output).contains("docferry-backup@"), "{}", shown(&output));
 }
