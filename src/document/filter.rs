@@ -1,7 +1,8 @@
 //! Which documents are meant: the part of MongoDB's query language that names documents by their
 //! values. What it has in common with the server's, it means the same.
 
-use super::order::{same_kind, same_value};
+use super::decimal::decimal128_text;
+use super::order::{kinds, same_value};
 use super::raw::{Doc, Malformed, Value};
 use std::cmp::Ordering;
 
@@ -131,38 +132,46 @@ fn query(query: Doc<'_>, document: Doc<'_>) -> Result<bool, Malformed> {
     Ok(true)
 }
 
-/// The values at a dotted path; through arrays, those of each element and of the one at an index.
-fn values<'d>(from: Value<'d>, path: &str, found: &mut Vec<Value<'d>>) -> Result<(), Malformed> {
+/// What stands at a path.
+#[derive(Clone, Copy)]
+struct Found<'d> {
+    /// Nothing where a document has no such field.
+    value: Option<Value<'d>>,
+    /// Whether the elements of an array count as well: not of one that was named by its index.
+    elements: bool,
+}
+
+/// What stands at a dotted path; through arrays, in each element that is a document and in the one
+/// at an index.
+fn values<'d>(from: Value<'d>, path: &str, found: &mut Vec<Found<'d>>) -> Result<(), Malformed> {
     let (first, rest) =
         path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let mut step = |value: Value<'d>| match rest {
-        Some(rest) => values(value, rest, found),
-        None => {
-            found.push(value);
+    let mut step = |value: Option<Value<'d>>, elements: bool| match (value, rest) {
+        (Some(value), Some(rest)) => values(value, rest, found),
+        (value, _) => {
+            found.push(Found { value, elements });
             Ok(())
         }
     };
     match from {
-        Value::Document(document) => document.get(first)?.map_or(Ok(()), step),
+        Value::Document(document) => step(document.get(first)?, true),
         Value::Array(items) => {
             if let Some(item) = items.get(first)? {
-                step(item)?;
+                step(Some(item), false)?;
             }
             for item in items.elements() {
-                if let (_, Value::Document(inner)) = item?
-                    && let Some(value) = inner.get(first)?
-                {
-                    step(value)?;
+                if let (_, Value::Document(inner)) = item? {
+                    step(inner.get(first)?, true)?;
                 }
             }
             Ok(())
         }
-        _ => Ok(()),
+        _ => step(None, true),
     }
 }
 
 /// Whether what was found at a path is what is wanted there.
-fn field(found: &[Value<'_>], wanted: &Value<'_>) -> Result<bool, Malformed> {
+fn field(found: &[Found<'_>], wanted: &Value<'_>) -> Result<bool, Malformed> {
     let Value::Document(operators) = wanted else { return any(found, wanted, Ordering::is_eq) };
     if !is_operators(*operators) {
         return any(found, wanted, Ordering::is_eq);
@@ -185,7 +194,9 @@ fn field(found: &[Value<'_>], wanted: &Value<'_>) -> Result<bool, Malformed> {
                 }
                 all
             }
-            ("$exists", Value::Boolean(wanted)) => *wanted != found.is_empty(),
+            ("$exists", Value::Boolean(wanted)) => {
+                *wanted == found.iter().any(|found| found.value.is_some())
+            }
             ("$not", _) => !field(found, &operand)?,
             _ => false,
         };
@@ -196,7 +207,7 @@ fn field(found: &[Value<'_>], wanted: &Value<'_>) -> Result<bool, Malformed> {
     Ok(true)
 }
 
-fn one_of(found: &[Value<'_>], items: Doc<'_>) -> Result<bool, Malformed> {
+fn one_of(found: &[Found<'_>], items: Doc<'_>) -> Result<bool, Malformed> {
     for item in items.elements() {
         if any(found, &item?.1, Ordering::is_eq)? {
             return Ok(true);
@@ -208,19 +219,26 @@ fn one_of(found: &[Value<'_>], items: Doc<'_>) -> Result<bool, Malformed> {
 /// Whether a value, or an element of one that is an array, stands so to another of its kind. A
 /// field that is not there counts as null.
 fn any(
-    found: &[Value<'_>],
+    found: &[Found<'_>],
     wanted: &Value<'_>,
     holds: fn(Ordering) -> bool,
 ) -> Result<bool, Malformed> {
-    if found.is_empty() {
-        return Ok(matches!(wanted, Value::Null) && holds(Ordering::Equal));
-    }
-    let stands = |value: &Value<'_>| same_kind(value, wanted) && holds(same_value(value, wanted));
-    for value in found {
-        if stands(value) {
+    let stands = |value: &Value<'_>| match wanted {
+        // They are compared with values of every kind.
+        Value::MinKey | Value::MaxKey => holds(kinds(value, wanted)),
+        _ if is_nan(value) || is_nan(wanted) => {
+            is_nan(value) && is_nan(wanted) && holds(Ordering::Equal)
+        }
+        _ => kinds(value, wanted).is_eq() && holds(same_value(value, wanted)),
+    };
+    for Found { value, elements } in found {
+        let value = value.unwrap_or(Value::Null);
+        if stands(&value) {
             return Ok(true);
         }
-        if let Value::Array(items) = value {
+        if let Value::Array(items) = value
+            && *elements
+        {
             for item in items.elements() {
                 if stands(&item?.1) {
                     return Ok(true);
@@ -229,6 +247,15 @@ fn any(
         }
     }
     Ok(false)
+}
+
+/// No number is less or greater than it.
+fn is_nan(value: &Value<'_>) -> bool {
+    match value {
+        Value::Double(number) => number.is_nan(),
+        Value::Decimal128(bytes) => decimal128_text(*bytes).ends_with("NaN"),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

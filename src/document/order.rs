@@ -14,9 +14,9 @@ pub fn compare(left: &Value<'_>, right: &Value<'_>) -> Ordering {
         .then_with(|| subtype(left).cmp(&subtype(right)))
 }
 
-/// Whether two values are of kinds that MongoDB compares with one another.
-pub fn same_kind(left: &Value<'_>, right: &Value<'_>) -> bool {
-    rank(left) == rank(right)
+/// Orders the kinds of two values; those that MongoDB compares with one another are equal.
+pub fn kinds(left: &Value<'_>, right: &Value<'_>) -> Ordering {
+    rank(left).cmp(&rank(right))
 }
 
 /// Compares two values of one kind; numbers of different types are equal where their values are.

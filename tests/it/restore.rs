@@ -458,3 +458,85 @@ fn a_restore_that_was_killed_goes_on_to_the_same_end() {
         trial.assert_same(&source, &back);
     }
 }
+
+#[test]
+fn a_filter_takes_what_the_server_takes() {
+    let Some(trial) = Trial::new() else { return };
+    let database = trial.database("docferry_filter");
+    let values: Vec<Bson> = vec![
+        Bson::Int32(1),
+        Bson::Int64(1),
+        Bson::Double(1.0),
+        Bson::Double(1.5),
+        Bson::Double(f64::NAN),
+        Bson::Decimal128("1".parse().unwrap()),
+        Bson::Int32(-3),
+        Bson::String(String::new()),
+        Bson::String("a".into()),
+        Bson::String("b".into()),
+        Bson::Null,
+        Bson::Boolean(true),
+        Bson::Boolean(false),
+        Bson::DateTime(DateTime::from_millis(0)),
+        Bson::DateTime(DateTime::MAX),
+        Bson::ObjectId(ObjectId::from_bytes([7; 12])),
+        Bson::MinKey,
+        Bson::MaxKey,
+        Bson::Array(vec![]),
+        Bson::Array(vec![1.into(), "a".into()]),
+        Bson::Array(vec![Bson::Null]),
+        Bson::Array(vec![Bson::Array(vec![1.into()])]),
+        Bson::Document(doc! {}),
+        Bson::Document(doc! {"b": 1}),
+        Bson::Document(doc! {"b": 1, "c": 2}),
+        Bson::Array(vec![doc! {"b": 1}.into(), doc! {"b": [2, 3]}.into(), 4.into()]),
+        Bson::Timestamp(Timestamp { time: 3, increment: 1 }),
+    ];
+    let mut documents: Vec<Document> =
+        (0..).zip(&values).map(|(n, value)| doc! {"_id": n, "a": value.clone()}).collect();
+    documents.push(doc! {"_id": 100});
+    let collection = database.collection::<Document>("values");
+    trial.runtime.block_on(async {
+        database.drop().await.unwrap();
+        collection.insert_many(&documents).await.unwrap();
+    });
+    let mut filters = Vec::new();
+    for value in &values {
+        for operator in ["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"] {
+            filters.push(doc! {"a": {operator: value.clone()}});
+            filters.push(doc! {"a.b": {operator: value.clone()}});
+        }
+        filters.push(doc! {"a": {"$in": [value.clone(), 1.5]}});
+        filters.push(doc! {"a": {"$nin": [value.clone(), "b"]}});
+        filters.push(doc! {"a": {"$not": {"$gte": value.clone()}}});
+        filters.push(doc! {"a.0": value.clone()});
+        filters.push(doc! {"$or": [{"a": value.clone()}, {"_id": {"$lt": 2}}]});
+    }
+    filters.push(doc! {"a": {"$exists": false}});
+    filters.push(doc! {"a.b": {"$exists": true}});
+    let mut differing = Vec::new();
+    for filter in filters {
+        let text = Bson::Document(filter.clone()).into_canonical_extjson().to_string();
+        let parsed = docferry::document::filter::Filter::parse(&text).unwrap();
+        let taken: Vec<i32> = documents
+            .iter()
+            .filter(|document| {
+                let bytes = mongodb::bson::RawDocumentBuf::try_from(*document).unwrap();
+                parsed.takes(docferry::document::raw::Doc::new(bytes.as_bytes()).unwrap()).unwrap()
+            })
+            .map(|document| document.get_i32("_id").unwrap())
+            .collect();
+        let found: Vec<i32> = trial.runtime.block_on(async {
+            let mut cursor = collection.find(filter.clone()).sort(doc! {"_id": 1}).await.unwrap();
+            let mut found = Vec::new();
+            while cursor.advance().await.unwrap() {
+                found.push(cursor.deserialize_current().unwrap().get_i32("_id").unwrap());
+            }
+            found
+        });
+        if taken != found {
+            differing.push(format!("{text}: {taken:?}, the server takes {found:?}"));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}

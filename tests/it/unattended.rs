@@ -321,3 +321,69 @@ fn the_examples_for_systemd_and_cron_are_sound() {
     assert!(output.status.success(), "{}", shown(&output));
     assert!(!shown(&output).contains("docferry-backup@"), "{}", shown(&output));
 }
+
+/// Servers that speak TLS; stopped at the end.
+struct TlsServers(tempfile::TempDir, Vec<String>);
+
+impl TlsServers {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Their own user must come to it.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let output = std::process::Command::new(project("scripts/servers"))
+            .arg("tls")
+            .arg(folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        Self(folder, lines.lines().map(str::to_owned).collect())
+    }
+}
+
+impl Drop for TlsServers {
+    fn drop(&mut self) {
+        let mut stop = std::process::Command::new(project("scripts/servers"));
+        let _ = stop.arg("stop-tls").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn servers_with_an_own_authority_are_reached_once_it_is_named() {
+    // Where servers are required the scripts can start more.
+    if server("DOCFERRY_TEST_POSTGRES").is_none() || !installed("openssl") {
+        return;
+    }
+    let servers = TlsServers::new();
+    let [mongodb, postgres, authority] = servers.1.as_slice() else { panic!("{:?}", servers.1) };
+    let job = Job::new();
+    let pipeline = job.path("quiet.toml");
+    let trusted = format!("{}&tlsCAFile={authority}", with_database(mongodb, "quiet"));
+    let run = |arguments: &[&str]| {
+        let mut command = docferry();
+        command.arg(arguments[0]).arg(&pipeline).args(&arguments[1..]);
+        command.arg("--staging").arg(job.path("staging")).output().unwrap()
+    };
+    let output = docferry()
+        .args(["generate", pipeline.to_str().unwrap(), "--documents", "200", "--to", &trusted])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    let unknown = format!("{}&serverSelectionTimeoutMS=500", with_database(mongodb, "quiet"));
+    let output = run(&["export", "--source", &unknown]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let strict = format!("{postgres}?sslmode=verify-full");
+    let output = run(&["run", "--source", &trusted, "--target", &strict]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let named = format!("{strict}&sslrootcert={authority}");
+    let output = run(&["run", "--source", &trusted, "--target", &named]);
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", shown(&output));
+    assert!(shown(&output).contains("every row is proved"), "{}", shown(&output));
+    // pg_dump is told the same.
+    let output = docferry()
+        .args(["dump", "quiet/latest", "--target", &named, "--staging"])
+        .arg(job.path("staging"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+}
