@@ -36,7 +36,7 @@ fn assert_done(output: &Output) {
 }
 
 /// Bytes that a process has read and written.
-fn bytes_moved(child: &Child) -> Option<u64> {
+pub(crate) fn bytes_moved(child: &Child) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{}/io", child.id())).ok()?;
     let number = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -46,7 +46,10 @@ fn bytes_moved(child: &Child) -> Option<u64> {
 }
 
 /// Runs a command to its end; how far the measure came.
-fn measured(mut command: Command, mut measure: impl FnMut(&Child) -> Option<u64>) -> (Output, u64) {
+pub(crate) fn measured(
+    mut command: Command,
+    mut measure: impl FnMut(&Child) -> Option<u64>,
+) -> (Output, u64) {
     let mut child = command.spawn().unwrap();
     let mut most = 0;
     while child.try_wait().unwrap().is_none() {
@@ -57,7 +60,7 @@ fn measured(mut command: Command, mut measure: impl FnMut(&Child) -> Option<u64>
 }
 
 /// Kills a command once the measure reaches a point; whether it was still there.
-fn killed_at(
+pub(crate) fn killed_at(
     mut command: Command,
     point: u64,
     mut measure: impl FnMut(&Child) -> Option<u64>,

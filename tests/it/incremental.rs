@@ -8,6 +8,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::{Client, Database};
 use tokio::runtime::Runtime;
 
+use crate::faults::{bytes_moved, killed_at, measured};
 use crate::support::{docferry, fresh_database, server, shown, with_database};
 
 const PIPELINE: &str = r#"
@@ -296,4 +297,44 @@ fn without_its_base_a_run_is_refused_and_the_next_one_is_full() {
     let output = trial.docferry(FIRST + DAY, &[&arguments[..], &by].concat());
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
     assert!(shown(&output).contains("running MongoDB"), "{}", shown(&output));
+}
+
+#[test]
+fn an_incremental_export_that_was_killed_goes_on() {
+    let Some(trial) = Trial::new("docferry_grow_kill") else { return };
+    let old = DateTime::from_millis(FIRST - 30 * DAY);
+    let orders = (0..20_000)
+        .map(|n| doc! {"_id": n, "night": 0, "updatedAt": old, "text": format!("{n}").repeat(300)});
+    trial.insert("orders", orders.collect());
+    let uri = with_database(&trial.server, trial.database.name());
+    let (pipeline, staging) = (trial.path("grow.toml"), trial.path("staging"));
+    let backup = |time: i64, more: &[&str]| {
+        let time = DateTime::from_millis(time).try_to_rfc3339_string().unwrap();
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("docferry"));
+        command.args(["backup", pipeline.to_str().unwrap(), "--source", &uri, "--part-mib", "1"]);
+        command.args(["--since-last", "--detect-deletes", "--staging", staging.to_str().unwrap()]);
+        command.env("DOCFERRY_CLOCK", time).args(more);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+    };
+    assert!(backup(FIRST, &[]).output().unwrap().status.success());
+    trial.run(doc! {"update": "orders", "updates": [{
+        "q": {"_id": {"$mod": [2, 0]}}, "multi": true,
+        "u": {"$set": {"night": 1, "updatedAt": DateTime::from_millis(FIRST)}},
+    }]});
+    // Later nights take the same documents once more: their date is the last mark.
+    let (output, bytes) = measured(backup(FIRST + DAY, &[]), bytes_moved);
+    assert!(output.status.success(), "{}", shown(&output));
+    for (night, share) in (2..).zip([20, 50, 80, 95]) {
+        trial.night(night);
+        let time = FIRST + i64::from(night) * DAY;
+        let killed = killed_at(backup(time, &[]), bytes * share / 100, bytes_moved);
+        assert!(killed, "it was over before {share} percent");
+        let output = backup(time + 60_000, &["--resume"]).output().unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+        let run = trial.runs().pop().unwrap();
+        assert!(trial.manifest(&run)["base"].is_object(), "it still only adds");
+        trial.done(time, &["audit", &run, "--read-data"]);
+        assert_eq!(trial.restored(&run), trial.hashes(trial.database.name()), "{share} percent");
+    }
 }
