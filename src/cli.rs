@@ -217,6 +217,7 @@ pub struct ExportArguments {
 
 /// Which runs are kept. Times are those of the run ids, in UTC.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Retention")]
 pub struct KeepArguments {
     /// Keep the newest so many runs.
     #[arg(long, value_name = "N", default_value_t = 0)]

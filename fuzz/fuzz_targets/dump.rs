@@ -9,7 +9,8 @@ use docferry::document::extended_json::to_json;
 use docferry::document::id::id_text;
 use docferry::document::jsonb::{NulRule, write_jsonb};
 use docferry::document::order::compare;
-use docferry::document::raw::{Doc, Value, validate};
+use docferry::document::raw::{Doc, Value};
+use docferry::document::sound::validate;
 use docferry::source::dump::{DumpReader, Frame};
 use libfuzzer_sys::fuzz_target;
 

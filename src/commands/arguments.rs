@@ -59,6 +59,8 @@ fn mask(argument: &OsString) -> OsString {
         if has_secret {
             return format!("{}{}", &text[..start], without_credentials(&text[start..])).into();
         }
+    } else if without_credentials(text) != text {
+        return without_credentials(text).into();
     } else if let Some((before, after)) = text.split_once("password=") {
         let rest = after.split_once(' ').map_or("", |(_, rest)| rest);
         return format!("{before}{rest}").into();

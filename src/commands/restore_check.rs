@@ -19,7 +19,7 @@ use crate::report::{Finished, summary};
 use crate::restore::{Destination, RestoreOptions, check, restore};
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::StagingError;
-use crate::staging::layout::RunDirectory;
+use crate::staging::layout::{RunDirectory, folder_name};
 use crate::staging::lock::PipelineLock;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
 use crate::staging::run::RunRecord;
@@ -120,7 +120,7 @@ async fn in_folder(
     let destination = Destination::Dump(folder.to_owned());
     restore(run, &destination, &options(1), progress).await?;
     let database = ExportManifest::read(run)?.source.database;
-    let restored = folder.join(database).display().to_string();
+    let restored = folder.join(folder_name(&database)).display().to_string();
     compared(run, &restored, threads(None), progress).await
 }
 

@@ -1,15 +1,14 @@
 //! A mongodump archive: the collections one after another in one file. Its layout is described
 //! where it is read, in `source::archive`.
 
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mongodb::bson::{RawDocumentBuf, rawdoc};
 
 use super::dump::{WriteError, each_document, write_file};
-use super::{RestoreError, RestoreOptions, RestoreReport, metadata, notes, views};
-use crate::progress::{Progress, Stage, Total};
+use super::{RestoreError, RestoreOptions, RestoreReport, metadata, new_file, notes, views};
+use crate::progress::Progress;
 use crate::source::archive::{Checksum, MAGIC};
 use crate::staging::chain::Chain;
 
@@ -25,28 +24,13 @@ pub(super) fn restore(
     options: &RestoreOptions,
     progress: &dyn Progress,
 ) -> Result<RestoreReport, RestoreError> {
-    if path.exists() {
-        return Err(RestoreError::Exists { path: path.to_owned() });
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".writing");
-    let temporary = PathBuf::from(temporary);
-    let failed = |source| RestoreError::Io { path: path.to_owned(), source };
-    if temporary.exists() {
-        fs::remove_file(&temporary).map_err(failed)?;
-    }
     let gzip = path.extension().is_some_and(|extension| extension == "gz");
-    let mut report = RestoreReport::default();
-    let written =
-        write_file(&temporary, gzip, |output| write(chain, output, options, progress, &mut report));
-    let linked = written.map_err(|error| error.of(path)).and_then(|()| {
-        let report = options.selection.check_found(report)?;
-        // Unlike a rename it does not take the place of a file that came meanwhile.
-        fs::hard_link(&temporary, path).map_err(failed)?;
-        Ok(report)
-    });
-    let _ = fs::remove_file(&temporary);
-    linked
+    new_file(path, |temporary| {
+        let mut report = RestoreReport::default();
+        write_file(temporary, gzip, |output| write(chain, output, options, progress, &mut report))
+            .map_err(|error| error.of(path))?;
+        options.selection.check_found(report)
+    })
 }
 
 fn write(
@@ -67,12 +51,9 @@ fn write(
             "tool_version": concat!("docferry ", env!("CARGO_PKG_VERSION")),
         },
     )?;
-    let selected = || {
-        let collections = manifest.collections.iter();
-        collections.filter(|collection| options.selection.has(&collection.name))
-    };
+    let selected = options.selected(manifest, progress);
     let selected_views = || views(manifest).filter(|view| options.selection.has(&view.name));
-    for collection in selected() {
+    for collection in &selected {
         let (name, kind) = (collection.name.as_str(), collection.kind.as_str());
         let text = options.metadata(collection);
         let size = i32::try_from(collection.document_bytes).unwrap_or(i32::MAX);
@@ -90,11 +71,7 @@ fn write(
         )?;
     }
     output.write_all(&TERMINATOR)?;
-    let expected: Vec<_> = selected()
-        .map(|collection| (collection.name.clone(), Total::Records(collection.documents)))
-        .collect();
-    progress.expect(Stage::Restore, &expected);
-    for collection in selected() {
+    for collection in selected {
         let name = collection.name.as_str();
         let mut checksum = Checksum::default();
         document(output, &header(database, name, false, 0))?;

@@ -1,8 +1,9 @@
 //! A mongodump directory: `<database>/<collection>.bson` and `.metadata.json`, plain or gzipped,
 //! as MongoDB's mongorestore reads it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -14,6 +15,7 @@ use super::{RestoreError, RestoreOptions, RestoreReport, RestoredTable, metadata
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::StagingError;
 use crate::staging::chain::Chain;
+use crate::staging::layout::{create_folder, folder_name};
 use crate::staging::manifest::CollectionManifest;
 
 /// Characters of a collection's name that are escaped in a file's, as a URL's path has them.
@@ -31,15 +33,16 @@ pub(super) fn restore(
     progress: &dyn Progress,
 ) -> Result<RestoreReport, RestoreError> {
     let manifest = chain.newest();
-    let database = folder.join(&manifest.source.database);
+    let name = folder_name(&manifest.source.database);
+    let database = folder.join(&name);
     if database.exists() {
         return Err(RestoreError::Exists { path: database });
     }
-    let temporary = folder.join(format!(".{}.writing", manifest.source.database));
+    let temporary = folder.join(format!(".{name}.writing"));
     if temporary.exists() {
         fs::remove_dir_all(&temporary).map_err(io(&temporary))?;
     }
-    fs::create_dir_all(&temporary).map_err(io(&temporary))?;
+    create_folder(&temporary)?;
     let written = write(chain, &temporary, options, progress)
         .and_then(|report| options.selection.check_found(report));
     let report = match written {
@@ -63,16 +66,7 @@ fn write(
 ) -> Result<RestoreReport, RestoreError> {
     let manifest = chain.newest();
     let mut report = RestoreReport::default();
-    let selected: Vec<&CollectionManifest> = manifest
-        .collections
-        .iter()
-        .filter(|collection| options.selection.has(&collection.name))
-        .collect();
-    let expected: Vec<_> = selected
-        .iter()
-        .map(|collection| (collection.name.clone(), Total::Records(collection.documents)))
-        .collect();
-    progress.expect(Stage::Restore, &expected);
+    let selected = options.selected(manifest, progress);
     let tables: Result<Vec<RestoredTable>, RestoreError> = selected
         .par_iter()
         .map(|collection| write_collection(chain, collection, folder, options, progress))
@@ -213,7 +207,9 @@ pub(super) fn write_file(
     gzip: bool,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
 ) -> Result<(), WriteError> {
-    let mut output = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
+    // It holds all that the database holds.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut output = BufWriter::with_capacity(1 << 20, file);
     if gzip {
         let mut encoder = GzEncoder::new(&mut output, Compression::default());
         fill(&mut encoder)?;

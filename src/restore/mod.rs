@@ -8,7 +8,8 @@ mod selection;
 mod server;
 mod sqlite;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use check::{CheckedCollection, check};
@@ -18,7 +19,7 @@ pub use selection::Selection;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage, Total};
 use crate::staging::chain::Chain;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, ExportManifest, Skipped};
@@ -53,7 +54,9 @@ impl Destination {
                     !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphabetic())
                 });
                 if scheme {
-                    return Err(RestoreError::Destination(text.to_owned()));
+                    return Err(RestoreError::Destination(crate::source::without_credentials(
+                        text,
+                    )));
                 }
                 Ok(if plain.ends_with(".archive") {
                     Self::Archive(text.into())
@@ -100,6 +103,22 @@ impl RestoreOptions {
     /// The indexes that are made, that of `_id` included.
     fn indexes<'c>(&self, collection: &'c CollectionManifest) -> &'c [Json] {
         if self.no_indexes { &[] } else { &collection.indexes }
+    }
+
+    /// The collections that are restored, which are told to who watches.
+    fn selected<'c>(
+        &self,
+        manifest: &'c ExportManifest,
+        progress: &dyn Progress,
+    ) -> Vec<&'c CollectionManifest> {
+        let collections = manifest.collections.iter();
+        let selected: Vec<_> =
+            collections.filter(|collection| self.selection.has(&collection.name)).collect();
+        let expected = selected
+            .iter()
+            .map(|collection| (collection.name.clone(), Total::Records(collection.documents)));
+        progress.expect(Stage::Restore, &expected.collect::<Vec<_>>());
+        selected
     }
 
     /// Content of a collection's `.metadata.json`.
@@ -192,6 +211,30 @@ pub async fn restore(
             blocking(move || sqlite::restore(&run, chain.newest(), &path, told.as_ref())).await
         }
     }
+}
+
+/// Fills a file under a temporary name, and gives it its own when it is whole.
+fn new_file<T>(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<T, RestoreError>,
+) -> Result<T, RestoreError> {
+    if path.exists() {
+        return Err(RestoreError::Exists { path: path.to_owned() });
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".writing");
+    let temporary = PathBuf::from(temporary);
+    let failed = |source| RestoreError::Io { path: path.to_owned(), source };
+    if temporary.exists() {
+        fs::remove_file(&temporary).map_err(failed)?;
+    }
+    let filled = fill(&temporary).and_then(|result| {
+        // Unlike a rename it does not take the place of a file that came meanwhile.
+        fs::hard_link(&temporary, path).map_err(failed)?;
+        Ok(result)
+    });
+    let _ = fs::remove_file(&temporary);
+    filled
 }
 
 async fn blocking<T: Send + 'static>(

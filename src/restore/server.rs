@@ -99,11 +99,7 @@ pub(super) async fn restore(
         identity: identity(run, manifest, options)?,
         conflicts: Mutex::default(),
     });
-    let selected: Vec<&CollectionManifest> = manifest
-        .collections
-        .iter()
-        .filter(|collection| options.selection.has(&collection.name))
-        .collect();
+    let selected = options.selected(manifest, progress.as_ref());
     // What cannot be understood is said before anything is written.
     let mut made = Vec::new();
     for collection in &selected {
@@ -122,11 +118,6 @@ pub(super) async fn restore(
     }
     let before = target.begin(&selected, made_views.iter().map(|(name, _)| name.as_str())).await?;
 
-    let expected: Vec<_> = selected
-        .iter()
-        .map(|collection| (collection.name.clone(), Total::Records(collection.documents)))
-        .collect();
-    progress.expect(Stage::Restore, &expected);
     let mut report = RestoreReport::default();
     let places = Arc::new(Semaphore::new(options.threads.max(1)));
     let mut work = Vec::new();

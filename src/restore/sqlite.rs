@@ -1,14 +1,14 @@
 //! A new SQLite file: the tables as they were made, their rows, indexes, views and triggers.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
 use sha2::{Digest, Sha256};
 
-use super::{RestoreError, RestoreReport, RestoredTable};
+use super::{RestoreError, RestoreReport, RestoredTable, new_file};
 use crate::document::raw::{Doc, Value};
 use crate::pgcopy::digest::ContentDigest;
 use crate::postgres::quote_identifier;
@@ -108,24 +108,13 @@ pub(super) fn restore(
     path: &Path,
     progress: &dyn Progress,
 ) -> Result<RestoreReport, RestoreError> {
-    if path.exists() {
-        return Err(RestoreError::Exists { path: path.to_owned() });
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".writing");
-    let temporary = PathBuf::from(temporary);
-    let failed = |source| RestoreError::Io { path: path.to_owned(), source };
-    if temporary.exists() {
-        fs::remove_file(&temporary).map_err(failed)?;
-    }
-    let written = write(run, manifest, &temporary, progress).and_then(|report| {
-        File::open(&temporary).and_then(|file| file.sync_all()).map_err(failed)?;
-        // Unlike a rename it does not take the place of a file that came meanwhile.
-        fs::hard_link(&temporary, path).map_err(failed)?;
+    new_file(path, |temporary| {
+        let report = write(run, manifest, temporary, progress)?;
+        File::open(temporary)
+            .and_then(|file| file.sync_all())
+            .map_err(|source| RestoreError::Io { path: path.to_owned(), source })?;
         Ok(report)
-    });
-    let _ = fs::remove_file(&temporary);
-    written
+    })
 }
 
 fn write(

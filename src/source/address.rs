@@ -88,9 +88,14 @@ fn first_bytes_are(path: &Path, magic: &[u8]) -> Result<bool, SourceError> {
     Ok(bytes == magic)
 }
 
-/// A URI without user, password and query: each can hold a secret.
+/// A URI without user, password and query: each can hold a secret. So can what was meant to be one.
 pub fn without_credentials(uri: &str) -> String {
-    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return match uri.rsplit_once('@') {
+            Some((before, after)) if before.contains(':') => format!("…@{after}"),
+            _ => uri.to_owned(),
+        };
+    };
     let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
     // A password may hold a slash although it should not: the last @ is what counts.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
@@ -111,5 +116,7 @@ mod tests {
             let shown = SourceAddress::parse(uri).unwrap().display();
             assert!(!shown.contains("se"), "{shown}");
         }
+        assert_eq!(without_credentials("mongodb:/user:secret@host/db"), "…@host/db");
+        assert_eq!(without_credentials("dump/a@b.bson"), "dump/a@b.bson");
     }
 }

@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::StagingError;
 use super::json_file::sync_directory;
+use super::manifest::MANIFEST;
 use crate::progress::Stage;
 
 /// Name of the link to the newest run whose export is finished.
@@ -202,7 +203,8 @@ impl RunDirectory {
     #[must_use]
     pub fn whole_if_any(&self) -> Self {
         let whole = self.whole();
-        if whole.stage_directory(Stage::Export).exists() { whole } else { self.clone() }
+        let manifest = whole.stage_directory(Stage::Export).join(MANIFEST);
+        if manifest.exists() { whole } else { self.clone() }
     }
 
     /// Puts the folder of a stage that was prepared in the place of the last one.

@@ -252,6 +252,7 @@ fn errors_hold_no_password() {
         "mongodb://u:%zzURIsecret@h/db",
         "mongodb+srv://u:URIsecret@h:27017/db",
         "mysql://u:URIsecret@h/db",
+        "mongodb:/u:URIsecret@h/db",
         "postgres://u:URIsecret@127.0.0.1:1/db",
         "mongodb://h/db?authMechanism=MONGODB-X509&tlsCertificateKeyFilePassword=URIsecret&tlsCAFile=/none",
     ] {
