@@ -33,6 +33,34 @@ pub fn id_text(value: &Value<'_>) -> Result<String, Malformed> {
     }
 }
 
+/// The digits of an ObjectId, without memory of their own: it is done once a document.
+pub fn object_id_hex(id: &[u8; 12]) -> impl AsRef<str> + use<> {
+    struct Digits([u8; 24]);
+    impl AsRef<str> for Digits {
+        fn as_ref(&self) -> &str {
+            // Digits are text.
+            str::from_utf8(&self.0).unwrap_or_default()
+        }
+    }
+    let mut digits = Digits([0; 24]);
+    for (pair, byte) in digits.0.chunks_exact_mut(2).zip(id) {
+        pair.copy_from_slice(&HEX[usize::from(*byte)]);
+    }
+    digits
+}
+
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
+
 /// The version 7 UUID of an ObjectId.
 pub fn uuid_from_object_id(id: [u8; 12]) -> [u8; 16] {
     let [s0, s1, s2, s3, rest @ ..] = id;

@@ -161,26 +161,20 @@ fn read_documents(
     writer: &mut RangeWriter,
 ) -> Result<(), ExportError> {
     let mut reader = DumpReader::open(path)?;
-    let mut batch = Batch::default();
-    let mut to_skip = writer.taken();
+    let mut skipped = Vec::new();
+    for _ in 0..writer.taken() {
+        skipped.clear();
+        // What cannot be followed was the last that an earlier attempt took.
+        let Frame::Document { .. } = reader.frame(&mut skipped)? else { return Ok(()) };
+    }
     loop {
-        let start = batch.bytes();
-        let more = match reader.frame(batch.buffer())? {
-            Frame::Document { .. } if to_skip > 0 => {
-                to_skip -= 1;
-                batch.buffer().truncate(start);
-                continue;
-            }
-            Frame::Document { offset } => {
-                batch.end_document_at(offset);
-                true
-            }
-            Frame::Broken { .. } if to_skip > 0 => return Ok(()),
+        let mut batch = Batch::default();
+        let more = match batch.read(&mut reader, context.part_bytes)? {
+            Frame::Document { .. } => true,
             Frame::Broken { reason, offset } => {
                 batch.end_broken(offset, reason);
                 false
             }
-            Frame::Terminator { .. } if to_skip > 0 => return Ok(()),
             Frame::Terminator { offset } => {
                 batch.buffer().extend_from_slice(&[0xff; 4]);
                 batch.end_broken(offset, "a document claims a length of -1 bytes".to_owned());
@@ -188,8 +182,8 @@ fn read_documents(
             }
             Frame::End => false,
         };
-        if batch.len() > 0 && (!more || batch.bytes() >= context.part_bytes) {
-            handle.block_on(writer.submit(std::mem::take(&mut batch)))?;
+        if batch.len() > 0 {
+            handle.block_on(writer.submit(batch))?;
             context.check()?;
         }
         if !more {

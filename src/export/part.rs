@@ -11,12 +11,14 @@ use serde_json::{Value as Json, json};
 use super::ExportError;
 use super::changes::HighWater;
 use crate::document::extended_json::base64;
-use crate::document::id::id_text;
+use crate::document::id::{id_text, object_id_hex};
 use crate::document::order::compare_ids;
 use crate::document::raw::{Doc, Value};
 use crate::document::sound::validate;
 use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
+use crate::source::SourceError;
+use crate::source::dump::{DumpReader, Frame};
 use crate::staging::exported::documents;
 use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
@@ -76,6 +78,19 @@ impl Batch {
     /// Where the next document's bytes are appended.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
+    }
+
+    /// Reads documents of a file until they have so many bytes; what comes after them.
+    pub(super) fn read(
+        &mut self,
+        reader: &mut DumpReader,
+        most: usize,
+    ) -> Result<Frame, SourceError> {
+        let (ends, offsets) = (&mut self.ends, &mut self.offsets);
+        reader.frames(&mut self.buffer, most, |offset, end| {
+            ends.push(end);
+            offsets.push(offset);
+        })
     }
 
     /// What was appended since the last call is one document.
@@ -218,7 +233,10 @@ pub(super) fn write_run(
         // The documents stand in the buffer as a part has them: they are written from there.
         let mut texts = StringBuilder::with_capacity(ids.len(), ids.len() * 24);
         for (_, id) in &ids {
-            texts.append_value(text_of(collection, id.as_ref())?);
+            match id {
+                Some(Value::ObjectId(id)) => texts.append_value(object_id_hex(id)),
+                id => texts.append_value(text_of(collection, id.as_ref())?),
+            }
         }
         let texts = texts.finish();
         drop(ids);

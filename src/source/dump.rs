@@ -14,6 +14,9 @@ use super::SourceError;
 /// Greatest length a dumped document can have; MongoDB's own limit is 16 MiB and 16 KiB.
 const MAX_DOCUMENT_BYTES: usize = 48 << 20;
 
+/// Bytes that are read at a time: they are still in the processor's cache when they are looked at.
+const PIECE: usize = 256 << 10;
+
 /// A collection of a dump.
 #[derive(Clone, Debug)]
 pub struct DumpedCollection {
@@ -190,7 +193,8 @@ fn collection_of(path: &Path) -> Option<(String, bool)> {
 /// Opens a file; one that begins as gzip does is unpacked on the way, whatever its name.
 pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, SourceError> {
     let file = File::open(path).map_err(io_error(path))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
+    // Small, so that what is read in large pieces is not copied through it.
+    let mut reader = BufReader::with_capacity(1 << 16, file);
     let gzipped = reader.fill_buf().map_err(io_error(path))?.starts_with(&[0x1f, 0x8b]);
     if gzipped {
         Ok(Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(reader))))
@@ -281,6 +285,67 @@ impl DumpReader {
             left -= taken;
         }
         Ok(wanted - left)
+    }
+
+    /// Appends documents to `buffer` until they have `most` bytes or more, read in as few pieces as
+    /// possible; `end` is told where each one begins in the stream and where it ends in the buffer.
+    /// Says what comes after them; `Document` where there may be more.
+    pub fn frames(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        most: usize,
+        mut end: impl FnMut(u64, usize),
+    ) -> Result<Frame, SourceError> {
+        let start = buffer.len();
+        let base = self.offset;
+        let mut at = start;
+        while at - start < most {
+            let offset = base + (at - start) as u64;
+            self.offset = offset;
+            if buffer.len() < at + 4 {
+                self.extend(buffer, (at + PIECE).min(start + most).max(at + 4))?;
+            }
+            let Some(prefix) = buffer.get(at..).and_then(|rest| rest.first_chunk::<4>()) else {
+                return Ok(if buffer.len() == at {
+                    Frame::End
+                } else {
+                    Frame::Broken { reason: "the file ends inside a document".to_owned(), offset }
+                });
+            };
+            let stated = i32::from_le_bytes(*prefix);
+            let length = usize::try_from(stated).unwrap_or(0);
+            if stated == -1 {
+                buffer.truncate(at);
+                return Ok(Frame::Terminator { offset });
+            }
+            if !(5..=MAX_DOCUMENT_BYTES).contains(&length) {
+                buffer.truncate(at + 4);
+                let reason = format!("a document claims a length of {stated} bytes");
+                return Ok(Frame::Broken { reason, offset });
+            }
+            if buffer.len() < at + length {
+                self.extend(buffer, (at + PIECE).min(start + most).max(at + length))?;
+            }
+            if buffer.len() < at + length {
+                let reason = "the file ends inside a document".to_owned();
+                return Ok(Frame::Broken { reason, offset });
+            }
+            at += length;
+            end(offset, at);
+        }
+        self.offset = base + (at - start) as u64;
+        Ok(Frame::Document { offset: self.offset })
+    }
+
+    /// Reads until the buffer has so many bytes or the stream ends.
+    fn extend(&mut self, buffer: &mut Vec<u8>, length: usize) -> Result<(), SourceError> {
+        if buffer.len() >= length {
+            return Ok(());
+        }
+        let wanted = (length - buffer.len()) as u64;
+        // It reads straight into the buffer, past that of the reader.
+        let read = (&mut self.input).take(wanted).read_to_end(buffer);
+        read.map(drop).map_err(|source| SourceError::Io { path: self.path.clone(), source })
     }
 
     /// Appends the next document's bytes to `buffer`.
