@@ -10,6 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, page, summary};
 use crate::staging::layout::RunDirectory;
+use crate::staging::lock::RunLock;
 use crate::staging::seal;
 
 pub(super) fn run(
@@ -17,6 +18,7 @@ pub(super) fn run(
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
+    let _reading = RunLock::share(&run)?;
     progress.run(run.run());
     let report = audit(&run, arguments.level(), progress.as_ref())?;
     if report.level == Level::Data {

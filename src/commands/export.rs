@@ -114,6 +114,10 @@ pub(super) fn stage(
                 (Some(since), Some(run)) => base(directory.beside(run), since, &source, progress),
                 _ => None,
             };
+            if let Some(lost) = record.base.as_ref().filter(|_| base.is_none()) {
+                let (run, base) = (directory.run().to_owned(), lost.clone());
+                return Err(ExportError::NeedsBase { run, base }.into());
+            }
             (directory, record, base)
         }
     };

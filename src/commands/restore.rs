@@ -13,6 +13,7 @@ use crate::report::{Finished, summary};
 use crate::restore::{Destination, RestoreError, RestoreOptions, Selection, restore};
 use crate::source::without_credentials;
 use crate::staging::layout::RunDirectory;
+use crate::staging::lock::RunLock;
 
 pub(super) fn run(
     arguments: &RestoreArguments,
@@ -32,6 +33,7 @@ pub(super) fn run(
         threads: threads(arguments.threads),
     };
     let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
+    let _reading = RunLock::share(&run)?;
     progress.run(run.run());
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let report = runtime.block_on(restore(&run, &destination, &options, progress))?;

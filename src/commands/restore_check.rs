@@ -20,7 +20,7 @@ use crate::restore::{Destination, RestoreOptions, check, restore};
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::StagingError;
 use crate::staging::layout::{RunDirectory, folder_name};
-use crate::staging::lock::PipelineLock;
+use crate::staging::lock::{PipelineLock, RunLock};
 use crate::staging::manifest::{ExportManifest, TransformManifest};
 use crate::staging::run::RunRecord;
 use crate::verify::{VerifyOptions, verify};
@@ -60,6 +60,7 @@ pub(super) fn run(
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
+    let _reading = RunLock::share(&run)?;
     progress.run(run.run());
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let scratch = address::scratch(&arguments.scratch)?;

@@ -39,6 +39,14 @@ pub enum ExportError {
         /// Source, without credentials.
         address: String,
     },
+    /// An incremental export is gone on with as if it were a whole one.
+    #[error("run {run} was begun as one that adds to run {base}")]
+    NeedsBase {
+        /// Run id.
+        run: String,
+        /// Run id of the base.
+        base: String,
+    },
     /// The run belongs to another source.
     #[error("the run was begun from {begun}, not from {given}")]
     OtherSource {
@@ -58,7 +66,9 @@ impl Explain for ExportError {
             Self::Source(error) => error.exit(),
             Self::Staging(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
-            Self::OtherSource { .. } | Self::WholeOnly { .. } => Exit::Usage,
+            Self::OtherSource { .. } | Self::WholeOnly { .. } | Self::NeedsBase { .. } => {
+                Exit::Usage
+            }
             _ => Exit::Failed,
         }
     }
@@ -70,6 +80,9 @@ impl Explain for ExportError {
             Self::OtherSource { .. } => {
                 Some("Name the same source, or begin a new run without --resume.".into())
             }
+            Self::NeedsBase { .. } => Some(
+                "Go on with `docferry backup --since-last --resume`, or begin a new run without --resume.".into(),
+            ),
             Self::WholeOnly { .. } => {
                 Some("Name a running MongoDB, or leave out --since-last.".into())
             }

@@ -1,6 +1,7 @@
-//! The lock that keeps two runs of one pipeline apart.
+//! The lock that keeps two runs of one pipeline apart, and the one that keeps a run that is read
+//! from being removed.
 //!
-//! It is an advisory lock of the operating system on a file, so a process that dies gives it back.
+//! They are advisory locks of the operating system, so a process that dies gives them back.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,7 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::StagingError;
-use super::layout::{create_folder, folder_name, io};
+use super::layout::{RunDirectory, create_folder, folder_name, io};
+use super::manifest::ExportManifest;
 
 /// A held lock; dropping it gives it back.
 #[derive(Debug)]
@@ -48,5 +50,39 @@ impl PipelineLock {
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| file.write_all(note.as_bytes()));
         Ok(Self { _file: file })
+    }
+}
+
+/// A run that is being read, or removed; dropping it ends that.
+#[derive(Debug)]
+pub struct RunLock {
+    _folders: Vec<File>,
+}
+
+impl RunLock {
+    /// Says that a run is being read, and what its export adds to. Where that cannot be said, on a
+    /// file system without locks, it is read all the same.
+    pub fn share(run: &RunDirectory) -> Result<Self, StagingError> {
+        let mut folders = Vec::new();
+        let mut next = Some(run.clone());
+        while let Some(run) = next {
+            let folder = File::open(run.path()).map_err(io("open", run.path()))?;
+            let _ = folder.lock_shared();
+            folders.push(folder);
+            let base = ExportManifest::read(&run).ok().and_then(|manifest| manifest.base);
+            // A base is older. What else is wrong with it is for the reader to say.
+            next = base.and_then(|base| run.beside(&base.run).ok());
+            next = next.filter(|base| base.run() < run.run());
+        }
+        Ok(Self { _folders: folders })
+    }
+
+    /// Takes a run that is to be removed; nothing while another process reads it.
+    pub(super) fn take(path: &Path) -> Result<Option<Self>, StagingError> {
+        let folder = File::open(path).map_err(io("open", path))?;
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(None),
+            _ => Ok(Some(Self { _folders: vec![folder] })),
+        }
     }
 }

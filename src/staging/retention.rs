@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::StagingError;
 use super::layout::{RunDirectory, folder_name, io};
-use super::lock::PipelineLock;
-use super::manifest::ExportManifest;
+use super::lock::{PipelineLock, RunLock};
+use super::manifest::{ExportManifest, TransformManifest};
 use super::run::{RunRecord, StageState};
 use crate::progress::Stage;
 
@@ -47,6 +47,8 @@ pub struct Candidate {
     pub run: String,
     /// Whether its export is finished.
     pub good: bool,
+    /// Why it cannot be told whether it is of use; such a run is for a person to remove.
+    pub unclear: Option<String>,
     /// The run that its export adds to.
     pub base: Option<String>,
     /// Whether its rows were loaded; with true, beside those of the run loaded before.
@@ -98,7 +100,9 @@ pub fn decide(runs: &[Candidate], keep: &Keep) -> Vec<Decision> {
     }
     let newest_good = good.first().map(|(run, _)| *run);
     for run in runs.iter().filter(|run| !run.good) {
-        if newest_good.is_none_or(|newest| run.run.as_str() > newest) {
+        if let Some(reason) = &run.unclear {
+            kept.entry(&run.run).or_default().push(reason.clone());
+        } else if newest_good.is_none_or(|newest| run.run.as_str() > newest) {
             kept.entry(&run.run).or_default().push("not finished, may be resumed".to_owned());
         }
     }
@@ -148,16 +152,27 @@ pub fn candidates(staging: &Path, pipeline: &str) -> Result<Vec<Candidate>, Stag
 }
 
 fn candidate(staging: &Path, pipeline: &str, run: String) -> Candidate {
-    // What cannot be read is no good run, but no error either: the others are judged all the same.
+    // What cannot be read is no error: the others are judged all the same.
     let directory = RunDirectory::open(staging, pipeline, &run).ok();
     let record = directory.as_ref().and_then(|directory| RunRecord::read(directory).ok());
-    let manifest = directory.as_ref().and_then(|directory| ExportManifest::read(directory).ok());
+    let manifest = directory.as_ref().map(ExportManifest::read);
+    let unclear = match &manifest {
+        Some(Err(StagingError::NotFinished { .. })) => {
+            let transform = directory.as_ref().map(TransformManifest::read);
+            let rows = matches!(transform, Some(Ok(_)));
+            rows.then(|| "it has staged rows, but no export to judge it by".to_owned())
+        }
+        Some(Err(error)) => Some(format!("its export cannot be read: {error}")),
+        _ => None,
+    };
+    let manifest = manifest.and_then(Result::ok);
     let load = record.as_ref().and_then(|record| record.stages.get(&Stage::Load));
     let loaded = load
         .filter(|load| load.state != StageState::Failed)
         .map(|load| load.mode.as_deref() == Some("upsert"));
     let base = manifest.as_ref().and_then(|manifest| manifest.base.as_ref());
-    Candidate { base: base.map(|base| base.run.clone()), good: manifest.is_some(), loaded, run }
+    let base = base.map(|base| base.run.clone());
+    Candidate { base, good: manifest.is_some(), unclear, loaded, run }
 }
 
 /// Removes what is not kept. A run goes under another name first, so that it is never there in
@@ -170,11 +185,15 @@ pub fn prune(
 ) -> Result<Vec<Decision>, StagingError> {
     let _lock = PipelineLock::take(staging, pipeline)?;
     let folder = staging.join(folder_name(pipeline));
-    let decisions = decide(&candidates(staging, pipeline)?, keep);
+    let mut decisions = decide(&candidates(staging, pipeline)?, keep);
     if dry_run {
         return Ok(decisions);
     }
-    for decision in decisions.iter().filter(|decision| decision.kept_for.is_empty()) {
+    for decision in decisions.iter_mut().filter(|decision| decision.kept_for.is_empty()) {
+        let Some(_taken) = RunLock::take(&folder.join(&decision.run))? else {
+            decision.kept_for.push("another process reads it".to_owned());
+            continue;
+        };
         let (from, to) =
             (folder.join(&decision.run), folder.join(format!("{REMOVED}{}", decision.run)));
         fs::rename(&from, &to).map_err(io("rename", &from))?;
@@ -196,7 +215,7 @@ mod tests {
     use super::*;
 
     fn good(run: &str) -> Candidate {
-        Candidate { run: run.to_owned(), good: true, base: None, loaded: None }
+        Candidate { run: run.to_owned(), good: true, unclear: None, base: None, loaded: None }
     }
 
     fn kept(runs: &[Candidate], keep: &Keep) -> Vec<String> {
@@ -277,6 +296,9 @@ mod tests {
         runs[1].good = false;
         runs[3].good = false;
         let keep = Keep { daily: 2, ..Keep::default() };
+        runs[1].unclear = Some("its export cannot be read".to_owned());
+        assert_eq!(kept(&runs, &keep).len(), 4, "it is for a person to remove");
+        runs[1].unclear = None;
         // The older one is in nobody's way to be resumed any more.
         assert_eq!(
             kept(&runs, &keep),

@@ -149,6 +149,24 @@ fn rules_are_tried_before_anything_is_removed() {
     let output = prune(&["--keep-last", "1"]);
     assert!(shown(&output).contains("20261103T013000Z: kept, last 1"), "{}", shown(&output));
     assert_eq!(nights.runs(), ["20261103T013000Z"]);
+
+    // One that is being read stays until that has ended.
+    assert!(nights.backup("2026-11-04T01:30:00Z", &[]).status.success());
+    let reader = std::fs::File::open(nights.path("staging/nightly/20261103T013000Z")).unwrap();
+    reader.lock_shared().unwrap();
+    let output = prune(&["--keep-last", "1"]);
+    assert!(shown(&output).contains("another process reads it"), "{}", shown(&output));
+    drop(reader);
+    assert!(prune(&["--keep-last", "1"]).status.success());
+    assert_eq!(nights.runs(), ["20261104T013000Z"]);
+
+    // A run that cannot be read may hold what can be saved: it is named, not removed.
+    assert!(nights.backup("2026-11-05T01:30:00Z", &[]).status.success());
+    std::fs::write(nights.path("staging/nightly/20261104T013000Z/export/manifest.json"), "{")
+        .unwrap();
+    let output = prune(&["--keep-last", "1"]);
+    assert!(shown(&output).contains("its export cannot be read"), "{}", shown(&output));
+    assert_eq!(nights.runs().len(), 2);
 }
 
 #[test]

@@ -330,6 +330,11 @@ fn an_incremental_export_that_was_killed_goes_on() {
         let time = FIRST + i64::from(night) * DAY;
         let killed = killed_at(backup(time, &[]), bytes * share / 100, bytes_moved);
         assert!(killed, "it was over before {share} percent");
+        let mut export = docferry();
+        export.args(["export", pipeline.to_str().unwrap(), "--source", &uri, "--resume"]);
+        let output = export.arg("--staging").arg(&staging).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+        assert!(shown(&output).contains("--since-last --resume"), "{}", shown(&output));
         let output = backup(time + 60_000, &["--resume"]).output().unwrap();
         assert!(output.status.success(), "{}", shown(&output));
         let run = trial.runs().pop().unwrap();
