@@ -57,12 +57,11 @@ fn describe(collection: &DumpedCollection) -> Result<About, Skipped> {
             reason: reason.to_owned(),
             options: collection.options(),
         }),
-        None => Ok(About::whole(
-            collection.name.clone(),
-            collection.kind(),
-            collection.options(),
-            collection.indexes(),
-        )),
+        None => {
+            let (options, indexes) = (collection.options(), collection.indexes());
+            let about = About::whole(collection.name.clone(), collection.kind(), options, indexes);
+            Ok(About { uuid: collection.uuid(), ..about })
+        }
     }
 }
 

@@ -64,7 +64,7 @@ fn write(
     }
     for view in selected_views() {
         let name = view.name.as_str();
-        let text = metadata(name, "view", &view.options, &[]);
+        let text = metadata(name, "view", &view.options, &[], None);
         document(
             output,
             &rawdoc! {"db": database, "collection": name, "metadata": text, "size": 0, "type": "view"},

@@ -74,7 +74,7 @@ fn write(
     report.tables = tables?;
     report.notes = selected.iter().flat_map(|collection| notes(collection, true)).collect();
     for view in views(manifest).filter(|view| options.selection.has(&view.name)) {
-        let text = metadata(&view.name, "view", &view.options, &[]);
+        let text = metadata(&view.name, "view", &view.options, &[], None);
         file(folder, &view.name, "metadata.json", options.gzip, |output| {
             output.write_all(text.as_bytes())?;
             Ok(())

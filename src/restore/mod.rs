@@ -123,8 +123,8 @@ impl RestoreOptions {
 
     /// Content of a collection's `.metadata.json`.
     fn metadata(&self, collection: &CollectionManifest) -> String {
-        let CollectionManifest { name, kind, options, .. } = collection;
-        metadata(name, kind, options, self.indexes(collection))
+        let CollectionManifest { name, kind, options, uuid, .. } = collection;
+        metadata(name, kind, options, self.indexes(collection), uuid.as_deref())
     }
 
     /// A collection of which so many documents were written.
@@ -249,10 +249,21 @@ fn views(manifest: &ExportManifest) -> impl Iterator<Item = &Skipped> {
 }
 
 /// Content of a `.metadata.json` file, as mongodump writes it: canonical Extended JSON.
-fn metadata(name: &str, kind: &str, options: &Json, indexes: &[Json]) -> String {
+fn metadata(
+    name: &str,
+    kind: &str,
+    options: &Json,
+    indexes: &[Json],
+    uuid: Option<&str>,
+) -> String {
     let options = if options.is_object() { options.clone() } else { json!({}) };
-    json!({"options": options, "indexes": indexes, "collectionName": name, "type": kind})
-        .to_string()
+    let mut metadata = json!({"options": options, "indexes": indexes});
+    if let Some(uuid) = uuid {
+        metadata["uuid"] = uuid.into();
+    }
+    metadata["collectionName"] = name.into();
+    metadata["type"] = kind.into();
+    metadata.to_string()
 }
 
 /// What of a collection is not the same afterwards.

@@ -43,6 +43,12 @@ impl DumpedCollection {
         self.metadata("options")
     }
 
+    /// The number that the server gave it when it was made.
+    pub fn uuid(&self) -> Option<String> {
+        let uuid = self.metadata.get("uuid").and_then(Json::as_str);
+        uuid.filter(|uuid| !uuid.is_empty()).map(str::to_owned)
+    }
+
     /// Its indexes (Extended JSON).
     pub fn indexes(&self) -> Vec<Json> {
         self.metadata("indexes").as_array().cloned().unwrap_or_default()
