@@ -4,7 +4,7 @@
 //! What is done is noted in a collection of the target, `docferry.restore`, until the end: a
 //! restore that was stopped goes on from there when it is started again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +80,8 @@ impl Counts {
 /// What an earlier attempt noted of a collection.
 #[derive(Default)]
 struct Before {
-    pieces: BTreeSet<i64>,
+    /// Pieces that are done, with their documents.
+    pieces: BTreeMap<String, u64>,
 }
 
 pub(super) async fn restore(
@@ -128,10 +129,10 @@ pub(super) async fn restore(
         target.create(name, create).await?;
         let mut tasks = JoinSet::new();
         for (at, piece) in (0..).zip(chain.pieces(name)?) {
-            if earlier.is_some_and(|earlier| earlier.pieces.contains(&at)) {
-                let rows = piece.documents_at_most();
-                progress.advance(Stage::Restore, name, rows, 0);
-                let present = Counts { present: rows, ..Counts::default() };
+            let done = earlier.and_then(|earlier| earlier.pieces.get(&piece_name(at)));
+            if let Some(present) = done.copied() {
+                progress.advance(Stage::Restore, name, present, 0);
+                let present = Counts { present, ..Counts::default() };
                 tasks.spawn(async move { Ok(present) });
                 continue;
             }
@@ -223,6 +224,11 @@ fn index_of(collection: &str, index: &Json) -> Result<Document, RestoreError> {
         index.remove(key);
     }
     Ok(index)
+}
+
+/// Under which name a piece is noted.
+fn piece_name(number: usize) -> String {
+    format!("n{number}")
 }
 
 /// Whether the server makes an index with the collection.
@@ -350,8 +356,12 @@ impl Target {
         while cursor.advance().await.map_err(self.failed(action))? {
             let note: Document = cursor.deserialize_current().map_err(self.failed(action))?;
             foreign |= note.get_str("restore").ok() != Some(self.identity.as_str());
-            let pieces = note.get_array("pieces").map(Vec::as_slice).unwrap_or_default();
-            let pieces = pieces.iter().filter_map(Bson::as_i64).collect();
+            let pieces = note.get_document("pieces").ok().into_iter().flatten();
+            let pieces = pieces
+                .filter_map(|(piece, documents)| {
+                    Some((piece.clone(), u64::try_from(documents.as_i64()?).ok()?))
+                })
+                .collect();
             let name = note.get_str("_id").unwrap_or_default().to_owned();
             before.insert(name, Before { pieces });
         }
@@ -401,7 +411,7 @@ impl Target {
     async fn piece(
         self: &Arc<Self>,
         name: &str,
-        number: i64,
+        number: usize,
         piece: Piece,
     ) -> Result<Counts, RestoreError> {
         let (sender, mut receiver) = mpsc::channel::<Batch>(1);
@@ -426,7 +436,10 @@ impl Target {
             return Err(error);
         }
         read?;
-        self.note(name, doc! {"$addToSet": {"pieces": number}}).await?;
+        let documents = counts.written + counts.present;
+        let documents = i64::try_from(documents).unwrap_or(i64::MAX);
+        let noted = doc! {format!("pieces.{}", piece_name(number)): documents};
+        self.note(name, doc! {"$set": noted}).await?;
         Ok(counts)
     }
 

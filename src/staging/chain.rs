@@ -137,11 +137,6 @@ pub struct Piece {
 pub type Batches = Box<dyn Iterator<Item = Result<Documents, StagingError>> + Send>;
 
 impl Piece {
-    /// How many documents there are at most.
-    pub fn documents_at_most(&self) -> u64 {
-        self.layers.iter().flat_map(|layer| &layer.parts).map(|part| part.rows).sum()
-    }
-
     /// Reads them. A part is opened, and its hash checked, when its first document is asked for.
     pub fn read(&self) -> Batches {
         match self.layers.as_slice() {
