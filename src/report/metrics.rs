@@ -40,8 +40,13 @@ pub struct Measures {
 impl Measures {
     /// Finds the numbers in the result of a command.
     pub fn of(result: &Value) -> Self {
+        // Links of a junction are no records of their own.
         let sum = |items: &Value, key: &str| -> u64 {
-            items.as_array().into_iter().flatten().filter_map(|item| item[key].as_u64()).sum()
+            let items = items.as_array().into_iter().flatten();
+            items
+                .filter(|item| item["junction"].is_null())
+                .filter_map(|item| item[key].as_u64())
+                .sum()
         };
         let mut found = Self::default();
         let collections = &result["export"]["collections"];

@@ -91,6 +91,14 @@ pub enum RestoreError {
         /// The server's message.
         detail: String,
     },
+    /// A write was not confirmed as the write concern asks.
+    #[error("could not {action}: it is not confirmed by the replica set: {detail}")]
+    Unconfirmed {
+        /// What was attempted.
+        action: String,
+        /// The server's message.
+        detail: String,
+    },
     /// Documents are missing, or too many.
     #[error("{collection} has {found} documents after the restore, not {expected}")]
     Count {
@@ -208,7 +216,9 @@ impl Explain for RestoreError {
                 "Go on with it by the same command, or drop the collection docferry.restore and what it had restored.".into(),
             ),
             Self::LongName { .. } => Some("Restore to an archive.".into()),
-            Self::Interrupted => Some("The same command goes on with it.".into()),
+            Self::Interrupted | Self::Unconfirmed { .. } => {
+                Some("The same command goes on with it.".into())
+            }
             Self::Exists { .. } => Some("Name a new file, or move that one away.".into()),
             Self::NotRows { .. } => Some(
                 "A run of SQLite or PostgreSQL goes to SQLite: export the loaded database with `--source postgres://…` first.".into(),

@@ -266,6 +266,22 @@ impl Target {
         }
     }
 
+    /// Runs a command that writes. What the members of a replica set did not confirm may be lost.
+    async fn confirmed(
+        &self,
+        action: &str,
+        command: &RawDocumentBuf,
+    ) -> Result<Document, RestoreError> {
+        let answer = self.raw(action, command).await.map_err(self.failed(action))?;
+        match answer.get_document("writeConcernError") {
+            Err(_) => Ok(answer),
+            Ok(error) => Err(RestoreError::Unconfirmed {
+                action: action.to_owned(),
+                detail: error.get_str("errmsg").unwrap_or_default().to_owned(),
+            }),
+        }
+    }
+
     async fn command(&self, action: &str, command: Document) -> Result<Document, RestoreError> {
         let raw = RawDocumentBuf::try_from(&command).map_err(|error| RestoreError::Definition {
             what: "a command",
@@ -506,7 +522,7 @@ impl Target {
             "documents": documents,
         };
         let action = format!("insert into {name}");
-        let answer = self.raw(&action, &command).await.map_err(self.failed(&action))?;
+        let answer = self.confirmed(&action, &command).await?;
         drop(command);
         counts.written += insert.len() as u64;
         for (index, number, detail) in refusals(&answer) {
@@ -585,7 +601,7 @@ impl Target {
             "update": name, "bypassDocumentValidation": true,
             "updates": [{"q": {"_id": {"$eq": id}}, "u": document.to_owned()}],
         };
-        let answer = self.raw(&action, &command).await.map_err(self.failed(&action))?;
+        let answer = self.confirmed(&action, &command).await?;
         match refusals(&answer).next() {
             None => Ok(Counts { written: 1, ..Counts::default() }),
             Some((_, _, detail)) => self.conflict(name, document, detail).await,
