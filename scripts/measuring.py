@@ -30,9 +30,10 @@ class Done:
         # The output is short: one document.
         for line in process.stderr:
             lines.append(line)
-            if line.startswith('{"event":"done"'):
-                event = json.loads(line)
-                self.items[event["stage"], event["item"]] = time.monotonic() - begun
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "done":
+                item = next(event[kind] for kind in ("collection", "table", "item") if kind in event)
+                self.items[event["stage"], item] = time.monotonic() - begun
         self.output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
