@@ -305,13 +305,9 @@ pub struct SinceArguments {
 /// Arguments of `prune`.
 #[derive(Debug, Args)]
 pub struct PruneArguments {
-    /// Pipeline file.
+    /// Whose runs.
     #[command(flatten)]
-    pub pipeline: PipelineArgument,
-
-    /// Staging directory.
-    #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
-    pub staging: PathBuf,
+    pub of: RunsArguments,
 
     /// What is kept.
     #[command(flatten)]

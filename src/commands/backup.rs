@@ -43,8 +43,8 @@ pub(super) fn prune(arguments: &PruneArguments) -> Result<Finished, Failure> {
     if keep.is_empty() {
         return Err(super::CommandError::NoRules.into());
     }
-    let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
-    let decisions = prune_runs(&arguments.staging, &pipeline.name, &keep, arguments.dry_run)?;
+    let pipeline = load_pipeline(&arguments.of.pipeline.pipeline)?;
+    let decisions = prune_runs(&arguments.of.staging, &pipeline.name, &keep, arguments.dry_run)?;
     let text = summary::pruned(&decisions, arguments.dry_run);
     Ok(Finished::done(text, json!({"dry_run": arguments.dry_run, "pruned": told(&decisions)})))
 }

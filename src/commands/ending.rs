@@ -81,7 +81,7 @@ fn job(command: &Command) -> (&'static str, String) {
         Command::Plan(_) => ("plan", String::new()),
         Command::Export(arguments) => ("export", named(&arguments.pipeline.pipeline)),
         Command::Backup(arguments) => ("backup", named(&arguments.export.pipeline.pipeline)),
-        Command::Prune(arguments) => ("prune", named(&arguments.pipeline.pipeline)),
+        Command::Prune(arguments) => ("prune", named(&arguments.of.pipeline.pipeline)),
         Command::Runs(arguments) => ("runs", named(&arguments.pipeline.pipeline)),
         Command::Transform(arguments) => ("transform", named(&arguments.pipeline.pipeline)),
         Command::Rejects(arguments) => ("rejects", named(&arguments.pipeline.pipeline)),

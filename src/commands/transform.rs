@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{CommandError, load_pipeline, threads};
 use crate::cli::TransformArguments;
-use crate::export::whole;
+use crate::export::{ExportOptions, whole};
 use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
@@ -16,9 +16,6 @@ use crate::staging::lock::PipelineLock;
 use crate::staging::manifest::TransformManifest;
 use crate::staging::run::RunRecord;
 use crate::transform::{TransformOptions, retry_rejects, transform};
-
-/// BSON bytes of a part of an export that is put together.
-const PART_BYTES: usize = 16 << 20;
 
 pub(super) fn run(
     arguments: &TransformArguments,
@@ -51,7 +48,7 @@ pub(super) fn stage(
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let directory = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
     progress.run(directory.run());
-    let directory = whole(&directory, PART_BYTES, progress)?;
+    let directory = whole(&directory, ExportOptions::default().part_bytes, progress)?;
     let mut record = RunRecord::read(&directory)?;
     record.start(&directory, Stage::Transform)?;
     let options = TransformOptions {

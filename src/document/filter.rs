@@ -1,10 +1,11 @@
 //! Which documents are meant: the part of MongoDB's query language that names documents by their
 //! values. What it has in common with the server's, it means the same.
 
+use std::cmp::Ordering;
+
 use super::decimal::decimal128_text;
 use super::order::{kinds, same_value};
 use super::raw::{Doc, Malformed, Value};
-use std::cmp::Ordering;
 
 /// Operators of a field.
 const OPERATORS: [&str; 11] =

@@ -20,7 +20,7 @@ use crate::postgres::{PostgresError, Target, quote_identifier};
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::checksum::sha256_file;
 use crate::staging::json_file::{read_json, write_json};
-use crate::staging::layout::{RunDirectory, create_folder, folder_name};
+use crate::staging::layout::{RunDirectory, create_file, create_folder, folder_name, io};
 use crate::staging::part::{self, PartFile};
 use crate::staging::{FORMAT_VERSION, StagingError};
 
@@ -87,7 +87,7 @@ pub async fn dump(
     let relative = format!("dump/{}.dump", folder_name(schema));
     let path = run.path().join(&relative);
     let temporary = path.with_extension("dump.writing");
-    crate::staging::layout::create_file(&temporary)?;
+    create_file(&temporary)?;
     let quoted = quote_identifier(schema);
     let mut arguments = vec![
         "--format=custom".to_owned(),
@@ -121,13 +121,6 @@ pub async fn dump(
     write_json(&run.path().join(MANIFEST), "dump manifest", &manifest)?;
     progress.finish(Stage::Dump, schema);
     Ok(manifest)
-}
-
-fn io<'p>(
-    action: &'static str,
-    path: &'p std::path::Path,
-) -> impl FnOnce(std::io::Error) -> StagingError + 'p {
-    crate::staging::layout::io(action, path)
 }
 
 async fn end(client: &Client) -> Result<(), DumpError> {

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::part::{RunWriter, SortedRun, id_of};
+use super::part::{PartsWriter, SortedRun, id_of};
 use super::server::{Query, read_range};
 use super::writer::{Context, Range, RangeWriter};
 use super::{ExportError, Found};
@@ -26,8 +26,8 @@ use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
 use crate::source::mongodb::{IdRange, ListedCollection, Server, extended};
 use crate::staging::StagingError;
-use crate::staging::chain::{Batches, Chain};
-use crate::staging::exported::{Documents, documents};
+use crate::staging::chain::Chain;
+use crate::staging::exported::{Cursor, documents};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{Base, Changes, ExportPart};
 
@@ -346,40 +346,6 @@ async fn feed(
     Ok(())
 }
 
-/// The documents of a collection in the base, one by one.
-struct BaseIds {
-    pieces: std::vec::IntoIter<crate::staging::chain::Piece>,
-    batches: Option<Batches>,
-    batch: Option<Documents>,
-    at: usize,
-}
-
-impl BaseIds {
-    /// Goes to the next document; whether there is one.
-    fn advance(&mut self) -> Result<bool, StagingError> {
-        self.at += 1;
-        loop {
-            if self.batch.as_ref().is_some_and(|batch| self.at < batch.len()) {
-                return Ok(true);
-            }
-            let next = match &mut self.batches {
-                Some(batches) => batches.next().transpose()?,
-                None => None,
-            };
-            self.at = 0;
-            self.batch = next;
-            if self.batch.is_none() {
-                let Some(piece) = self.pieces.next() else { return Ok(false) };
-                self.batches = Some(piece.read());
-            }
-        }
-    }
-
-    fn document(&self) -> Option<&[u8]> {
-        self.batch.as_ref().map(|batch| batch.bytes(self.at))
-    }
-}
-
 fn compare_ids_of(
     context: &Context,
     since: &Since,
@@ -388,27 +354,25 @@ fn compare_ids_of(
     marked: &HashSet<[u8; 16]>,
     mut receiver: mpsc::Receiver<Vec<RawDocumentBuf>>,
 ) -> Result<Compared, ExportError> {
-    let mut base = BaseIds {
-        pieces: since.chain.pieces(collection)?.into_iter(),
-        batches: None,
-        batch: None,
-        at: 0,
-    };
-    let mut there = base.advance()?;
+    let pieces = since.chain.pieces(collection)?.into_iter();
+    let mut base = Cursor::new(Box::new(pieces.flat_map(|piece| piece.read())));
     let mut unmarked = Vec::new();
-    let mut gone = Gone { context, collection, namespace, parts: Vec::new(), writer: None };
+    let parts = PartsWriter::new(&context.run, (namespace, collection), context.part_bytes, None);
+    let mut gone = Gone { collection, parts: parts.of_deleted() };
     while let Some(reply) = receiver.blocking_recv() {
         for found in reply {
             let id = id_of(collection, found.as_bytes())?;
             let mut known = false;
-            while there && !known {
-                let document = base.document().unwrap_or_default();
+            while !known
+                && base.fill()?
+                && let Some((_, document)) = base.current()
+            {
                 match compare_ids(id_of(collection, document)?.as_ref(), id.as_ref()) {
                     std::cmp::Ordering::Less => gone.push(document)?,
                     std::cmp::Ordering::Equal => known = true,
                     std::cmp::Ordering::Greater => break,
                 }
-                there = base.advance()?;
+                base.pass();
             }
             if !known {
                 let text = super::part::text_of(collection, id.as_ref())?;
@@ -419,20 +383,19 @@ fn compare_ids_of(
             }
         }
     }
-    while there {
-        gone.push(base.document().unwrap_or_default())?;
-        there = base.advance()?;
+    while base.fill()?
+        && let Some((_, document)) = base.current()
+    {
+        gone.push(document)?;
+        base.pass();
     }
-    Ok(Compared { deleted: gone.finish()?, unmarked })
+    Ok(Compared { deleted: gone.parts.finish()?, unmarked })
 }
 
 /// Writes the `_id`s of what is no longer there.
 struct Gone<'g> {
-    context: &'g Context,
     collection: &'g str,
-    namespace: &'g str,
-    parts: Vec<ExportPart>,
-    writer: Option<RunWriter>,
+    parts: PartsWriter<'g>,
 }
 
 impl Gone<'_> {
@@ -443,26 +406,6 @@ impl Gone<'_> {
         if let Some(value) = raw.and_then(|raw| raw.get("_id").ok().flatten()) {
             alone.append(cstr!("_id"), value);
         }
-        let mut writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => {
-                let path = super::part::deleted_path(self.collection, self.parts.len());
-                RunWriter::create(&self.context.run, self.namespace, &path, None)?
-            }
-        };
-        writer.push(self.collection, alone.as_bytes(), id.as_ref())?;
-        if writer.bytes() >= self.context.part_bytes as u64 {
-            self.parts.push(writer.finish(self.collection)?);
-        } else {
-            self.writer = Some(writer);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Vec<ExportPart>, ExportError> {
-        if let Some(writer) = self.writer.take() {
-            self.parts.push(writer.finish(self.collection)?);
-        }
-        Ok(self.parts)
+        self.parts.push(alone.as_bytes(), id.as_ref())
     }
 }

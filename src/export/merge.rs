@@ -5,14 +5,13 @@ use std::fs;
 
 use super::ExportError;
 use super::journal::Ordered;
-use super::part::{RunWriter, SortedRun, id_of};
+use super::part::{PartsWriter, SortedRun, id_of};
 use crate::document::order::compare_ids;
 use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
 use crate::staging::StagingError;
-use crate::staging::exported::{Documents, documents};
+use crate::staging::exported::{Cursor, documents};
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::ExportPart;
 
 /// Works out the final order and names of a collection's parts. Nothing is renamed or removed yet.
 pub(super) fn in_order(
@@ -79,33 +78,9 @@ pub(super) fn carry_out(run: &RunDirectory, ordered: &Ordered) -> Result<(), Exp
     Ok(())
 }
 
-/// One run being read.
-struct Cursor {
-    batches: Box<dyn Iterator<Item = Result<Documents, StagingError>>>,
-    documents: Documents,
-    at: usize,
-}
-
-impl Cursor {
-    fn open(run: &RunDirectory, sorted: &SortedRun) -> Result<Option<Self>, ExportError> {
-        let mut batches = Box::new(documents(run, &sorted.part.file)?);
-        let Some(documents) = batches.next().transpose()? else { return Ok(None) };
-        Ok(Some(Self { batches, documents, at: 0 }))
-    }
-
-    fn document(&self) -> &[u8] {
-        self.documents.bytes(self.at)
-    }
-
-    fn advance(&mut self) -> Result<bool, ExportError> {
-        self.at += 1;
-        if self.at < self.documents.len() {
-            return Ok(true);
-        }
-        let Some(documents) = self.batches.next().transpose()? else { return Ok(false) };
-        (self.documents, self.at) = (documents, 0);
-        Ok(true)
-    }
+/// The document at a cursor that has one.
+fn document(cursor: &Cursor) -> &[u8] {
+    cursor.current().map_or(&[], |(_, bytes)| bytes)
 }
 
 fn merge(
@@ -118,40 +93,29 @@ fn merge(
 ) -> Result<Ordered, ExportError> {
     let mut cursors = Vec::new();
     for sorted in &runs {
-        cursors.extend(Cursor::open(run, sorted)?);
+        let mut cursor = Cursor::new(Box::new(documents(run, &sorted.part.file)?));
+        if cursor.fill()? {
+            cursors.push(cursor);
+        }
     }
-    let mut parts: Vec<ExportPart> = Vec::new();
-    let mut writer: Option<RunWriter> = None;
+    let mut writer = PartsWriter::new(run, (namespace, collection), part_bytes, changed);
     while !cursors.is_empty() {
         let mut least = 0;
         for at in 1..cursors.len() {
-            let candidate = id_of(collection, cursors[at].document())?;
-            let best = id_of(collection, cursors[least].document())?;
+            let candidate = id_of(collection, document(&cursors[at]))?;
+            let best = id_of(collection, document(&cursors[least]))?;
             if compare_ids(candidate.as_ref(), best.as_ref()).is_lt() {
                 least = at;
             }
         }
-        let mut current = if let Some(writer) = writer.take() {
-            writer
-        } else {
-            let path = RunDirectory::part_path(Stage::Export, collection, parts.len());
-            RunWriter::create(run, namespace, &path, changed)?
-        };
-        let document = cursors[least].document();
-        current.push(collection, document, id_of(collection, document)?.as_ref())?;
-        if current.bytes() >= part_bytes as u64 {
-            parts.push(current.finish(collection)?);
-        } else {
-            writer = Some(current);
-        }
-        if !cursors[least].advance()? {
+        let bytes = document(&cursors[least]);
+        writer.push(bytes, id_of(collection, bytes)?.as_ref())?;
+        cursors[least].pass();
+        if !cursors[least].fill()? {
             // The order of the others stays, so that equal ids come out as they went in.
             cursors.remove(least);
         }
     }
-    if let Some(writer) = writer {
-        parts.push(writer.finish(collection)?);
-    }
     let removes = runs.into_iter().map(|sorted| sorted.part.file.path).collect();
-    Ok(Ordered { parts, renames: Vec::new(), removes })
+    Ok(Ordered { parts: writer.finish()?, renames: Vec::new(), removes })
 }

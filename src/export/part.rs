@@ -169,7 +169,7 @@ pub(super) fn reject_path(collection: &str, range: usize, number: usize) -> Stri
 }
 
 /// Path of a list of `_id`s of documents that are no longer there.
-pub(super) fn deleted_path(collection: &str, number: usize) -> String {
+fn deleted_path(collection: &str, number: usize) -> String {
     in_folder(collection, &format!("deleted-{number:05}.parquet"))
 }
 
@@ -331,10 +331,6 @@ impl RunWriter {
         })
     }
 
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     pub(super) fn push(
         &mut self,
         collection: &str,
@@ -421,5 +417,66 @@ impl RunWriter {
             last_id: self.last_id,
             high_water: self.high_water.and_then(HighWater::into_json),
         })
+    }
+}
+
+/// Writes documents that come in order as parts of about one size.
+pub(super) struct PartsWriter<'w> {
+    run: &'w RunDirectory,
+    namespace: &'w str,
+    collection: &'w str,
+    part_bytes: usize,
+    changed: Option<&'w FieldPath>,
+    /// Path of a part by its number.
+    path: fn(&str, usize) -> String,
+    parts: Vec<ExportPart>,
+    current: Option<RunWriter>,
+}
+
+impl<'w> PartsWriter<'w> {
+    /// For the documents of a collection.
+    pub(super) fn new(
+        run: &'w RunDirectory,
+        (namespace, collection): (&'w str, &'w str),
+        part_bytes: usize,
+        changed: Option<&'w FieldPath>,
+    ) -> Self {
+        let path =
+            |collection: &str, number| RunDirectory::part_path(Stage::Export, collection, number);
+        let (parts, current) = (Vec::new(), None);
+        Self { run, namespace, collection, part_bytes, changed, path, parts, current }
+    }
+
+    /// For `_id`s of documents that are no longer there.
+    pub(super) fn of_deleted(self) -> Self {
+        Self { path: deleted_path, ..self }
+    }
+
+    pub(super) fn push(
+        &mut self,
+        document: &[u8],
+        id: Option<&Value<'_>>,
+    ) -> Result<(), ExportError> {
+        let mut current = match self.current.take() {
+            Some(current) => current,
+            None => {
+                let path = (self.path)(self.collection, self.parts.len());
+                RunWriter::create(self.run, self.namespace, &path, self.changed)?
+            }
+        };
+        current.push(self.collection, document, id)?;
+        if current.bytes >= self.part_bytes as u64 {
+            self.parts.push(current.finish(self.collection)?);
+        } else {
+            self.current = Some(current);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Vec<ExportPart>, ExportError> {
+        if let Some(current) = self.current.take() {
+            self.parts.push(current.finish(self.collection)?);
+        }
+        Ok(self.parts)
     }
 }

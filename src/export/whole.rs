@@ -7,12 +7,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::ExportError;
-use super::part::{RunWriter, id_of};
+use super::part::{PartsWriter, id_of};
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::StagingError;
 use crate::staging::chain::Chain;
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::{CollectionManifest, ExportManifest, ExportPart};
+use crate::staging::manifest::{CollectionManifest, ExportManifest};
 
 /// The run to read: itself, or with the export that is put together beside its own.
 pub fn whole(
@@ -66,8 +66,7 @@ fn merged(
     let name = &collection.name;
     let namespace = format!("{database}.{name}");
     progress.start(Stage::Export, name, Total::Unknown);
-    let mut parts: Vec<ExportPart> = Vec::new();
-    let mut writer: Option<RunWriter> = None;
+    let mut writer = PartsWriter::new(whole, (&namespace, name), part_bytes, None);
     for piece in chain.pieces(name)? {
         for batch in piece.read() {
             let batch = batch?;
@@ -75,27 +74,13 @@ fn merged(
                 return Err(ExportError::Interrupted);
             }
             for at in 0..batch.len() {
-                let mut current = match writer.take() {
-                    Some(writer) => writer,
-                    None => {
-                        let path = RunDirectory::part_path(Stage::Export, name, parts.len());
-                        RunWriter::create(whole, &namespace, &path, None)?
-                    }
-                };
                 let document = batch.bytes(at);
-                current.push(name, document, id_of(name, document)?.as_ref())?;
-                if current.bytes() >= part_bytes as u64 {
-                    parts.push(current.finish(name)?);
-                } else {
-                    writer = Some(current);
-                }
+                writer.push(document, id_of(name, document)?.as_ref())?;
             }
             progress.advance(Stage::Export, name, batch.len() as u64, batch.total_bytes());
         }
     }
-    if let Some(writer) = writer {
-        parts.push(writer.finish(name)?);
-    }
+    let parts = writer.finish()?;
     progress.finish(Stage::Export, name);
     Ok(CollectionManifest {
         documents: parts.iter().map(|part| part.file.rows).sum(),

@@ -7,7 +7,7 @@ use arrow::array::{BinaryBuilder, StringBuilder};
 
 use super::StagingError;
 use super::checksum::sha256_hex;
-use super::exported::{Documents, documents};
+use super::exported::{Batches, Cursor, Documents, documents};
 use super::layout::{RunDirectory, io};
 use super::manifest::{CollectionManifest, ExportManifest};
 use super::part::{PartFile, READ_BATCH_ROWS};
@@ -117,6 +117,10 @@ impl Layer {
         }
     }
 
+    fn cursor(&self, files: &[PartFile]) -> Cursor {
+        Cursor::new(Box::new(parts(&self.run, files.to_vec())))
+    }
+
     fn split(self) -> Vec<Piece> {
         let Self { run, parts, .. } = self;
         let piece = |part| Piece {
@@ -133,9 +137,6 @@ pub struct Piece {
     layers: Vec<Layer>,
 }
 
-/// Batches of documents.
-pub type Batches = Box<dyn Iterator<Item = Result<Documents, StagingError>> + Send>;
-
 impl Piece {
     /// Reads them. A part is opened, and its hash checked, when its first document is asked for.
     pub fn read(&self) -> Batches {
@@ -145,8 +146,8 @@ impl Piece {
                 layers: layers
                     .iter()
                     .map(|layer| MergedLayer {
-                        documents: Cursor::new(&layer.run, &layer.parts),
-                        deleted: Cursor::new(&layer.run, &layer.deleted),
+                        documents: layer.cursor(&layer.parts),
+                        deleted: layer.cursor(&layer.deleted),
                     })
                     .collect(),
                 ended: false,
@@ -169,46 +170,15 @@ fn parts(
     })
 }
 
-/// A place in the documents of one layer.
-struct Cursor {
-    batches: Batches,
-    documents: Option<Documents>,
-    at: usize,
-}
-
-impl Cursor {
-    fn new(run: &RunDirectory, files: &[PartFile]) -> Self {
-        Self { batches: Box::new(parts(run, files.to_vec())), documents: None, at: 0 }
-    }
-
-    /// Reads on until there is a document, or the end.
-    fn fill(&mut self) -> Result<(), StagingError> {
-        while self.documents.as_ref().is_none_or(|batch| self.at >= batch.len()) {
-            match self.batches.next().transpose()? {
-                Some(batch) => (self.documents, self.at) = (Some(batch), 0),
-                None => {
-                    self.documents = None;
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn document(&self) -> Option<&[u8]> {
-        self.documents.as_ref().map(|batch| batch.bytes(self.at))
-    }
-
-    /// The `_id` of the document; null where it has none, none at the end.
-    fn id(&self) -> Result<Option<Value<'_>>, StagingError> {
-        let Some(bytes) = self.document() else { return Ok(None) };
-        let id = Doc::new(bytes).and_then(|document| document.get("_id"));
-        let id = id.map_err(|error| StagingError::Foreign {
-            path: "an exported part".into(),
-            detail: format!("a document in it is no BSON: {error}"),
-        })?;
-        Ok(Some(id.unwrap_or(Value::Null)))
-    }
+/// The `_id` of a cursor's document; null where it has none, none at the end.
+fn id_of(cursor: &Cursor) -> Result<Option<Value<'_>>, StagingError> {
+    let Some((_, bytes)) = cursor.current() else { return Ok(None) };
+    let id = Doc::new(bytes).and_then(|document| document.get("_id"));
+    let id = id.map_err(|error| StagingError::Foreign {
+        path: "an exported part".into(),
+        detail: format!("a document in it is no BSON: {error}"),
+    })?;
+    Ok(Some(id.unwrap_or(Value::Null)))
 }
 
 struct MergedLayer {
@@ -239,17 +209,20 @@ impl Merged {
             let layer = &self.layers[newest];
             // What was deleted after it was read is gone.
             if !here[newest].1
-                && let Some(batch) = &layer.documents.documents
+                && let Some((id, document)) = layer.documents.current()
             {
-                let document = batch.bytes(layer.documents.at);
-                ids.append_value(batch.id(layer.documents.at));
+                ids.append_value(id);
                 kept.append_value(document);
                 rows += 1;
                 bytes += document.len();
             }
             for (layer, (document, deleted)) in self.layers.iter_mut().zip(here) {
-                layer.documents.at += usize::from(document);
-                layer.deleted.at += usize::from(deleted);
+                if document {
+                    layer.documents.pass();
+                }
+                if deleted {
+                    layer.deleted.pass();
+                }
             }
         }
         Ok((rows > 0).then(|| Documents::new(ids.finish(), kept.finish())))
@@ -260,7 +233,7 @@ impl Merged {
     fn next_id(&self) -> Result<Option<(usize, Vec<(bool, bool)>)>, StagingError> {
         let mut ids = Vec::new();
         for layer in &self.layers {
-            ids.push([layer.documents.id()?, layer.deleted.id()?]);
+            ids.push([id_of(&layer.documents)?, id_of(&layer.deleted)?]);
         }
         let least = ids.iter().flatten().flatten().min_by(|left, right| compare(left, right));
         let Some(least) = least else { return Ok(None) };

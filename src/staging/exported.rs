@@ -75,3 +75,43 @@ pub fn documents(
         Err(source) => Err(StagingError::Arrow { path: path.clone().into(), source }),
     }))
 }
+
+/// Batches of documents.
+pub type Batches = Box<dyn Iterator<Item = Result<Documents, StagingError>> + Send>;
+
+/// A place among documents that are read batch by batch.
+pub struct Cursor {
+    batches: Batches,
+    documents: Option<Documents>,
+    at: usize,
+}
+
+impl Cursor {
+    /// Before the first document; nothing is read yet.
+    pub fn new(batches: Batches) -> Self {
+        Self { batches, documents: None, at: 0 }
+    }
+
+    /// Reads on where that is needed; whether there is a document then.
+    pub fn fill(&mut self) -> Result<bool, StagingError> {
+        while self.documents.as_ref().is_none_or(|batch| self.at >= batch.len()) {
+            self.at = 0;
+            self.documents = self.batches.next().transpose()?;
+            if self.documents.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The document here and its `_id` as the `_id` column has it; none at the end.
+    pub fn current(&self) -> Option<(&str, &[u8])> {
+        let batch = self.documents.as_ref().filter(|batch| self.at < batch.len())?;
+        Some((batch.id(self.at), batch.bytes(self.at)))
+    }
+
+    /// Leaves the document behind.
+    pub fn pass(&mut self) {
+        self.at += 1;
+    }
+}
