@@ -275,7 +275,7 @@ impl DumpReader {
     }
 
     /// Appends so many bytes to `buffer`, or as many as there are.
-    fn append(&mut self, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    fn append(&mut self, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
         let mut left = wanted;
         while left > 0 {
             let piece = match self.input.fill_buf() {
@@ -290,7 +290,7 @@ impl DumpReader {
             self.input.consume(taken);
             left -= taken;
         }
-        Ok(wanted - left)
+        Ok(())
     }
 
     /// Appends documents to `buffer` until they have `most` bytes or more, read in as few pieces as
@@ -322,6 +322,7 @@ impl DumpReader {
             let length = usize::try_from(stated).unwrap_or(0);
             if stated == -1 {
                 buffer.truncate(at);
+                self.offset = offset + 4;
                 return Ok(Frame::Terminator { offset });
             }
             if !(5..=MAX_DOCUMENT_BYTES).contains(&length) {
@@ -345,47 +346,22 @@ impl DumpReader {
 
     /// Reads until the buffer has so many bytes or the stream ends.
     fn extend(&mut self, buffer: &mut Vec<u8>, length: usize) -> Result<(), SourceError> {
-        if buffer.len() >= length {
-            return Ok(());
-        }
-        let wanted = (length - buffer.len()) as u64;
-        // It reads straight into the buffer, past that of the reader.
-        let read = (&mut self.input).take(wanted).read_to_end(buffer);
-        read.map(drop).map_err(|source| SourceError::Io { path: self.path.clone(), source })
+        let wanted = length.saturating_sub(buffer.len());
+        let read = if wanted < PIECE / 4 {
+            self.append(wanted, buffer)
+        } else {
+            // It reads straight into the buffer, past that of the reader.
+            (&mut self.input).take(wanted as u64).read_to_end(buffer).map(drop)
+        };
+        read.map_err(|source| SourceError::Io { path: self.path.clone(), source })
     }
 
     /// Appends the next document's bytes to `buffer`.
     pub fn frame(&mut self, buffer: &mut Vec<u8>) -> Result<Frame, SourceError> {
-        let offset = self.offset;
-        let mut prefix = [0; 4];
-        let read = self.fill(&mut prefix)?;
-        self.offset += read as u64;
-        if read < 4 {
-            buffer.extend_from_slice(&prefix[..read]);
-            return Ok(if read == 0 {
-                Frame::End
-            } else {
-                Frame::Broken { reason: "the file ends inside a document".to_owned(), offset }
-            });
+        let mut began = 0;
+        match self.frames(buffer, 1, |offset, _| began = offset)? {
+            Frame::Document { .. } => Ok(Frame::Document { offset: began }),
+            other => Ok(other),
         }
-        let stated = i32::from_le_bytes(prefix);
-        if stated == -1 {
-            return Ok(Frame::Terminator { offset });
-        }
-        let length = usize::try_from(stated).unwrap_or(0);
-        buffer.extend_from_slice(&prefix);
-        if !(5..=MAX_DOCUMENT_BYTES).contains(&length) {
-            let reason = format!("a document claims a length of {stated} bytes");
-            return Ok(Frame::Broken { reason, offset });
-        }
-        let read = self
-            .append(length - 4, buffer)
-            .map_err(|source| SourceError::Io { path: self.path.clone(), source })?;
-        self.offset += read as u64;
-        if read < length - 4 {
-            let reason = "the file ends inside a document".to_owned();
-            return Ok(Frame::Broken { reason, offset });
-        }
-        Ok(Frame::Document { offset })
     }
 }
