@@ -28,14 +28,16 @@ use docferry::pgcopy::{CopyEncoder, PgType};
 use docferry::progress::Stage;
 use docferry::source::dump::{Dump, DumpReader, Frame};
 use docferry::source::mongodb::{IdRange, Server, range_count};
+use docferry::staging::checksum::HashingWriter;
 use docferry::staging::layout::RunDirectory;
 use docferry::staging::manifest::{ExportManifest, TransformManifest};
-use docferry::staging::part::{self, PartFile, PartWriter};
+use docferry::staging::part::{self, PartFile};
 use docferry::staging::schema::table_schema;
 use docferry::staging::schema::{export_properties, table_properties};
 use docferry::staging::table::TableDefinition;
 use docferry::transform::direct::{Direct, DirectLink};
 use futures_util::SinkExt;
+use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -82,19 +84,23 @@ fn transformed<'m>(run: &RunDirectory, manifest: &'m TransformManifest) -> Outco
         .collect()
 }
 
-/// Writes parts that are ready as Parquet, hashed and synced.
+/// Writes parts that are ready as Parquet, hashed and synced, with Arrow's own writer.
 fn write(run: &RunDirectory, stage: Stage, parts: &[Ready<'_>]) -> Outcome<()> {
     parts
         .par_iter()
         .map(|ready| {
             let Some(first) = ready.batches.first() else { return Ok(()) };
             let properties = ready.definition.map_or_else(export_properties, table_properties);
-            let path = RunDirectory::part_path(stage, &ready.name, ready.index);
-            let mut writer = PartWriter::create(run, &path, first.schema(), properties)?;
+            let path = run.resolve(&RunDirectory::part_path(stage, &ready.name, ready.index));
+            std::fs::create_dir_all(path.parent().unwrap_or(run.path()))?;
+            let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+            let output = HashingWriter::new(file);
+            let mut writer = ArrowWriter::try_new(output, first.schema(), Some(properties))?;
             for batch in &ready.batches {
                 writer.write(batch)?;
             }
-            writer.finish()?;
+            let (file, _, _) = writer.into_inner()?.finish();
+            file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
             Ok(())
         })
         .collect()

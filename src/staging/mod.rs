@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lock;
 pub mod manifest;
 pub mod part;
+mod plain;
 pub mod rejects;
 pub mod retention;
 pub mod run;

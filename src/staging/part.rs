@@ -4,19 +4,24 @@
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use serde::{Deserialize, Serialize};
 
 use super::StagingError;
 use super::checksum::{HashingWriter, SUMS, sha256_file, sha256_hex};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, create_file, create_folder, io};
+use super::plain::PlainColumn;
 use crate::progress::Stage;
 
 /// Rows of a batch when a part is read. Bounded by the part itself, which is bounded in bytes.
@@ -35,13 +40,23 @@ pub struct PartFile {
     pub sha256: String,
 }
 
-/// Writes one part.
+/// Writes one part, as one row group.
 pub struct PartWriter {
     relative: String,
     path: PathBuf,
     temporary: PathBuf,
     rows: u64,
-    writer: ArrowWriter<HashingWriter<BufWriter<File>>>,
+    schema: SchemaRef,
+    writer: SerializedFileWriter<Output>,
+    columns: Vec<Column>,
+}
+
+type Output = HashingWriter<BufWriter<File>>;
+
+/// A column chunk in the making.
+enum Column {
+    Plain(PlainColumn),
+    Encoded(ArrowColumnWriter),
 }
 
 impl PartWriter {
@@ -58,15 +73,17 @@ impl PartWriter {
         let temporary = path.with_extension("parquet.writing");
         let file = create_file(&temporary)?;
         let output = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
-        let writer = ArrowWriter::try_new(output, schema, Some(properties))
+        let (writer, columns) = begin(output, &schema, properties)
             .map_err(|source| parquet_error("begin", &path, source))?;
-        Ok(Self { relative: relative.to_owned(), path, temporary, rows: 0, writer })
+        let relative = relative.to_owned();
+        Ok(Self { relative, path, temporary, rows: 0, schema, writer, columns })
     }
 
-    /// Adds rows.
+    /// Adds rows; the batch has the part's schema.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StagingError> {
         self.rows += batch.num_rows() as u64;
-        self.writer.write(batch).map_err(|source| parquet_error("write", &self.path, source))
+        write(&self.schema, &mut self.columns, batch)
+            .map_err(|source| parquet_error("write", &self.path, source))
     }
 
     /// Rows so far.
@@ -76,9 +93,9 @@ impl PartWriter {
 
     /// Writes the footer, makes the file durable and gives it its name.
     pub fn finish(self) -> Result<PartFile, StagingError> {
-        let Self { relative, path, temporary, rows, writer } = self;
-        let output =
-            writer.into_inner().map_err(|source| parquet_error("finish", &path, source))?;
+        let Self { relative, path, temporary, rows, writer, columns, .. } = self;
+        let output = finish(writer, if rows == 0 { Vec::new() } else { columns })
+            .map_err(|source| parquet_error("finish", &path, source))?;
         let (buffered, sha256, bytes) = output.finish();
         let file = buffered.into_inner().map_err(|error| StagingError::Io {
             action: "write",
@@ -90,6 +107,65 @@ impl PartWriter {
         sync_directory(path.parent().unwrap_or(&path))?;
         Ok(PartFile { path: relative, rows, bytes, sha256 })
     }
+}
+
+fn begin(
+    output: Output,
+    schema: &SchemaRef,
+    mut properties: WriterProperties,
+) -> Result<(SerializedFileWriter<Output>, Vec<Column>), ParquetError> {
+    let parquet = ArrowSchemaConverter::new().convert(schema)?;
+    // Readers find the Arrow types there.
+    add_encoded_arrow_schema_to_metadata(schema, &mut properties);
+    let properties = Arc::new(properties);
+    let writer =
+        SerializedFileWriter::new(output, parquet.root_schema_ptr(), Arc::clone(&properties))?;
+    let encoded = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema));
+    let encoded = encoded.create_column_writers(0)?;
+    let mut columns = Vec::with_capacity(encoded.len());
+    // Every field has one leaf: a list's is its elements.
+    for ((field, leaf), encoded) in schema.fields().iter().zip(parquet.columns()).zip(encoded) {
+        columns.push(match PlainColumn::new(field.data_type(), leaf, &properties)? {
+            Some(plain) => Column::Plain(plain),
+            None => Column::Encoded(encoded),
+        });
+    }
+    Ok((writer, columns))
+}
+
+fn write(
+    schema: &SchemaRef,
+    columns: &mut [Column],
+    batch: &RecordBatch,
+) -> Result<(), ParquetError> {
+    for ((column, array), field) in columns.iter_mut().zip(batch.columns()).zip(schema.fields()) {
+        match column {
+            Column::Plain(column) => column.write(array)?,
+            Column::Encoded(column) => {
+                for leaf in compute_leaves(field, array)? {
+                    column.write(&leaf)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn finish(
+    mut writer: SerializedFileWriter<Output>,
+    columns: Vec<Column>,
+) -> Result<Output, ParquetError> {
+    if !columns.is_empty() {
+        let mut group = writer.next_row_group()?;
+        for column in columns {
+            match column {
+                Column::Plain(column) => column.finish(&mut group)?,
+                Column::Encoded(column) => column.close()?.append_to_row_group(&mut group)?,
+            }
+        }
+        group.close()?;
+    }
+    writer.into_inner()
 }
 
 /// Reads a part after its size and hash agreed with the manifest.
@@ -178,10 +254,6 @@ fn read_verified(
     Ok(bytes)
 }
 
-fn parquet_error(
-    action: &'static str,
-    path: &Path,
-    source: parquet::errors::ParquetError,
-) -> StagingError {
+fn parquet_error(action: &'static str, path: &Path, source: ParquetError) -> StagingError {
     StagingError::Parquet { action, path: path.to_owned(), source }
 }
