@@ -34,7 +34,7 @@ pub(super) fn merge_junction(
     run: &RunDirectory,
     plan: &Plan,
     (at, first): (usize, usize),
-    results: &[Vec<PartResult>],
+    results: &[&PartResult],
     sets: &[Option<Arc<KeySet>>],
     journal: &TransformJournal,
     progress: &dyn Progress,
@@ -53,7 +53,7 @@ pub(super) fn merge_junction(
     }
     let mut findings: BTreeMap<String, u64> = BTreeMap::new();
     let mut runs = Vec::new();
-    for part in results.iter().flatten() {
+    for part in results {
         runs.extend(
             part.runs
                 .iter()

@@ -22,6 +22,7 @@ mod plan;
 mod presence;
 mod records;
 mod retry;
+mod schedule;
 mod settle;
 mod shape;
 mod staged;
@@ -31,7 +32,7 @@ mod write;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use error::TransformError;
 pub use limit::MaxRejects;
@@ -39,13 +40,14 @@ pub use presence::never_filled;
 use rayon::prelude::*;
 pub use retry::retry_rejects;
 
-use self::journal::{TransformJournal, fingerprint};
+use self::journal::{MergedJunction, TransformJournal, fingerprint};
 use self::keys::KeySet;
 use self::limit::RejectLimit;
 use self::links::merge_junction;
 use self::plan::{Plan, TablePlan};
 use self::presence::{check_collections, check_presence};
 use self::retry::Only;
+use self::schedule::Piece;
 use self::work::WorkFile;
 use self::write::{Context, PartResult, begin_part, finish_part, finish_unsettled};
 use crate::pipeline::model::Pipeline;
@@ -282,8 +284,11 @@ fn shape_tables(
     limit: &RejectLimit,
     progress: &dyn Progress,
 ) -> Result<Shaped, TransformError> {
-    let mut sets: Vec<Option<Arc<KeySet>>> = plan.sets.iter().map(|_| None).collect();
-    let mut results: Vec<Vec<PartResult>> = plan.tables.iter().map(|_| Vec::new()).collect();
+    let sets: Vec<OnceLock<Arc<KeySet>>> = plan.sets.iter().map(|_| OnceLock::new()).collect();
+    let results: Vec<OnceLock<Vec<PartResult>>> =
+        plan.tables.iter().map(|_| OnceLock::new()).collect();
+    let merged: Vec<OnceLock<MergedJunction>> =
+        plan.junctions.iter().map(|_| OnceLock::new()).collect();
     let collections: HashMap<&str, &[ExportPart]> = export
         .collections
         .iter()
@@ -295,38 +300,68 @@ fn shape_tables(
         (table.name.clone(), Total::Records(documents))
     });
     progress.expect(Stage::Transform, &expected.collect::<Vec<_>>());
-    for level in order::levels_of(plan) {
-        // Small tables have one part each: side by side they keep all threads busy.
-        let context = Context { run, plan, sets: &sets, journal, progress, rejects: limit };
-        let shaped: Result<Vec<ShapedGroup>, TransformError> =
-            level.par_iter().map(|group| shape_group(&context, group, &collections)).collect();
-        for (group, shaped) in level.iter().zip(shaped?) {
-            for (member, written) in group.tables.iter().zip(shaped.results) {
-                results[*member] = written;
-            }
-            for (set, keys) in shaped.sets {
-                sets[set] = Some(keys);
-            }
+    let groups = order::groups_of(plan);
+    let pieces = pieces(plan, &groups, &collections);
+    schedule::run(&pieces, |piece| {
+        let known: Vec<_> = sets.iter().map(|set| set.get().cloned()).collect();
+        let Some(group) = groups.get(piece) else {
+            let at = piece - groups.len();
+            let parts: Vec<&PartResult> =
+                results.iter().filter_map(OnceLock::get).flatten().collect();
+            let merged = &merged[at];
+            return merge_junction(run, plan, (at, 0), &parts, &known, journal, progress)
+                .map(|done| _ = merged.set(done));
+        };
+        let context = Context { run, plan, sets: &known, journal, progress, rejects: limit };
+        let shaped = shape_group(&context, group, &collections)?;
+        for (member, written) in group.tables.iter().zip(shaped.results) {
+            let _ = results[*member].set(written);
         }
-    }
+        for (set, keys) in shaped.sets {
+            let _ = sets[set].set(keys);
+        }
+        Ok(())
+    })?;
+    let results: Vec<Vec<PartResult>> =
+        results.into_iter().map(|written| written.into_inner().unwrap_or_default()).collect();
     check_presence(plan, &results)?;
 
     let mut tables = Vec::new();
     for (table, results) in plan.tables.iter().zip(&results) {
         tables.push(table_manifest(run, table, results)?);
     }
-    let merged: Result<Vec<_>, TransformError> = (0..plan.junctions.len())
-        .into_par_iter()
-        .map(|at| merge_junction(run, plan, (at, 0), &results, &sets, journal, progress))
-        .collect();
     let mut findings: Vec<WorkFile> =
         results.iter().flatten().filter_map(|part| part.finding_lines.clone()).collect();
-    for merged in merged? {
+    for merged in merged.into_iter().filter_map(OnceLock::into_inner) {
         tables.push(merged.manifest);
         findings.extend(merged.finding_lines);
     }
     let rejects = results.iter().flatten().filter_map(|part| part.reject_lines.clone()).collect();
     Ok(Shaped { tables, rejects, findings })
+}
+
+/// The groups and, after them, the junctions, with what must be there before.
+fn pieces(
+    plan: &Plan,
+    groups: &[order::Group],
+    collections: &HashMap<&str, &[ExportPart]>,
+) -> Vec<Piece> {
+    let bytes = |table: &usize| -> u64 {
+        let parts = collections.get(plan.tables[*table].source.as_str());
+        parts.copied().unwrap_or_default().iter().map(|part| part.document_bytes).sum()
+    };
+    let targets = order::targets_of(plan, groups);
+    let shaped = groups
+        .iter()
+        .zip(targets)
+        .map(|(group, after)| Piece { after, weight: group.tables.iter().map(bytes).sum() });
+    let merged = (0..plan.junctions.len()).map(|at| {
+        let after = order::sources_of(plan, groups, at);
+        // Links are a small part of the documents that hold them.
+        let weight = after.iter().flat_map(|group| &groups[*group].tables).map(bytes).sum::<u64>();
+        Piece { after, weight: weight / 8 }
+    });
+    shaped.chain(merged).collect()
 }
 
 fn tasks<'p>(table_number: usize, parts: Option<&&'p [ExportPart]>) -> Vec<PartTask<'p>> {

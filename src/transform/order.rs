@@ -25,32 +25,45 @@ pub(super) fn groups_of(plan: &Plan) -> Vec<Group> {
     groups(&targets)
 }
 
-/// Groups that need nothing of one another, level by level: every reference points into the same
-/// group or an earlier level.
-pub(super) fn levels_of(plan: &Plan) -> Vec<Vec<Group>> {
-    let mut level_of = vec![0; plan.tables.len()];
-    let mut levels: Vec<Vec<Group>> = Vec::new();
-    for group in groups_of(plan) {
-        let references = group
-            .tables
-            .iter()
-            .flat_map(|table| &plan.tables[*table].columns)
-            .filter_map(|column| column.reference.as_ref());
-        let level = references
-            .map(|reference| plan.sets[reference.set].0)
-            .filter(|target| !group.tables.contains(target))
-            .map(|target| level_of[target] + 1)
-            .max()
-            .unwrap_or(0);
+/// The groups that each group refers to, by their numbers, which are lower than its own.
+pub(super) fn targets_of(plan: &Plan, groups: &[Group]) -> Vec<Vec<usize>> {
+    let number_of = numbers(plan, groups);
+    let targets = groups.iter().enumerate().map(|(at, group)| {
+        let columns = group.tables.iter().flat_map(|table| &plan.tables[*table].columns);
+        let references = columns.filter_map(|column| column.reference.as_ref());
+        let mut targets: Vec<usize> =
+            references.map(|reference| number_of[plan.sets[reference.set].0]).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        targets.retain(|target| *target != at);
+        targets
+    });
+    targets.collect()
+}
+
+/// The groups whose tables a junction joins, and those that hold its links.
+pub(super) fn sources_of(plan: &Plan, groups: &[Group], junction: usize) -> Vec<usize> {
+    let number_of = numbers(plan, groups);
+    let sides = plan.junctions[junction].sets.map(|set| plan.sets[set].0);
+    let holders = plan.tables.iter().enumerate().filter_map(|(at, table)| {
+        table.arrays.iter().any(|array| array.junction == junction).then_some(at)
+    });
+    let mut sources: Vec<usize> =
+        sides.into_iter().chain(holders).map(|table| number_of[table]).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
+}
+
+/// The number of each table's group.
+fn numbers(plan: &Plan, groups: &[Group]) -> Vec<usize> {
+    let mut number_of = vec![0; plan.tables.len()];
+    for (at, group) in groups.iter().enumerate() {
         for table in &group.tables {
-            level_of[*table] = level;
+            number_of[*table] = at;
         }
-        if levels.len() <= level {
-            levels.resize_with(level + 1, Vec::new);
-        }
-        levels[level].push(group);
     }
-    levels
+    number_of
 }
 
 fn groups(targets: &[Vec<usize>]) -> Vec<Group> {

@@ -302,7 +302,7 @@ impl Retry<'_> {
                 self.run,
                 plan,
                 (at, first),
-                &results,
+                &results.iter().flatten().collect::<Vec<_>>(),
                 &sets,
                 self.journal,
                 self.progress,
