@@ -181,6 +181,45 @@ pub enum Name<'a> {
     Other(&'a str),
 }
 
+/// The name of a field as it stands in BSON, made ready to be compared.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// With its terminator.
+    field: Box<[u8]>,
+    /// Its first bytes, the first in the lowest, and ones where they are.
+    word: u128,
+    mask: u128,
+}
+
+/// Bytes that are compared at once.
+const WORD: usize = size_of::<u128>();
+
+impl Expected {
+    /// The name of a field; nothing for one with U+0000, which no field has.
+    pub fn new(name: &str) -> Option<Self> {
+        if name.as_bytes().contains(&0) {
+            return None;
+        }
+        let field: Box<[u8]> = name.bytes().chain([0]).collect();
+        let mut start = [0; WORD];
+        let length = field.len().min(WORD);
+        start[..length].copy_from_slice(&field[..length]);
+        let mask = u128::MAX >> (8 * (WORD - length));
+        Some(Self { word: u128::from_le_bytes(start), mask, field })
+    }
+
+    #[inline]
+    fn begins(&self, bytes: &[u8]) -> bool {
+        match bytes.first_chunk::<WORD>() {
+            Some(start) => {
+                u128::from_le_bytes(*start) & self.mask == self.word
+                    && (self.field.len() <= WORD || bytes.starts_with(&self.field))
+            }
+            None => bytes.starts_with(&self.field),
+        }
+    }
+}
+
 /// The fields of a document.
 #[derive(Clone, Debug)]
 pub struct Elements<'a> {
@@ -214,16 +253,19 @@ impl<'a> Iterator for Elements<'a> {
 
 impl<'a> Elements<'a> {
     /// The next field. Documents of a collection mostly have their fields in one order: a name
-    /// that is the expected one, given with its terminator, is compared and not read.
+    /// that is the expected one is compared and not read.
     #[inline]
     pub fn next_expecting(
         &mut self,
-        expected: &[u8],
+        expected: Option<&Expected>,
     ) -> Option<Result<(Name<'a>, Value<'a>), Malformed>> {
         let end = self.bytes.len() - 1;
         let rest = self.bytes.get(self.at + 1..end)?;
-        if !expected.is_empty() && self.bytes[self.at] != 0 && rest.starts_with(expected) {
-            let at = self.at + 1 + expected.len();
+        if let Some(expected) = expected
+            && self.bytes[self.at] != 0
+            && expected.begins(rest)
+        {
+            let at = self.at + 1 + expected.field.len();
             return match self.read_value(self.bytes[self.at], at, end) {
                 Ok(value) => Some(Ok((Name::Expected, value))),
                 Err(error) => {

@@ -225,7 +225,7 @@ impl Merged {
                 }
             }
         }
-        Ok((rows > 0).then(|| Documents::new(ids.finish(), kept.finish())))
+        Ok((rows > 0).then(|| Documents::new(ids.finish(), &kept.finish())))
     }
 
     /// The newest layer that has the least `_id`, and which cursors of all layers stand at it.

@@ -1,22 +1,29 @@
 //! Exported parts, read back as the documents they hold.
 
-use arrow::array::{Array, BinaryArray, RecordBatch, StringArray};
+use arrow::array::{Array, BinaryArray, StringArray};
+use arrow::buffer::Buffer;
 
 use super::StagingError;
 use super::layout::RunDirectory;
 use super::part::{self, PartFile};
-use super::schema::{DOCUMENT_COLUMN, ID_COLUMN};
+use super::plain::places;
 
 /// Documents of an exported part, a batch of them.
 pub struct Documents {
     ids: StringArray,
-    documents: BinaryArray,
+    values: Buffer,
+    /// Where each document begins and ends.
+    places: Vec<(usize, usize)>,
 }
 
 impl Documents {
     /// Documents with their `_id`s, as many of each.
-    pub(super) fn new(ids: StringArray, documents: BinaryArray) -> Self {
-        Self { ids, documents }
+    pub(super) fn new(ids: StringArray, documents: &BinaryArray) -> Self {
+        // Offsets of Arrow are never negative.
+        let offset = |offset: i32| usize::try_from(offset).unwrap_or(0);
+        let places = documents.value_offsets().windows(2);
+        let places = places.map(|ends| (offset(ends[0]), offset(ends[1]))).collect();
+        Self { ids, values: documents.values().clone(), places }
     }
 
     /// How many.
@@ -36,43 +43,41 @@ impl Documents {
 
     /// The BSON bytes of a document.
     pub fn bytes(&self, at: usize) -> &[u8] {
-        self.documents.value(at)
+        let (from, to) = self.places[at];
+        &self.values[from..to]
     }
 
     /// Bytes of all documents together.
     pub fn total_bytes(&self) -> u64 {
-        let offsets = self.documents.value_offsets();
-        let (first, last) = (offsets.first().copied(), offsets.last().copied());
-        u64::try_from(last.unwrap_or(0) - first.unwrap_or(0)).unwrap_or(0)
-    }
-
-    fn from_batch(path: &str, batch: &RecordBatch) -> Result<Self, StagingError> {
-        let foreign =
-            |detail: &str| StagingError::Foreign { path: path.into(), detail: detail.to_owned() };
-        let column = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| foreign(&format!("it has no column {name}")))
-        };
-        let ids = column(ID_COLUMN)?.as_any().downcast_ref::<StringArray>();
-        let documents = column(DOCUMENT_COLUMN)?.as_any().downcast_ref::<BinaryArray>();
-        match (ids, documents) {
-            (Some(ids), Some(documents)) => {
-                Ok(Self { ids: ids.clone(), documents: documents.clone() })
-            }
-            _ => Err(foreign("its columns have other types")),
-        }
+        self.places.iter().map(|(from, to)| (to - from) as u64).sum()
     }
 }
 
-/// Opens an exported part, checks its hash, and yields its documents.
+/// Opens an exported part, checks its hash, and yields its documents, a page at a time.
 pub fn documents(
     run: &RunDirectory,
     file: &PartFile,
 ) -> Result<impl Iterator<Item = Result<Documents, StagingError>> + use<>, StagingError> {
     let path = file.path.clone();
-    let reader = part::open(run, file)?;
-    Ok(reader.map(move |batch| match batch {
-        Ok(batch) => Documents::from_batch(&path, &batch),
-        Err(source) => Err(StagingError::Arrow { path: path.clone().into(), source }),
+    let (ids, pages) = part::open_documents(run, file)?;
+    let mut at = 0;
+    Ok(pages.map(move |page| {
+        let foreign = |detail: &str| StagingError::Foreign {
+            path: path.clone().into(),
+            detail: detail.to_owned(),
+        };
+        let (page, count) = page.map_err(|source| StagingError::Parquet {
+            action: "read",
+            path: path.clone().into(),
+            source,
+        })?;
+        let places = places(&page, count).ok_or_else(|| foreign("a page of it is cut off"))?;
+        if ids.len() - at < count {
+            return Err(foreign("it has more documents than `_id`s"));
+        }
+        let ids = ids.slice(at, count);
+        at += count;
+        Ok(Documents { ids, values: Buffer::from(page), places })
     }))
 }
 

@@ -6,12 +6,14 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, StringArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
+use parquet::arrow::{ArrowSchemaConverter, ProjectionMask, add_encoded_arrow_schema_to_metadata};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -21,7 +23,8 @@ use super::StagingError;
 use super::checksum::{HashingWriter, SUMS, sha256_file, sha256_hex};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, create_file, create_folder, io};
-use super::plain::PlainColumn;
+use super::plain::{PlainColumn, PlainPages};
+use super::schema::{DOCUMENT_COLUMN, ID_COLUMN};
 use crate::progress::Stage;
 
 /// Rows of a batch when a part is read. Bounded by the part itself, which is bounded in bytes.
@@ -48,6 +51,7 @@ pub struct PartWriter {
     rows: u64,
     schema: SchemaRef,
     writer: SerializedFileWriter<Output>,
+    /// None before the first rows, on which their encodings depend.
     columns: Vec<Column>,
 }
 
@@ -73,17 +77,26 @@ impl PartWriter {
         let temporary = path.with_extension("parquet.writing");
         let file = create_file(&temporary)?;
         let output = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
-        let (writer, columns) = begin(output, &schema, properties)
+        let writer = begin(output, &schema, properties)
             .map_err(|source| parquet_error("begin", &path, source))?;
-        let relative = relative.to_owned();
+        let (relative, columns) = (relative.to_owned(), Vec::new());
         Ok(Self { relative, path, temporary, rows: 0, schema, writer, columns })
     }
 
     /// Adds rows; the batch has the part's schema.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StagingError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         self.rows += batch.num_rows() as u64;
+        self.encode(batch).map_err(|source| parquet_error("write", &self.path, source))
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        if self.columns.is_empty() {
+            self.columns = begin_columns(&self.schema, &self.writer, batch)?;
+        }
         write(&self.schema, &mut self.columns, batch)
-            .map_err(|source| parquet_error("write", &self.path, source))
     }
 
     /// Rows so far.
@@ -94,8 +107,8 @@ impl PartWriter {
     /// Writes the footer, makes the file durable and gives it its name.
     pub fn finish(self) -> Result<PartFile, StagingError> {
         let Self { relative, path, temporary, rows, writer, columns, .. } = self;
-        let output = finish(writer, if rows == 0 { Vec::new() } else { columns })
-            .map_err(|source| parquet_error("finish", &path, source))?;
+        let output =
+            finish(writer, columns).map_err(|source| parquet_error("finish", &path, source))?;
         let (buffered, sha256, bytes) = output.finish();
         let file = buffered.into_inner().map_err(|error| StagingError::Io {
             action: "write",
@@ -113,24 +126,29 @@ fn begin(
     output: Output,
     schema: &SchemaRef,
     mut properties: WriterProperties,
-) -> Result<(SerializedFileWriter<Output>, Vec<Column>), ParquetError> {
+) -> Result<SerializedFileWriter<Output>, ParquetError> {
     let parquet = ArrowSchemaConverter::new().convert(schema)?;
     // Readers find the Arrow types there.
     add_encoded_arrow_schema_to_metadata(schema, &mut properties);
-    let properties = Arc::new(properties);
-    let writer =
-        SerializedFileWriter::new(output, parquet.root_schema_ptr(), Arc::clone(&properties))?;
-    let encoded = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema));
+    SerializedFileWriter::new(output, parquet.root_schema_ptr(), Arc::new(properties))
+}
+
+fn begin_columns(
+    schema: &SchemaRef,
+    writer: &SerializedFileWriter<Output>,
+    first: &RecordBatch,
+) -> Result<Vec<Column>, ParquetError> {
+    let encoded = ArrowRowGroupWriterFactory::new(writer, Arc::clone(schema));
     let encoded = encoded.create_column_writers(0)?;
-    let mut columns = Vec::with_capacity(encoded.len());
-    // Every field has one leaf: a list's is its elements.
-    for ((field, leaf), encoded) in schema.fields().iter().zip(parquet.columns()).zip(encoded) {
-        columns.push(match PlainColumn::new(field.data_type(), leaf, &properties)? {
-            Some(plain) => Column::Plain(plain),
-            None => Column::Encoded(encoded),
-        });
-    }
-    Ok((writer, columns))
+    // Every column has one leaf: a list's is its elements.
+    let leaves = writer.schema_descr().columns().iter();
+    let columns = first.columns().iter().zip(leaves).zip(encoded);
+    columns
+        .map(|((values, leaf), encoded)| {
+            let plain = PlainColumn::new(values, leaf, writer.properties())?;
+            Ok(plain.map_or(Column::Encoded(encoded), Column::Plain))
+        })
+        .collect()
 }
 
 fn write(
@@ -177,6 +195,38 @@ pub fn open(run: &RunDirectory, part: &PartFile) -> Result<ParquetRecordBatchRea
     ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
         .and_then(|builder| builder.with_batch_size(READ_BATCH_ROWS).build())
         .map_err(|source| parquet_error("open", &path, source))
+}
+
+/// The `_id`s of an exported part and the pages of its documents, after its size and hash agreed.
+pub(super) fn open_documents(
+    run: &RunDirectory,
+    part: &PartFile,
+) -> Result<(StringArray, PlainPages), StagingError> {
+    let path = run.resolve(&part.path);
+    let file = Bytes::from(read_verified(run, &path, part)?);
+    let failed = |source| parquet_error("open", &path, source);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(failed)?;
+    let schema = Arc::clone(builder.schema());
+    let column = |name: &str, data_type: &DataType| {
+        let found = schema.column_with_name(name);
+        found
+            .filter(|(_, field)| field.data_type() == data_type && !field.is_nullable())
+            .ok_or_else(|| StagingError::Foreign {
+                path: path.clone(),
+                detail: format!("it has no column {name} of {data_type} without NULLs"),
+            })
+    };
+    let (id, field) = column(ID_COLUMN, &DataType::Utf8)?;
+    let (document, _) = column(DOCUMENT_COLUMN, &DataType::Binary)?;
+    let ids = ProjectionMask::leaves(builder.parquet_schema(), [id]);
+    let rows = usize::try_from(part.rows).unwrap_or(usize::MAX).max(1);
+    let reader = builder.with_projection(ids).with_batch_size(rows).build().map_err(failed)?;
+    let arrow = |source| StagingError::Arrow { path: path.clone(), source };
+    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(arrow)?;
+    let schema = Arc::new(Schema::new(vec![field.clone()]));
+    let ids = concat_batches(&schema, &batches).map_err(arrow)?;
+    let pages = PlainPages::new(file, document).map_err(failed)?;
+    Ok((ids.column(0).as_string().clone(), pages))
 }
 
 /// Checks that a part is there and has its size.

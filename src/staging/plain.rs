@@ -1,4 +1,5 @@
-//! Column chunks of values that are stored as they are: BSON documents, jsonb, UUIDs.
+//! Column chunks of values that are stored as they are: BSON documents, jsonb, UUIDs, and text that
+//! seldom repeats.
 //!
 //! These are most of the bytes of a part. Their pages are put together here, in buffers that are
 //! used for part after part, instead of value by value in memory that is new for every page. The
@@ -8,19 +9,21 @@
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use arrow::array::{Array, AsArray, FixedSizeBinaryArray};
+use arrow::array::{Array, AsArray, FixedSizeBinaryArray, StringArray};
 use arrow::datatypes::DataType;
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, PageType};
-use parquet::column::page::{CompressedPage, Page, PageWriter};
+use parquet::column::page::{CompressedPage, Page, PageReader, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
-use parquet::data_type::FixedLenByteArray;
+use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
+use rustc_hash::FxHashSet;
 
 /// Bytes of values after which a page ends.
 const PAGE_BYTES: usize = 1 << 20;
@@ -29,47 +32,71 @@ const PAGE_ROWS: usize = 20_000;
 /// Bytes of a UUID.
 const UUID: usize = 16;
 
-/// Compressors with their buffers, which wait for the next column.
-static SPARE: Mutex<Vec<Scratch>> = Mutex::new(Vec::new());
-/// Some for each of the threads.
-const SPARES: usize = 16;
+/// Compressors with their buffers, which wait for the next page.
+static COMPRESSORS: Mutex<Vec<PageCompressor>> = Mutex::new(Vec::new());
+/// Buffers that wait for the next column.
+static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// There are as many compressors at work as threads, and some columns for each.
+const COMPRESSORS_KEPT: usize = 8;
+const BUFFERS_KEPT: usize = 32;
 /// What had to grow beyond this for a large document is not kept.
-const SPARE_BYTES: usize = 8 << 20;
+const BYTES_KEPT: usize = 6 << 20;
 
-/// What is used again for column after column.
-struct Scratch {
+fn buffer() -> Vec<u8> {
+    BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+}
+
+fn give_back(mut buffer: Vec<u8>) {
+    buffer.clear();
+    let mut buffers = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if buffers.len() < BUFFERS_KEPT && buffer.capacity() <= BYTES_KEPT {
+        buffers.push(buffer);
+    }
+}
+
+struct PageCompressor {
     level: i32,
-    compressor: zstd::bulk::Compressor<'static>,
-    /// Values of the page in hand.
-    values: Vec<u8>,
+    zstd: zstd::bulk::Compressor<'static>,
     /// A page with its levels before its values, where it has any.
     page: Vec<u8>,
     compressed: Vec<u8>,
-    /// Pages that are done.
-    chunk: Vec<u8>,
 }
 
-impl Scratch {
+impl PageCompressor {
     fn take(level: i32) -> Result<Self> {
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = spare.iter().position(|one| one.level == level) {
-            return Ok(spare.swap_remove(at));
+        let mut waiting = COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = waiting.iter().position(|one| one.level == level) {
+            return Ok(waiting.swap_remove(at));
         }
-        drop(spare);
-        let compressor = zstd::bulk::Compressor::new(level)?;
-        let [values, page, compressed, chunk] = [const { Vec::new() }; 4];
-        Ok(Self { level, compressor, values, page, compressed, chunk })
+        drop(waiting);
+        let zstd = zstd::bulk::Compressor::new(level)?;
+        Ok(Self { level, zstd, page: Vec::new(), compressed: Vec::new() })
     }
 
-    fn give_back(mut self) {
-        self.values.clear();
-        self.chunk.clear();
-        let buffers = [&self.values, &self.page, &self.compressed, &self.chunk];
-        let bytes: usize = buffers.iter().map(|buffer| buffer.capacity()).sum();
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARES && bytes <= SPARE_BYTES {
-            spare.push(self);
+    fn give_back(self) {
+        let mut waiting = COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.page.capacity().max(self.compressed.capacity());
+        if waiting.len() < COMPRESSORS_KEPT && bytes <= BYTES_KEPT {
+            waiting.push(self);
         }
+    }
+
+    /// The page of these values, compressed, and its size before.
+    fn compress(&mut self, levels: Option<&mut Levels>, values: &[u8]) -> Result<(Bytes, usize)> {
+        let Self { zstd, page, compressed, .. } = self;
+        let content = match levels {
+            Some(levels) => {
+                page.clear();
+                levels.write(page);
+                page.extend_from_slice(values);
+                page
+            }
+            None => values,
+        };
+        compressed.clear();
+        compressed.reserve(zstd::zstd_safe::compress_bound(content.len()));
+        zstd.compress_to_buffer(content, compressed)?;
+        Ok((Bytes::copy_from_slice(compressed), content.len()))
     }
 }
 
@@ -134,7 +161,9 @@ fn varint(output: &mut Vec<u8>, mut value: usize) {
 pub(super) struct PlainColumn {
     column: ColumnDescPtr,
     compression: Compression,
-    scratch: Scratch,
+    level: i32,
+    /// Values of the page in hand.
+    values: Vec<u8>,
     levels: Levels,
     /// Rows of the page in hand.
     page_rows: usize,
@@ -144,39 +173,141 @@ pub(super) struct PlainColumn {
     nulls: usize,
     uncompressed: usize,
     offsets: OffsetIndexBuilder,
-    /// UUIDs, of which the least and the greatest are kept.
-    counted: bool,
-    bounds: Option<[[u8; UUID]; 2]>,
+    bounds: Bounds,
+}
+
+/// Least and greatest value of a column.
+enum Bounds {
+    /// They are not kept.
+    None,
+    Uuids(Option<[u128; 2]>),
+    Bytes(Option<[Bound; 2]>),
+}
+
+/// Values longer than this make no statistics.
+const BOUND_BYTES: usize = 64;
+
+struct Bound {
+    /// The first bytes, by which nearly all values are told apart from it.
+    start: u64,
+    value: Vec<u8>,
+}
+
+impl Bound {
+    fn of(value: &[u8]) -> Self {
+        Self { start: start(value), value: value.to_vec() }
+    }
+
+    fn against(&self, start: u64, value: &[u8]) -> std::cmp::Ordering {
+        start.cmp(&self.start).then_with(|| value.cmp(&self.value))
+    }
+}
+
+/// The first eight bytes as a number of the same order.
+#[inline]
+fn start(value: &[u8]) -> u64 {
+    value.first_chunk().map_or_else(
+        || value.iter().rev().fold(0, |start, byte| start >> 8 | u64::from(*byte) << 56),
+        |first| u64::from_be_bytes(*first),
+    )
+}
+
+impl Bounds {
+    #[inline]
+    fn take_uuid(&mut self, value: [u8; UUID]) {
+        let Self::Uuids(bounds) = self else { return };
+        let value = u128::from_be_bytes(value);
+        let [least, greatest] = bounds.get_or_insert([value, value]);
+        *least = (*least).min(value);
+        *greatest = (*greatest).max(value);
+    }
+
+    #[inline]
+    fn take_bytes(&mut self, value: &[u8]) {
+        let Self::Bytes(bounds) = self else { return };
+        let [least, greatest] = bounds.get_or_insert_with(|| [Bound::of(value), Bound::of(value)]);
+        let start = start(value);
+        if least.against(start, value).is_lt() {
+            *least = Bound::of(value);
+        }
+        if greatest.against(start, value).is_gt() {
+            *greatest = Bound::of(value);
+        }
+    }
+
+    fn statistics(self, nulls: usize) -> Option<Statistics> {
+        let nulls = u64::try_from(nulls).ok();
+        match self {
+            Self::None => None,
+            Self::Uuids(bounds) => {
+                let value = |bound: u128| FixedLenByteArray::from(bound.to_be_bytes().to_vec());
+                let [least, greatest] = both(bounds.map(|bounds| bounds.map(value)));
+                let statistics = ValueStatistics::new(least, greatest, None, nulls, false);
+                Some(Statistics::FixedLenByteArray(statistics))
+            }
+            Self::Bytes(bounds) => {
+                let short = |bound: &ByteArray| bound.len() <= BOUND_BYTES;
+                let bounds = bounds.map(|bounds| bounds.map(|bound| bound.value.into()));
+                let [least, greatest] = both(bounds).map(|bound| bound.filter(short));
+                let statistics = ValueStatistics::new(least, greatest, None, nulls, false);
+                Some(Statistics::ByteArray(statistics))
+            }
+        }
+    }
+}
+
+fn both<T>(bounds: Option<[T; 2]>) -> [Option<T>; 2] {
+    match bounds {
+        Some(bounds) => bounds.map(Some),
+        None => [None, None],
+    }
+}
+
+/// Values that are looked at to tell whether a dictionary is worth its while.
+const SAMPLE: usize = 1024;
+
+/// Whether half of the values or more have occurred before.
+fn repeats(values: &StringArray) -> bool {
+    let sample = values.iter().flatten().take(SAMPLE);
+    let (mut seen, mut count) = (FxHashSet::default(), 0);
+    for value in sample {
+        seen.insert(value);
+        count += 1;
+    }
+    seen.len() * 2 <= count
 }
 
 impl PlainColumn {
-    /// A chunk for a column that is stored plain; nothing for another.
+    /// A chunk for a column that is stored plain, of which some values are at hand; nothing for
+    /// another.
     pub(super) fn new(
-        data_type: &DataType,
+        values: &dyn Array,
         column: &ColumnDescPtr,
         properties: &WriterProperties,
     ) -> Result<Option<Self>> {
         let path = column.path();
         let statistics = properties.statistics_enabled(path);
-        let plain = match data_type {
-            DataType::Binary | DataType::Utf8 => statistics == EnabledStatistics::None,
-            DataType::FixedSizeBinary(16) => statistics == EnabledStatistics::Chunk,
-            _ => false,
+        let bounds = match (values.data_type(), statistics) {
+            (DataType::Binary | DataType::Utf8, EnabledStatistics::None) => Bounds::None,
+            (DataType::Utf8, EnabledStatistics::Chunk) => Bounds::Bytes(None),
+            (DataType::FixedSizeBinary(16), EnabledStatistics::Chunk) => Bounds::Uuids(None),
+            _ => return Ok(None),
         };
+        let dictionary = properties.dictionary_enabled(path)
+            && values.as_string_opt::<i32>().is_none_or(repeats);
         let compression = properties.compression(path);
         let Compression::ZSTD(level) = compression else { return Ok(None) };
-        if !plain
-            || properties.dictionary_enabled(path)
+        if dictionary
             || properties.encoding(path).is_some_and(|encoding| encoding != Encoding::PLAIN)
         {
             return Ok(None);
         }
-        let mut scratch = Scratch::take(level.compression_level())?;
         Ok(Some(Self {
             column: column.clone(),
             compression,
-            chunk: TrackedWrite::new(std::mem::take(&mut scratch.chunk)),
-            scratch,
+            level: level.compression_level(),
+            chunk: TrackedWrite::new(buffer()),
+            values: buffer(),
             levels: Levels::default(),
             page_rows: 0,
             pages: 0,
@@ -184,8 +315,7 @@ impl PlainColumn {
             nulls: 0,
             uncompressed: 0,
             offsets: OffsetIndexBuilder::new(),
-            counted: matches!(data_type, DataType::FixedSizeBinary(_)),
-            bounds: None,
+            bounds,
         }))
     }
 
@@ -213,8 +343,9 @@ impl PlainColumn {
         if let Some(value) = value {
             let length = u32::try_from(value.len())
                 .map_err(|_| ParquetError::General("a value of 4 GiB or more".to_owned()))?;
-            self.scratch.values.extend_from_slice(&length.to_le_bytes());
-            self.scratch.values.extend_from_slice(value);
+            self.values.extend_from_slice(&length.to_le_bytes());
+            self.values.extend_from_slice(value);
+            self.bounds.take_bytes(value);
         }
         if self.nullable() {
             self.levels.push(value.is_some());
@@ -230,9 +361,9 @@ impl PlainColumn {
             let piece = array.slice(at, rows);
             if piece.null_count() == 0 {
                 let values = &piece.value_data()[..rows * UUID];
-                self.scratch.values.extend_from_slice(values);
+                self.values.extend_from_slice(values);
                 for value in values.as_chunks::<UUID>().0 {
-                    self.bound(*value);
+                    self.bounds.take_uuid(*value);
                 }
                 if self.nullable() {
                     self.levels.push_present(rows);
@@ -240,8 +371,8 @@ impl PlainColumn {
             } else {
                 for value in &piece {
                     if let Some(value) = value.and_then(<[u8]>::first_chunk::<UUID>) {
-                        self.scratch.values.extend_from_slice(value);
-                        self.bound(*value);
+                        self.values.extend_from_slice(value);
+                        self.bounds.take_uuid(*value);
                     }
                     self.levels.push(value.is_some());
                 }
@@ -253,41 +384,21 @@ impl PlainColumn {
         Ok(())
     }
 
-    /// UUIDs are in the order of their bytes.
-    fn bound(&mut self, value: [u8; UUID]) {
-        let [least, greatest] = self.bounds.get_or_insert([value, value]);
-        let number = u128::from_be_bytes(value);
-        if number < u128::from_be_bytes(*least) {
-            *least = value;
-        }
-        if number > u128::from_be_bytes(*greatest) {
-            *greatest = value;
-        }
-    }
-
     fn end_full_page(&mut self) -> Result<()> {
-        let full = self.scratch.values.len() >= PAGE_BYTES || self.page_rows >= PAGE_ROWS;
+        let full = self.values.len() >= PAGE_BYTES || self.page_rows >= PAGE_ROWS;
         if full { self.end_page() } else { Ok(()) }
     }
 
     fn end_page(&mut self) -> Result<()> {
         let nullable = self.nullable();
-        let Scratch { compressor, values, page, compressed, .. } = &mut self.scratch;
         let present = if nullable { self.levels.present } else { self.page_rows };
         self.nulls += self.page_rows - present;
-        let content: &[u8] = if nullable {
-            page.clear();
-            self.levels.write(page);
-            page.extend_from_slice(values);
-            page
-        } else {
-            values
-        };
-        compressed.clear();
-        compressed.reserve(zstd::zstd_safe::compress_bound(content.len()));
-        compressor.compress_to_buffer(content, compressed)?;
+        let mut compressor = PageCompressor::take(self.level)?;
+        let levels = nullable.then_some(&mut self.levels);
+        let (compressed, uncompressed) = compressor.compress(levels, &self.values)?;
+        compressor.give_back();
         let data = Page::DataPage {
-            buf: Bytes::copy_from_slice(compressed),
+            buf: compressed,
             num_values: u32::try_from(self.page_rows).unwrap_or(u32::MAX),
             encoding: Encoding::PLAIN,
             def_level_encoding: Encoding::RLE,
@@ -295,19 +406,20 @@ impl PlainColumn {
             statistics: None,
         };
         let written = SerializedPageWriter::new(&mut self.chunk)
-            .write_page(CompressedPage::new(data, content.len()))?;
+            .write_page(CompressedPage::new(data, uncompressed))?;
         self.uncompressed += written.uncompressed_size;
         let size = i32::try_from(written.compressed_size)
             .map_err(|_| ParquetError::General("a page of 2 GiB or more".to_owned()))?;
         self.offsets.append_row_count(whole(self.page_rows));
         self.offsets.append_offset_and_size(written.offset.cast_signed(), size);
         let prefixes = present * size_of::<u32>();
-        let bytes = (!self.counted).then(|| whole(values.len() - prefixes));
+        let any_length = !matches!(self.bounds, Bounds::Uuids(_));
+        let bytes = any_length.then(|| whole(self.values.len() - prefixes));
         self.offsets.append_unencoded_byte_array_data_bytes(bytes);
         self.pages += 1;
         self.rows += self.page_rows;
         self.page_rows = 0;
-        values.clear();
+        self.values.clear();
         Ok(())
     }
 
@@ -334,14 +446,8 @@ impl PlainColumn {
             .set_total_uncompressed_size(whole(self.uncompressed))
             .set_num_values(whole(self.rows))
             .set_data_page_offset(0);
-        if self.counted {
-            let [least, greatest] = match self.bounds {
-                Some(bounds) => bounds.map(|one| Some(FixedLenByteArray::from(one.to_vec()))),
-                None => [None, None],
-            };
-            let nulls = u64::try_from(self.nulls).ok();
-            let statistics = ValueStatistics::new(least, greatest, None, nulls, false);
-            metadata = metadata.set_statistics(Statistics::FixedLenByteArray(statistics));
+        if let Some(statistics) = self.bounds.statistics(self.nulls) {
+            metadata = metadata.set_statistics(statistics);
         }
         let close = ColumnCloseResult {
             bytes_written: length as u64,
@@ -355,11 +461,71 @@ impl PlainColumn {
         group.append_column(&chunk, close)?;
         if let Ok(mut chunk) = chunk.try_into_mut() {
             chunk.clear();
-            self.scratch.chunk = chunk.into();
+            give_back(chunk.into());
         }
-        self.scratch.give_back();
+        give_back(self.values);
         Ok(())
     }
+}
+
+/// The pages of a column that has no NULLs and is stored plain, with the numbers of their values.
+pub(super) struct PlainPages {
+    file: SerializedFileReader<Bytes>,
+    column: usize,
+    /// The next row group.
+    group: usize,
+    pages: Option<Box<dyn PageReader>>,
+}
+
+impl PlainPages {
+    /// Of the column of this number in a file.
+    pub(super) fn new(file: Bytes, column: usize) -> Result<Self> {
+        Ok(Self { file: SerializedFileReader::new(file)?, column, group: 0, pages: None })
+    }
+
+    fn next_page(&mut self) -> Result<Option<(Bytes, usize)>> {
+        loop {
+            let page = self.pages.as_mut().map(|pages| pages.get_next_page()).transpose()?;
+            match page.flatten() {
+                Some(Page::DataPage { buf, num_values, encoding: Encoding::PLAIN, .. }) => {
+                    return Ok(Some((buf, num_values as usize)));
+                }
+                Some(_) => {
+                    return Err(ParquetError::General("a page that is not plain".to_owned()));
+                }
+                None if self.group == self.file.num_row_groups() => return Ok(None),
+                None => {
+                    let group = self.file.get_row_group(self.group)?;
+                    self.pages = Some(group.get_column_page_reader(self.column)?);
+                    self.group += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for PlainPages {
+    type Item = Result<(Bytes, usize)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_page().transpose()
+    }
+}
+
+/// Where the values of any length of a page begin and end; nothing when it is cut off.
+pub(super) fn places(page: &[u8], values: usize) -> Option<Vec<(usize, usize)>> {
+    let mut places = Vec::with_capacity(values.min(page.len()));
+    let mut at = 0;
+    for _ in 0..values {
+        let length = page.get(at..)?.first_chunk::<4>()?;
+        let from = at + 4;
+        at = from + u32::from_le_bytes(*length) as usize;
+        if at > page.len() {
+            return None;
+        }
+        places.push((from, at));
+    }
+    Some(places)
 }
 
 /// Sizes and counts in memory are far below 2^63.

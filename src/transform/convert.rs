@@ -177,7 +177,7 @@ fn without_nuls<'a>(
     text: Cow<'a, str>,
     nuls: &mut u64,
 ) -> Result<Cow<'a, str>, Refusal> {
-    if !text.as_bytes().contains(&0) {
+    if memchr::memchr(0, text.as_bytes()).is_none() {
         return Ok(text);
     }
     match column.nul {

@@ -6,6 +6,7 @@ use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use super::TransformError;
+use crate::document::raw::Expected;
 use crate::pgcopy::PgType;
 use crate::pipeline::definitions::table_definitions;
 use crate::pipeline::model::{
@@ -139,19 +140,20 @@ pub(super) struct Node {
     pub(super) on_the_way: bool,
     pub(super) children: Vec<Node>,
     names: FxHashMap<String, usize>,
-    /// The children's names in order, each with the terminator that it has in BSON.
-    order: Vec<String>,
+    /// The children's names in order.
+    order: Vec<(String, Option<Expected>)>,
 }
 
 impl Node {
-    /// The name of the child at this place, with its terminator; empty after the last.
-    pub(super) fn name_at(&self, place: usize) -> &[u8] {
-        self.order.get(place).map(String::as_bytes).unwrap_or_default()
+    /// The name of the child at this place, made ready to be compared; nothing after the last.
+    #[inline]
+    pub(super) fn expected(&self, place: usize) -> Option<&Expected> {
+        self.order.get(place)?.1.as_ref()
     }
 
     /// The name of the child at this place.
     pub(super) fn name(&self, place: usize) -> &str {
-        self.order.get(place).and_then(|name| name.strip_suffix('\0')).unwrap_or_default()
+        self.order.get(place).map(|(name, _)| name.as_str()).unwrap_or_default()
     }
 
     /// The place of the child of this name.
@@ -182,9 +184,7 @@ impl Node {
             *at
         } else {
             self.children.push(Self::default());
-            // A name with U+0000 is no field's, but bytes after a shorter one could look like it.
-            let expected = if first.contains('\0') { String::new() } else { format!("{first}\0") };
-            self.order.push(expected);
+            self.order.push((first.clone(), Expected::new(first)));
             self.names.insert(first.clone(), self.children.len() - 1);
             self.children.len() - 1
         };

@@ -195,7 +195,7 @@ impl<'p> Shaper<'p> {
     ) -> Result<(), Broken<'a>> {
         let mut expected = 0;
         let mut elements = document.elements();
-        while let Some(element) = elements.next_expecting(node.name_at(expected)) {
+        while let Some(element) = elements.next_expecting(node.expected(expected)) {
             let (name, value) = element.map_err(|error| Broken {
                 rule: "malformed",
                 column: None,
@@ -214,13 +214,13 @@ impl<'p> Shaper<'p> {
                 },
             };
             expected = at + 1;
-            let (child, name) = (&node.children[at], node.name(at));
+            let child = &node.children[at];
             if let Some(slot) = child.slot {
                 if row.slots[slot].is_some() {
                     return Err(Broken {
                         rule: "malformed",
                         column: None,
-                        field: Some(dotted(prefix, name)),
+                        field: Some(dotted(prefix, node.name(at))),
                         value: Some(value),
                         detail: "the field occurs twice in one document".to_owned(),
                     });
@@ -230,6 +230,7 @@ impl<'p> Shaper<'p> {
             if child.children.is_empty() {
                 continue;
             }
+            let name = node.name(at);
             match value {
                 Value::Document(inner) => {
                     prefix.push(name);

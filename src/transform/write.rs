@@ -34,6 +34,9 @@ use crate::staging::part::{PartFile, PartWriter};
 use crate::staging::rejects::Reject;
 use crate::staging::schema::{table_properties, table_schema};
 
+/// Rows after which what was gathered is written.
+const BATCH_ROWS: usize = 8192;
+
 /// Lines listed per part and rule; beyond it findings are only counted.
 const LISTED_FINDINGS: u64 = 1000;
 
@@ -237,7 +240,9 @@ fn write_part(
                 }
             }
         })?;
-        part.flush()?;
+        if part.builder.rows() >= BATCH_ROWS {
+            part.flush()?;
+        }
         let (documents, bytes) = (batch.len() as u64, batch.total_bytes());
         context.progress.advance(Stage::Transform, &table.name, documents, bytes);
     }
