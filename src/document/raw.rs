@@ -126,6 +126,13 @@ impl<'a> Doc<'a> {
         Elements { bytes: self.0, at: 4 }
     }
 
+    /// Its values in order, whatever their names: the elements of an array. After an error the
+    /// iterator ends.
+    pub fn values(self) -> impl Iterator<Item = Result<Value<'a>, Malformed>> {
+        let mut elements = self.elements();
+        std::iter::from_fn(move || elements.next_value())
+    }
+
     /// The first field of this name. Fields before it are passed over by their lengths.
     pub fn get(self, name: &str) -> Result<Option<Value<'a>>, Malformed> {
         if name.as_bytes().contains(&0) {
@@ -275,6 +282,24 @@ impl<'a> Elements<'a> {
             };
         }
         Some(self.next()?.map(|(name, value)| (Name::Other(name), value)))
+    }
+
+    /// The value of the next field, whose name is passed over.
+    #[inline]
+    fn next_value(&mut self) -> Option<Result<Value<'a>, Malformed>> {
+        let end = self.bytes.len() - 1;
+        let name = self.bytes.get(self.at + 1..end)?;
+        let value = match name.iter().position(|byte| *byte == 0) {
+            Some(length) if self.bytes[self.at] != 0 => {
+                self.read_value(self.bytes[self.at], self.at + 2 + length, end)
+            }
+            // What is wrong is for the reader to say.
+            _ => return Some(self.next()?.map(|(_, value)| value)),
+        };
+        if value.is_err() {
+            self.at = end;
+        }
+        Some(value)
     }
 
     #[inline]

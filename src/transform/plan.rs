@@ -82,6 +82,9 @@ pub(super) struct ColumnPlan {
     pub(super) format: Option<String>,
     pub(super) uuid_order: Option<UuidOrder>,
     pub(super) parse_json: bool,
+    /// The slot of a column that has one, no reference, and no rules of its own: most values are
+    /// taken as they are.
+    pub(super) plain_slot: Option<usize>,
 }
 
 /// Where a column's value is found.
@@ -337,6 +340,21 @@ impl Plan {
                         ))
                     })?),
                 };
+                let has_rules = column.email
+                    || column.pattern.is_some()
+                    || column.min.is_some()
+                    || column.max.is_some()
+                    || column.length.is_some();
+                let plain_slot = match &input {
+                    Input::Slots(slots) if slots.len() == 1 => slots.first().copied(),
+                    _ => None,
+                };
+                let plain_slot = plain_slot.filter(|_| {
+                    !has_rules
+                        && reference.is_none()
+                        && column.values.is_empty()
+                        && column.format.is_none()
+                });
                 columns.push(ColumnPlan {
                     name: column.name.clone(),
                     pg_type: column.pg_type.clone(),
@@ -353,17 +371,14 @@ impl Plan {
                     max: column.max,
                     length: column.length,
                     email: column.email,
-                    has_rules: column.email
-                        || column.pattern.is_some()
-                        || column.min.is_some()
-                        || column.max.is_some()
-                        || column.length.is_some(),
+                    has_rules,
                     on_fail: column.on_fail,
                     nul: column.nul,
                     coerce: column.coerce,
                     format: column.format.clone(),
                     uuid_order: column.uuid_order,
                     parse_json: column.parse_json,
+                    plain_slot,
                 });
             }
             let mut arrays = Vec::new();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::cell::{Cell, unordered};
-use super::convert::{Refusal, convert, key_uuid, reference_candidates};
+use super::convert::{Refusal, as_it_is, convert, key_uuid, reference_candidates};
 use super::keys::KeySet;
 use super::plan::{ColumnPlan, Input, Node, ReferencePlan, TablePlan};
 use super::settle::identity_of;
@@ -285,6 +285,19 @@ impl<'p> Shaper<'p> {
         slots: &[Option<Value<'a>>],
         row: &mut Row<'a>,
     ) -> Result<(), Broken<'a>> {
+        if let Some(slot) = column.plain_slot {
+            let cell = match &slots[slot] {
+                Some(value) => as_it_is(&column.pg_type, value),
+                None if column.nullable => Some(Cell::Null),
+                None => None,
+            };
+            if let Some(cell) = cell {
+                let there = slots[slot].is_some();
+                row.states.push(if there { State::Present } else { State::Missing });
+                row.cells.push(cell);
+                return Ok(());
+            }
+        }
         // What comes from no slot.
         let other;
         let (value, state) = match &column.input {

@@ -25,7 +25,9 @@ use super::shape::{Broken, Found, Row, Shaper, State};
 use super::work::{WorkFile, WorkWriter};
 use super::{PartTask, TransformError};
 use crate::document::extended_json;
+use crate::document::id::uuid_from_object_id;
 use crate::document::raw::{Doc, Value};
+use crate::pgcopy::PgType;
 use crate::progress::{Progress, Stage};
 use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
@@ -277,7 +279,7 @@ pub(super) fn links_to(
         })?;
     }
     let mut result = PartResult::default();
-    for (junction, mut links) in part.links {
+    for (junction, mut links) in part.links.into_iter().enumerate() {
         let [first, second] = context.plan.junctions[junction].sets;
         links.retain(|link| {
             let known = |set: usize, key: u128| before[set].contains(key);
@@ -344,7 +346,7 @@ struct PartInProgress<'p> {
     writer: Option<PartWriter>,
     ids: Option<IdMap<'p>>,
     /// By junction.
-    links: BTreeMap<usize, Vec<Link>>,
+    links: Vec<Vec<Link>>,
     /// Elements of each of the table's arrays.
     elements: Vec<u64>,
     targets: Targets,
@@ -370,7 +372,7 @@ impl<'p> PartInProgress<'p> {
             ids: table
                 .serial
                 .then(|| IdMap::new(context.run, &table.name, task.first_index + task.index)),
-            links: BTreeMap::new(),
+            links: vec![Vec::new(); context.plan.junctions.len()],
             elements: vec![0; table.arrays.len()],
             targets: Targets::default(),
             rejects: Lines::new(work, file("rejects")),
@@ -464,7 +466,7 @@ impl<'p> PartInProgress<'p> {
             match value {
                 Value::Null | Value::Undefined => {}
                 Value::Array(items) => {
-                    for (_, item) in items.elements().flatten() {
+                    for item in items.values().flatten() {
                         self.elements[at] += 1;
                         self.element(id, own, array, &item)?;
                     }
@@ -505,9 +507,17 @@ impl<'p> PartInProgress<'p> {
             let found = finding("null_element", "a null element makes no link");
             return self.find_link(id, &plan.definition.name, &found);
         }
-        let mut nuls = 0;
-        let candidates = reference_candidates(column, &plan.link_types[other], value, &mut nuls);
-        let target = candidates.ok().and_then(|[first, _]| first).and_then(|cell| cell.identity());
+        let target = match (value, &plan.link_types[other]) {
+            // Nearly every element is one ObjectId.
+            (Value::ObjectId(id), PgType::Uuid) => {
+                Some(u128::from_be_bytes(uuid_from_object_id(*id)))
+            }
+            (value, link_type) => {
+                let mut nuls = 0;
+                let candidates = reference_candidates(column, link_type, value, &mut nuls);
+                candidates.ok().and_then(|[first, _]| first).and_then(|cell| cell.identity())
+            }
+        };
         let Some(target) = target else {
             self.counts(junction).refused += 1;
             let found = finding("refused_element", "the element is no id");
@@ -523,7 +533,7 @@ impl<'p> PartInProgress<'p> {
             let found = finding("repeat", "the id occurs earlier in the same array");
             return self.find_link(id, &plan.definition.name, &found);
         }
-        self.links.entry(junction).or_default().push(link);
+        self.links[junction].push(link);
         Ok(())
     }
 
@@ -586,7 +596,7 @@ impl<'p> PartInProgress<'p> {
                 *counts.elements.entry(array.path.clone()).or_default() += elements;
             }
         }
-        for (junction, links) in self.links {
+        for (junction, links) in self.links.into_iter().enumerate() {
             if !links.is_empty() {
                 let name = format!("{}-{junction}.links", self.name);
                 let run = write_run(self.context.journal.work(), &name, links)?;
