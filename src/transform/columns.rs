@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
-    Decimal256Builder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder,
+    Decimal256Builder, FixedSizeBinaryArray, Float32Builder, Float64Builder, Int16Builder,
     Int32Builder, Int64Builder, ListArray, StringBuilder, Time64MicrosecondBuilder,
     TimestampMicrosecondBuilder,
 };
-use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, SchemaRef, i256};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -17,6 +17,9 @@ use arrow::record_batch::RecordBatch;
 use super::cell::Cell;
 use crate::pgcopy::PgType;
 use crate::pgcopy::arrow_type::{arrow_type, element_field};
+
+/// Bytes of a UUID.
+const UUID: usize = 16;
 
 /// Gathers the rows of a batch.
 pub(super) struct BatchBuilder {
@@ -37,7 +40,10 @@ enum ColumnBuilder {
     WideDecimal(Decimal256Builder),
     Text(StringBuilder),
     Bytes(BinaryBuilder),
-    Uuid(FixedSizeBinaryBuilder),
+    Uuid {
+        values: Vec<u8>,
+        nulls: NullBufferBuilder,
+    },
     Date(Date32Builder),
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
@@ -60,7 +66,9 @@ impl BatchBuilder {
     /// Adds a row; `cells` are in the order of the schema and of its types.
     pub(super) fn append(&mut self, cells: &[Cell<'_>]) -> Result<(), ArrowError> {
         for (column, cell) in self.columns.iter_mut().zip(cells) {
-            column.append(cell)?;
+            column.append(cell).ok_or_else(|| {
+                ArrowError::InvalidArgumentError("a cell does not fit its column".to_owned())
+            })?;
         }
         self.rows += 1;
         Ok(())
@@ -107,7 +115,10 @@ impl ColumnBuilder {
             (PgType::Real, _) => Self::Real(Float32Builder::with_capacity(rows)),
             (PgType::Double, _) => Self::Double(Float64Builder::with_capacity(rows)),
             (PgType::Bytea, _) => Self::Bytes(BinaryBuilder::with_capacity(rows, bytes)),
-            (PgType::Uuid, _) => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
+            (PgType::Uuid, _) => Self::Uuid {
+                values: Vec::with_capacity(rows * UUID),
+                nulls: NullBufferBuilder::new(rows),
+            },
             (PgType::Date, _) => Self::Date(Date32Builder::with_capacity(rows)),
             (PgType::Time(_), _) => Self::Time(Time64MicrosecondBuilder::with_capacity(rows)),
             (PgType::Timestamp(_) | PgType::Timestamptz(_), _) => Self::Timestamp(
@@ -130,31 +141,32 @@ impl ColumnBuilder {
         }
     }
 
-    fn append(&mut self, cell: &Cell<'_>) -> Result<(), ArrowError> {
-        let out_of_range =
-            || ArrowError::InvalidArgumentError("a cell does not fit its column".to_owned());
+    /// Adds a value; nothing when it does not fit.
+    #[inline]
+    fn append(&mut self, cell: &Cell<'_>) -> Option<()> {
         match (self, cell) {
             (Self::Boolean(builder), Cell::Boolean(value)) => builder.append_value(*value),
             (Self::SmallInt(builder), Cell::Integer(value)) => {
-                builder.append_value(i16::try_from(*value).map_err(|_| out_of_range())?);
+                builder.append_value(i16::try_from(*value).ok()?);
             }
             (Self::Integer(builder), Cell::Integer(value)) => {
-                builder.append_value(i32::try_from(*value).map_err(|_| out_of_range())?);
+                builder.append_value(i32::try_from(*value).ok()?);
             }
             (Self::BigInt(builder), Cell::Integer(value)) => builder.append_value(*value),
             (Self::Real(builder), Cell::Real(value)) => builder.append_value(*value),
             (Self::Double(builder), Cell::Double(value)) => builder.append_value(*value),
             (Self::Decimal(builder), Cell::Text(text)) => {
-                builder.append_value(text.replace('.', "").parse().map_err(|_| out_of_range())?);
+                builder.append_value(text.replace('.', "").parse().ok()?);
             }
             (Self::WideDecimal(builder), Cell::Text(text)) => {
-                builder.append_value(
-                    i256::from_string(&text.replace('.', "")).ok_or_else(out_of_range)?,
-                );
+                builder.append_value(i256::from_string(&text.replace('.', ""))?);
             }
             (Self::Text(builder), Cell::Text(text)) => builder.append_value(text),
             (Self::Bytes(builder), Cell::Bytes(bytes)) => builder.append_value(bytes),
-            (Self::Uuid(builder), Cell::Uuid(bytes)) => builder.append_value(bytes)?,
+            (Self::Uuid { values, nulls }, Cell::Uuid(bytes)) => {
+                values.extend_from_slice(bytes);
+                nulls.append_non_null();
+            }
             (Self::Date(builder), Cell::Date(days)) => builder.append_value(*days),
             (Self::Time(builder), Cell::Micros(micros)) => builder.append_value(*micros),
             (Self::Timestamp(builder), Cell::Micros(micros)) => builder.append_value(*micros),
@@ -162,17 +174,15 @@ impl ColumnBuilder {
                 for cell in cells {
                     values.append(cell)?;
                 }
-                *length = i32::try_from(cells.len())
-                    .ok()
-                    .and_then(|added| length.checked_add(added))
-                    .ok_or_else(out_of_range)?;
+                *length =
+                    i32::try_from(cells.len()).ok().and_then(|added| length.checked_add(added))?;
                 ends.push(*length);
                 nulls.append_non_null();
             }
             (builder, Cell::Null) => builder.append_null(),
-            _ => return Err(out_of_range()),
+            _ => return None,
         }
-        Ok(())
+        Some(())
     }
 
     fn append_null(&mut self) {
@@ -187,7 +197,10 @@ impl ColumnBuilder {
             Self::WideDecimal(builder) => builder.append_null(),
             Self::Text(builder) => builder.append_null(),
             Self::Bytes(builder) => builder.append_null(),
-            Self::Uuid(builder) => builder.append_null(),
+            Self::Uuid { values, nulls } => {
+                values.extend_from_slice(&[0; UUID]);
+                nulls.append_null();
+            }
             Self::Date(builder) => builder.append_null(),
             Self::Time(builder) => builder.append_null(),
             Self::Timestamp(builder) => builder.append_null(),
@@ -210,7 +223,11 @@ impl ColumnBuilder {
             Self::WideDecimal(builder) => Arc::new(builder.finish()),
             Self::Text(builder) => Arc::new(builder.finish()),
             Self::Bytes(builder) => Arc::new(builder.finish()),
-            Self::Uuid(builder) => Arc::new(builder.finish()),
+            Self::Uuid { values, nulls } => Arc::new(FixedSizeBinaryArray::new(
+                16,
+                Buffer::from_vec(std::mem::take(values)),
+                nulls.finish(),
+            )),
             Self::Date(builder) => Arc::new(builder.finish()),
             Self::Time(builder) => Arc::new(builder.finish()),
             Self::Timestamp(builder) => Arc::new(builder.finish()),

@@ -31,27 +31,35 @@ const FIRST_MICRO: i64 = -210_866_803_200_000_000;
 /// Greatest magnitude up to which every whole number is exact as a double.
 const EXACT_DOUBLE: i64 = 1 << 53;
 
-/// The value where it is of the column's own type and needs no more than a look: what [`convert`]
-/// makes of it.
+/// Takes the value where it is of the column's own type and needs no more than a look: then adds
+/// what [`convert`] makes of it.
 #[inline]
-pub(super) fn as_it_is<'a>(pg_type: &PgType, value: &Value<'a>) -> Option<Cell<'a>> {
+pub(super) fn take_as_it_is<'a>(
+    pg_type: &PgType,
+    value: &Value<'a>,
+    cells: &mut Vec<Cell<'a>>,
+) -> bool {
+    // Each cell is made where it stays: moving it costs more than making it.
     match (value, pg_type) {
         (Value::String(text), PgType::Text) if memchr::memchr(0, text.as_bytes()).is_none() => {
-            Some(Cell::Text(Cow::Borrowed(text)))
+            cells.push(Cell::Text(Cow::Borrowed(text)));
         }
-        (Value::ObjectId(id), PgType::Uuid) => Some(Cell::Uuid(uuid_from_object_id(*id))),
+        (Value::ObjectId(id), PgType::Uuid) => cells.push(Cell::Uuid(uuid_from_object_id(*id))),
         (Value::DateTime(millis), PgType::Timestamp(3..) | PgType::Timestamptz(3..)) => {
-            let micros = millis.checked_mul(1000).filter(|micros| *micros >= FIRST_MICRO);
-            micros.map(Cell::Micros)
+            match millis.checked_mul(1000) {
+                Some(micros) if micros >= FIRST_MICRO => cells.push(Cell::Micros(micros)),
+                _ => return false,
+            }
         }
         (Value::Int32(number), PgType::Integer | PgType::BigInt) => {
-            Some(Cell::Integer(i64::from(*number)))
+            cells.push(Cell::Integer(i64::from(*number)));
         }
-        (Value::Int64(number), PgType::BigInt) => Some(Cell::Integer(*number)),
-        (Value::Double(number), PgType::Double) => Some(Cell::Double(*number)),
-        (Value::Boolean(flag), PgType::Boolean) => Some(Cell::Boolean(*flag)),
-        _ => None,
+        (Value::Int64(number), PgType::BigInt) => cells.push(Cell::Integer(*number)),
+        (Value::Double(number), PgType::Double) => cells.push(Cell::Double(*number)),
+        (Value::Boolean(flag), PgType::Boolean) => cells.push(Cell::Boolean(*flag)),
+        _ => return false,
     }
+    true
 }
 
 /// Converts a value that is neither null nor missing. `nuls` counts U+0000 that were taken out.

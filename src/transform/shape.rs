@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::cell::{Cell, unordered};
-use super::convert::{Refusal, as_it_is, convert, key_uuid, reference_candidates};
+use super::convert::{Refusal, convert, key_uuid, reference_candidates, take_as_it_is};
 use super::keys::KeySet;
 use super::plan::{ColumnPlan, Input, Node, ReferencePlan, TablePlan};
 use super::settle::identity_of;
@@ -286,16 +286,19 @@ impl<'p> Shaper<'p> {
         row: &mut Row<'a>,
     ) -> Result<(), Broken<'a>> {
         if let Some(slot) = column.plain_slot {
-            let cell = match &slots[slot] {
-                Some(value) => as_it_is(&column.pg_type, value),
-                None if column.nullable => Some(Cell::Null),
-                None => None,
-            };
-            if let Some(cell) = cell {
-                let there = slots[slot].is_some();
-                row.states.push(if there { State::Present } else { State::Missing });
-                row.cells.push(cell);
-                return Ok(());
+            match &slots[slot] {
+                Some(value) => {
+                    if take_as_it_is(&column.pg_type, value, &mut row.cells) {
+                        row.states.push(State::Present);
+                        return Ok(());
+                    }
+                }
+                None if column.nullable => {
+                    row.cells.push(Cell::Null);
+                    row.states.push(State::Missing);
+                    return Ok(());
+                }
+                None => {}
             }
         }
         // What comes from no slot.
@@ -352,6 +355,11 @@ impl<'p> Shaper<'p> {
             row.cells.push(Cell::Null);
             return Ok(());
         };
+        if let Some(reference) = &column.reference
+            && self.resolves(column, reference, value, row)
+        {
+            return Ok(());
+        }
         let mut nuls = 0;
         let result = match &column.reference {
             Some(reference) if !matches!(column.pg_type, PgType::Array(_)) => {
@@ -415,6 +423,37 @@ impl<'p> Shaper<'p> {
         });
     }
 
+    /// Resolves what nearly every reference is: one ObjectId whose row is there.
+    #[inline]
+    fn resolves<'a>(
+        &self,
+        column: &ColumnPlan,
+        reference: &ReferencePlan,
+        value: &Value<'a>,
+        row: &mut Row<'a>,
+    ) -> bool {
+        let (Input::Slots(slots), Value::ObjectId(id)) = (&column.input, value) else {
+            return false;
+        };
+        let ([slot], PgType::Uuid, PgType::Uuid, false, false, Some(set)) = (
+            slots.as_slice(),
+            &column.pg_type,
+            &reference.key_type,
+            reference.serial,
+            column.has_rules,
+            &self.sets[reference.set],
+        ) else {
+            return false;
+        };
+        let uuid = uuid_from_object_id(*id);
+        if !set.contains(u128::from_be_bytes(uuid)) {
+            return false;
+        }
+        row.resolved.push(*slot);
+        row.cells.push(Cell::Uuid(uuid));
+        true
+    }
+
     /// Resolves a reference against the accepted rows of its target.
     #[expect(clippy::too_many_arguments, reason = "the record in hand, taken apart")]
     fn reference<'a>(
@@ -431,16 +470,6 @@ impl<'p> Shaper<'p> {
             Input::Slots(which) => which.as_slice(),
             _ => &[],
         };
-        // Nearly every reference is one ObjectId.
-        if let (Value::ObjectId(id), [slot], PgType::Uuid, false, Some(set)) =
-            (first, which, &reference.key_type, reference.serial, &self.sets[reference.set])
-        {
-            let uuid = uuid_from_object_id(*id);
-            if set.contains(u128::from_be_bytes(uuid)) {
-                row.resolved.push(*slot);
-                return Ok(Cell::Uuid(uuid));
-            }
-        }
         let mut kept = None;
         for nth in 0..which.len().max(1) {
             let slot = which.get(nth).copied();
