@@ -4,9 +4,9 @@ use arrow::array::{Array, BinaryArray, StringArray};
 use arrow::buffer::Buffer;
 
 use super::StagingError;
+use super::column::places;
 use super::layout::RunDirectory;
 use super::part::{self, PartFile};
-use super::plain::places;
 
 /// Documents of an exported part, a batch of them.
 pub struct Documents {

@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod checksum;
+mod column;
 mod error;
 pub mod exported;
 pub mod journal;
@@ -12,7 +13,7 @@ pub mod layout;
 pub mod lock;
 pub mod manifest;
 pub mod part;
-mod plain;
+
 pub mod rejects;
 pub mod retention;
 pub mod run;

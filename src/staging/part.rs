@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use super::StagingError;
 use super::checksum::{HashingWriter, SUMS, sha256_file, sha256_hex};
+use super::column::{ColumnChunk, PlainPages};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, create_file, create_folder, io};
-use super::plain::{PlainColumn, PlainPages};
 use super::schema::{DOCUMENT_COLUMN, ID_COLUMN};
 use crate::progress::Stage;
 
@@ -59,8 +59,8 @@ type Output = HashingWriter<BufWriter<File>>;
 
 /// A column chunk in the making.
 enum Column {
-    Plain(PlainColumn),
-    Encoded(ArrowColumnWriter),
+    Own(ColumnChunk),
+    Arrow(ArrowColumnWriter),
 }
 
 impl PartWriter {
@@ -145,8 +145,8 @@ fn begin_columns(
     let columns = first.columns().iter().zip(leaves).zip(encoded);
     columns
         .map(|((values, leaf), encoded)| {
-            let plain = PlainColumn::new(values, leaf, writer.properties())?;
-            Ok(plain.map_or(Column::Encoded(encoded), Column::Plain))
+            let plain = ColumnChunk::new(values, leaf, writer.properties())?;
+            Ok(plain.map_or(Column::Arrow(encoded), Column::Own))
         })
         .collect()
 }
@@ -158,8 +158,8 @@ fn write(
 ) -> Result<(), ParquetError> {
     for ((column, array), field) in columns.iter_mut().zip(batch.columns()).zip(schema.fields()) {
         match column {
-            Column::Plain(column) => column.write(array)?,
-            Column::Encoded(column) => {
+            Column::Own(column) => column.write(array)?,
+            Column::Arrow(column) => {
                 for leaf in compute_leaves(field, array)? {
                     column.write(&leaf)?;
                 }
@@ -177,8 +177,8 @@ fn finish(
         let mut group = writer.next_row_group()?;
         for column in columns {
             match column {
-                Column::Plain(column) => column.finish(&mut group)?,
-                Column::Encoded(column) => column.close()?.append_to_row_group(&mut group)?,
+                Column::Own(column) => column.finish(&mut group)?,
+                Column::Arrow(column) => column.close()?.append_to_row_group(&mut group)?,
             }
         }
         group.close()?;
