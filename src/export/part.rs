@@ -23,7 +23,7 @@ use crate::staging::exported::documents;
 use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::ExportPart;
-use crate::staging::part::PartWriter;
+use crate::staging::part::{PartWriter, WrittenPart};
 use crate::staging::rejects::Reject;
 use crate::staging::schema::{export_properties, export_schema};
 
@@ -179,7 +179,7 @@ fn in_folder(collection: &str, name: &str) -> String {
     format!("{folder}/{name}")
 }
 
-/// Sorts a batch and writes it as a part under a temporary name. Records that are no documents are
+/// Sorts a batch and writes it as a part under a temporary name, not yet durable. Records that are no documents are
 /// written to a list instead, and counted.
 pub(super) fn write_run(
     run: &RunDirectory,
@@ -189,7 +189,7 @@ pub(super) fn write_run(
     mut batch: Batch,
     validating: bool,
     changed: Option<&FieldPath>,
-) -> Result<(Option<SortedRun>, u64), ExportError> {
+) -> Result<(Option<(SortedRun, WrittenPart)>, u64), ExportError> {
     let mut ids = Vec::with_capacity(batch.len());
     let mut rejects = Vec::new();
     for at in 0..batch.len() {
@@ -251,8 +251,8 @@ pub(super) fn write_run(
             writer.push(collection, batch.document(*at), id.as_ref())?;
         }
     }
-    let part = writer.finish(collection)?;
-    Ok((Some(SortedRun { part, first, last }), rejected))
+    let (part, written) = writer.close(collection)?;
+    Ok((Some((SortedRun { part, first, last }, written)), rejected))
 }
 
 /// The line of a record that is no document, newline included.
@@ -408,15 +408,23 @@ impl RunWriter {
         Ok(self.writer.write(&batch)?)
     }
 
-    pub(super) fn finish(mut self, collection: &str) -> Result<ExportPart, ExportError> {
+    pub(super) fn finish(self, collection: &str) -> Result<ExportPart, ExportError> {
+        let (part, written) = self.close(collection)?;
+        written.settle()?;
+        Ok(part)
+    }
+
+    fn close(mut self, collection: &str) -> Result<(ExportPart, WrittenPart), ExportError> {
         self.flush(collection)?;
-        Ok(ExportPart {
-            file: self.writer.finish()?,
+        let (file, written) = self.writer.close()?;
+        let part = ExportPart {
+            file,
             document_bytes: self.bytes,
             first_id: self.first_id.unwrap_or_default(),
             last_id: self.last_id,
             high_water: self.high_water.and_then(HighWater::into_json),
-        })
+        };
+        Ok((part, written))
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::ExportError;
@@ -39,6 +39,9 @@ impl Context {
         if self.progress.interrupted() { Err(ExportError::Interrupted) } else { Ok(()) }
     }
 }
+
+/// Batches of a range that are written or wait for the disk.
+const MOST_TASKS: usize = 16;
 
 /// Writes the batches of one range.
 pub(super) struct RangeWriter {
@@ -163,15 +166,16 @@ impl RangeWriter {
     pub(super) async fn submit(&mut self, batch: Batch) -> Result<(), ExportError> {
         let place = Arc::clone(&self.context.writers).acquire_owned().await;
         // A writer that failed ends the range here, not when everything was read.
-        while self.tasks.front().is_some_and(JoinHandle::is_finished) {
+        while self.tasks.front().is_some_and(JoinHandle::is_finished)
+            || self.tasks.len() >= MOST_TASKS
+        {
             self.collect().await?;
         }
         let (context, number, range) = (self.context.clone(), self.next, self.range);
         let (namespace, collection) = (Arc::clone(&self.namespace), Arc::clone(&self.collection));
         self.next += 1;
         self.tasks.push_back(tokio::task::spawn_blocking(move || {
-            let _place = place;
-            write(&context, &namespace, &collection, range, number, batch)
+            write(&context, &namespace, &collection, (range, number), batch, place)
         }));
         Ok(())
     }
@@ -198,12 +202,12 @@ fn write(
     context: &Context,
     namespace: &str,
     collection: &str,
-    range: usize,
-    number: usize,
+    (range, number): (usize, usize),
     batch: Batch,
+    place: Result<OwnedSemaphorePermit, AcquireError>,
 ) -> Result<Written, ExportError> {
     let (documents, bytes) = (batch.len() as u64, batch.bytes() as u64);
-    let (sorted, rejects) = write_run(
+    let (written, rejects) = write_run(
         &context.run,
         namespace,
         collection,
@@ -212,6 +216,15 @@ fn write(
         context.validate,
         context.changed.of(collection),
     )?;
+    // Another batch may have the processor while this one waits for the disk.
+    drop(place);
+    let sorted = match written {
+        Some((run, part)) => {
+            part.settle()?;
+            Some(run)
+        }
+        None => None,
+    };
     context.journal.append(&Entry::Batch(WrittenBatch {
         collection: collection.to_owned(),
         range,

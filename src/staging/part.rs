@@ -106,6 +106,13 @@ impl PartWriter {
 
     /// Writes the footer, makes the file durable and gives it its name.
     pub fn finish(self) -> Result<PartFile, StagingError> {
+        let (file, written) = self.close()?;
+        written.settle()?;
+        Ok(file)
+    }
+
+    /// Writes the footer. What remains is waiting for the disk, which needs no processor.
+    pub fn close(self) -> Result<(PartFile, WrittenPart), StagingError> {
         let Self { relative, path, temporary, rows, writer, columns, .. } = self;
         let output =
             finish(writer, columns).map_err(|source| parquet_error("finish", &path, source))?;
@@ -115,10 +122,26 @@ impl PartWriter {
             path: path.clone(),
             source: error.into_error(),
         })?;
+        let part = PartFile { path: relative, rows, bytes, sha256 };
+        Ok((part, WrittenPart { file, path, temporary }))
+    }
+}
+
+/// A part that is written, but neither durable nor under its name.
+#[must_use = "the part has no name yet"]
+pub struct WrittenPart {
+    file: File,
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl WrittenPart {
+    /// Makes the file durable and gives it its name.
+    pub fn settle(self) -> Result<(), StagingError> {
+        let Self { file, path, temporary } = self;
         file.sync_all().map_err(io("sync", &path))?;
         fs::rename(&temporary, &path).map_err(io("rename to", &path))?;
-        sync_directory(path.parent().unwrap_or(&path))?;
-        Ok(PartFile { path: relative, rows, bytes, sha256 })
+        sync_directory(path.parent().unwrap_or(&path))
     }
 }
 
