@@ -143,6 +143,11 @@ impl WrittenPart {
         fs::rename(&temporary, &path).map_err(io("rename to", &path))?;
         sync_directory(path.parent().unwrap_or(&path))
     }
+
+    /// Removes the file, which is not wanted after all.
+    pub fn discard(self) -> Result<(), StagingError> {
+        fs::remove_file(&self.temporary).map_err(io("remove", &self.temporary))
+    }
 }
 
 fn begin(

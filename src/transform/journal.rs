@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +19,7 @@ use crate::staging::checksum::sha256_hex;
 use crate::staging::journal::Journal;
 use crate::staging::layout::{RunDirectory, create_folder};
 use crate::staging::manifest::TableManifest;
-use crate::staging::part;
+use crate::staging::part::{self, WrittenPart};
 
 /// An event of a transform.
 #[derive(Serialize, Deserialize)]
@@ -39,7 +42,8 @@ pub(super) struct MergedJunction {
 
 /// The journal, and what it held when the transform began.
 pub(super) struct TransformJournal {
-    journal: Journal,
+    /// Who waits for the disk while the threads go on.
+    settler: Settler,
     run: RunDirectory,
     work: PathBuf,
     parts: HashMap<(usize, usize), PartResult>,
@@ -87,7 +91,8 @@ impl TransformJournal {
                 }
             }
         }
-        Ok(Self { journal, run: run.clone(), work, parts, junctions })
+        let settler = Settler::begin(journal);
+        Ok(Self { settler, run: run.clone(), work, parts, junctions })
     }
 
     /// The folder of working files.
@@ -130,23 +135,111 @@ impl TransformJournal {
         names.into_iter().map(|name| WorkFile { name, sha256: String::new() }).collect()
     }
 
+    /// Notes a part as soon as what was written for it is durable.
     pub(super) fn finish_part(
         &self,
         table: usize,
         index: usize,
         result: &PartResult,
+        written: Option<WrittenPart>,
     ) -> Result<(), TransformError> {
         let result = Box::new(result.clone());
-        Ok(self.journal.append(&Entry::Part { table, index, result })?)
+        let written = written.into_iter().collect();
+        self.settler.take(written, Entry::Part { table, index, result })
     }
 
     pub(super) fn finish_junction(
         &self,
         junction: usize,
         result: &MergedJunction,
+        written: Vec<WrittenPart>,
     ) -> Result<(), TransformError> {
         let result = Box::new(result.clone());
-        Ok(self.journal.append(&Entry::Junction { junction, result })?)
+        self.settler.take(written, Entry::Junction { junction, result })
+    }
+
+    /// Waits until everything that was finished is durable and under its name.
+    pub(super) fn settle(&self) -> Result<(), TransformError> {
+        self.settler.settle()
+    }
+}
+
+/// Finished work that may wait for the disk.
+const WAITING: usize = 16;
+
+enum Message {
+    Finished(Vec<WrittenPart>, Box<Entry>),
+    /// Is answered when all before it is done.
+    Settle(mpsc::Sender<()>),
+}
+
+/// Makes files durable, gives them their names and notes them, on a thread of its own.
+struct Settler {
+    messages: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<()>>,
+    failure: Arc<Mutex<Option<StagingError>>>,
+}
+
+impl Settler {
+    fn begin(journal: Journal) -> Self {
+        let (messages, work) = mpsc::sync_channel(WAITING);
+        let failure = Arc::new(Mutex::new(None));
+        let noted = Arc::clone(&failure);
+        let thread = std::thread::spawn(move || {
+            for message in work {
+                match message {
+                    Message::Finished(written, entry) => {
+                        let settled = written.into_iter().try_for_each(WrittenPart::settle);
+                        if let Err(error) = settled.and_then(|()| journal.append(&entry)) {
+                            noted
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .get_or_insert(error);
+                        }
+                    }
+                    Message::Settle(answer) => drop(answer),
+                }
+            }
+        });
+        Self { messages: Some(messages), thread: Some(thread), failure }
+    }
+
+    fn take(&self, written: Vec<WrittenPart>, entry: Entry) -> Result<(), TransformError> {
+        self.send(Message::Finished(written, Box::new(entry)))
+    }
+
+    fn settle(&self) -> Result<(), TransformError> {
+        let (answer, done) = mpsc::channel();
+        self.send(Message::Settle(answer))?;
+        // The answer is the end of the channel.
+        let _ = done.recv();
+        self.check()
+    }
+
+    fn send(&self, message: Message) -> Result<(), TransformError> {
+        self.check()?;
+        if let Some(messages) = &self.messages {
+            // The thread lives as long as the channel.
+            let _ = messages.send(message);
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), TransformError> {
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Settler {
+    /// What is finished is kept, whatever became of the rest.
+    fn drop(&mut self) {
+        self.messages = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

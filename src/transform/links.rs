@@ -18,7 +18,7 @@ use crate::pgcopy::PgType;
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{JunctionCounts, TableManifest};
-use crate::staging::part::{PartFile, PartWriter};
+use crate::staging::part::{PartFile, PartWriter, WrittenPart};
 use crate::staging::rejects::Reject;
 use crate::staging::schema::{table_properties, table_schema};
 
@@ -106,7 +106,7 @@ pub(super) fn merge_junction(
         output.push(out(0, link.first), out(1, link.second))?;
     }
     counts.repeats += merge.repeats;
-    let (rows, parts) = output.finish()?;
+    let (rows, parts, written) = output.finish()?;
     progress.advance(Stage::Transform, name, elements, 0);
     progress.finish(Stage::Transform, name);
     // A link found on both sides is two elements and one row.
@@ -135,7 +135,7 @@ pub(super) fn merge_junction(
         junction: Some(counts),
     };
     let merged = MergedJunction { manifest, finding_lines: lister.finish()? };
-    journal.finish_junction(at, &merged)?;
+    journal.finish_junction(at, &merged, written)?;
     Ok(merged)
 }
 
@@ -149,13 +149,24 @@ struct JunctionOutput<'p> {
     writer: Option<PartWriter>,
     rows: u64,
     parts: Vec<PartFile>,
+    /// The same, not yet durable.
+    written: Vec<WrittenPart>,
 }
 
 impl<'p> JunctionOutput<'p> {
     fn new(run: &'p RunDirectory, junction: &'p JunctionPlan, first: usize) -> Self {
         let types = junction.types.iter().cloned();
         let builder = BatchBuilder::new(table_schema(&junction.definition), types);
-        Self { run, junction, first, builder, writer: None, rows: 0, parts: Vec::new() }
+        Self {
+            run,
+            junction,
+            first,
+            builder,
+            writer: None,
+            rows: 0,
+            parts: Vec::new(),
+            written: Vec::new(),
+        }
     }
 
     fn push(&mut self, first: u128, second: u128) -> Result<(), TransformError> {
@@ -195,21 +206,28 @@ impl<'p> JunctionOutput<'p> {
             writer.write(&batch)?;
         }
         if writer.rows() >= JUNCTION_PART_ROWS {
-            self.parts.push(writer.finish()?);
+            self.close(writer)?;
         } else {
             self.writer = Some(writer);
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(u64, Vec<PartFile>), TransformError> {
+    fn close(&mut self, writer: PartWriter) -> Result<(), TransformError> {
+        let (part, written) = writer.close()?;
+        self.parts.push(part);
+        self.written.push(written);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(u64, Vec<PartFile>, Vec<WrittenPart>), TransformError> {
         if self.builder.rows() > 0 || self.parts.is_empty() {
             self.flush()?;
         }
-        if let Some(writer) = self.writer {
-            self.parts.push(writer.finish()?);
+        if let Some(writer) = self.writer.take() {
+            self.close(writer)?;
         }
-        Ok((self.rows, self.parts))
+        Ok((self.rows, self.parts, self.written))
     }
 
     fn error(&self, source: arrow::error::ArrowError) -> TransformError {

@@ -322,6 +322,7 @@ fn shape_tables(
         }
         Ok(())
     })?;
+    journal.settle()?;
     let results: Vec<Vec<PartResult>> =
         results.into_iter().map(|written| written.into_inner().unwrap_or_default()).collect();
     check_presence(plan, &results)?;

@@ -80,6 +80,7 @@ pub fn retry_rejects(
         only: &only,
     };
     let added = options.pool()?.install(|| retry.shape(run, &manifest))?;
+    journal.settle()?;
     note_nulls(run, &plan, &added, progress)?;
 
     let mut files: Vec<PartFile> = Vec::new();

@@ -32,7 +32,7 @@ use crate::progress::{Progress, Stage};
 use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::JunctionCounts;
-use crate::staging::part::{PartFile, PartWriter};
+use crate::staging::part::{PartFile, PartWriter, WrittenPart};
 use crate::staging::rejects::Reject;
 use crate::staging::schema::{table_properties, table_schema};
 
@@ -153,8 +153,8 @@ pub(super) fn finish_part(
         context.progress.advance(Stage::Transform, &table.name, records, bytes);
         result
     } else {
-        let result = write_part(context, table, task, verdicts, false)?;
-        context.journal.finish_part(number, index, &result)?;
+        let (result, written) = write_part(context, table, task, verdicts, false)?;
+        context.journal.finish_part(number, index, &result, written)?;
         result
     };
     context.rejects.add(result.rejects)?;
@@ -172,26 +172,31 @@ pub(super) fn finish_unsettled(
         // An earlier attempt settled the table.
         return Ok(None);
     }
-    let written: Result<Vec<PartResult>, TransformError> =
+    let parts: Result<Vec<_>, TransformError> =
         tasks.par_iter().map(|task| write_part(context, table, task, None, true)).collect();
-    let mut written = written?;
-    let claims = written.iter_mut().map(|part| std::mem::take(&mut part.claims));
+    let mut parts = parts?;
+    let claims = parts.iter_mut().map(|(part, _)| std::mem::take(&mut part.claims));
     if !Claims::all_differ(claims.collect()) {
         // A part of which nothing is left in the end would not be written over.
-        for file in written.iter().flat_map(|part| part.file.iter().chain(&part.ids)) {
-            let path = context.run.resolve(&file.path);
-            fs::remove_file(&path).map_err(|source| TransformError::Work { path, source })?;
+        for (part, written) in parts {
+            written.map(WrittenPart::discard).transpose()?;
+            if let Some(ids) = part.ids {
+                let path = context.run.resolve(&ids.path);
+                fs::remove_file(&path).map_err(|source| TransformError::Work { path, source })?;
+            }
         }
         return Ok(None);
     }
-    for (task, result) in tasks.iter().zip(&written) {
-        context.journal.finish_part(task.table_number, task.index, result)?;
+    let mut results = Vec::with_capacity(parts.len());
+    for (task, (result, written)) in tasks.iter().zip(parts) {
+        context.journal.finish_part(task.table_number, task.index, &result, written)?;
         context.rejects.add(result.rejects)?;
+        results.push(result);
     }
-    Ok(Some(written))
+    Ok(Some(results))
 }
 
-/// Shapes a part of `table` and writes what it becomes. With `unsettled` its accepted records are
+/// Shapes a part of `table` and writes what it becomes, not yet durable. With `unsettled` its accepted records are
 /// kept in mind.
 fn write_part(
     context: &Context<'_>,
@@ -199,7 +204,7 @@ fn write_part(
     task: &PartTask<'_>,
     verdicts: Option<&Verdicts>,
     unsettled: bool,
-) -> Result<PartResult, TransformError> {
+) -> Result<(PartResult, Option<WrittenPart>), TransformError> {
     if context.progress.interrupted() {
         return Err(TransformError::Interrupted);
     }
@@ -582,10 +587,13 @@ impl<'p> PartInProgress<'p> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<PartResult, TransformError> {
+    fn finish(mut self) -> Result<(PartResult, Option<WrittenPart>), TransformError> {
         self.flush()?;
+        let mut written = None;
         if let Some(writer) = self.writer {
-            self.result.file = Some(writer.finish()?);
+            let (file, part) = writer.close()?;
+            self.result.file = Some(file);
+            written = Some(part);
         }
         if let Some(ids) = self.ids {
             self.result.ids = ids.finish()?;
@@ -606,7 +614,7 @@ impl<'p> PartInProgress<'p> {
         self.result.write_feeds(self.context.journal.work(), &self.name)?;
         self.result.reject_lines = self.rejects.finish()?;
         self.result.finding_lines = self.findings.finish()?;
-        Ok(self.result)
+        Ok((self.result, written))
     }
 
     fn batch_error(&self, source: arrow::error::ArrowError) -> TransformError {
