@@ -196,8 +196,8 @@ pub(super) fn finish_unsettled(
     Ok(Some(results))
 }
 
-/// Shapes a part of `table` and writes what it becomes, not yet durable. With `unsettled` its accepted records are
-/// kept in mind.
+/// Shapes a part of `table` and writes what it becomes, not yet durable. With `unsettled` its
+/// accepted records are kept in mind.
 fn write_part(
     context: &Context<'_>,
     table: &TablePlan,

@@ -65,3 +65,35 @@ pub(crate) fn places(page: &[u8], values: usize) -> Option<Vec<(usize, usize)>> 
     }
     Some(places)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::places;
+
+    proptest! {
+        #[test]
+        fn values_are_found_and_a_page_that_is_cut_off_is_refused(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 1..20),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut page = Vec::new();
+            for value in &values {
+                page.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+                page.extend(value);
+            }
+            let found = places(&page, values.len()).unwrap();
+            let found: Vec<_> = found.into_iter().map(|(from, to)| page[from..to].to_vec()).collect();
+            prop_assert_eq!(&found, &values);
+            prop_assert!(places(&page[..cut.index(page.len())], values.len()).is_none());
+        }
+
+        #[test]
+        fn no_bytes_make_it_fail(page in prop::collection::vec(any::<u8>(), 0..200), values in 0..9_usize) {
+            if let Some(places) = places(&page, values) {
+                prop_assert!(places.iter().all(|(from, to)| page.get(*from..*to).is_some()));
+            }
+        }
+    }
+}
