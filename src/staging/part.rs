@@ -59,8 +59,8 @@ type Output = HashingWriter<BufWriter<File>>;
 
 /// A column chunk in the making.
 enum Column {
-    Own(ColumnChunk),
-    Arrow(ArrowColumnWriter),
+    Own(Box<ColumnChunk>),
+    Arrow(Box<ArrowColumnWriter>),
 }
 
 impl PartWriter {
@@ -171,12 +171,13 @@ fn begin_columns(
     // Every column has one leaf: a list's is its elements.
     let leaves = writer.schema_descr().columns().iter();
     let columns = first.columns().iter().zip(leaves).zip(encoded);
-    columns
-        .map(|((values, leaf), encoded)| {
-            let plain = ColumnChunk::new(values, leaf, writer.properties())?;
-            Ok(plain.map_or(Column::Arrow(encoded), Column::Own))
-        })
-        .collect()
+    let begun = columns.map(|((values, leaf), encoded)| {
+        match ColumnChunk::new(values, leaf, writer.properties()) {
+            Some(own) => Column::Own(Box::new(own)),
+            None => Column::Arrow(Box::new(encoded)),
+        }
+    });
+    Ok(begun.collect())
 }
 
 fn write(

@@ -287,18 +287,16 @@ impl<'p> Shaper<'p> {
     ) -> Result<(), Broken<'a>> {
         if let Some(slot) = column.plain_slot {
             match &slots[slot] {
-                Some(value) => {
-                    if take_as_it_is(&column.pg_type, value, &mut row.cells) {
-                        row.states.push(State::Present);
-                        return Ok(());
-                    }
+                Some(value) if take_as_it_is(&column.pg_type, value, &mut row.cells) => {
+                    row.states.push(State::Present);
+                    return Ok(());
                 }
                 None if column.nullable => {
                     row.cells.push(Cell::Null);
                     row.states.push(State::Missing);
                     return Ok(());
                 }
-                None => {}
+                _ => {}
             }
         }
         // What comes from no slot.

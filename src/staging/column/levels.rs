@@ -54,10 +54,10 @@ impl Levels {
 /// Unsigned LEB128.
 fn varint(output: &mut Vec<u8>, mut value: usize) {
     loop {
-        let low = (value & 0x7f) as u8;
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
         if value == 0 {
-            return output.push(low);
+            return output.push(low & 0x7f);
         }
         output.push(low | 0x80);
     }

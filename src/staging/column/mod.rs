@@ -75,22 +75,22 @@ impl ColumnChunk {
         values: &dyn Array,
         column: &ColumnDescPtr,
         properties: &WriterProperties,
-    ) -> Result<Option<Self>> {
+    ) -> Option<Self> {
         let path = column.path();
         let bounds = match (values.data_type(), properties.statistics_enabled(path)) {
             (DataType::Binary | DataType::Utf8, EnabledStatistics::None) => Bounds::None,
             (DataType::Utf8, EnabledStatistics::Chunk) => Bounds::Bytes(None),
             (DataType::FixedSizeBinary(16), EnabledStatistics::Chunk) => Bounds::Uuids(None),
-            _ => return Ok(None),
+            _ => return None,
         };
         let compression = properties.compression(path);
-        let Compression::ZSTD(level) = compression else { return Ok(None) };
+        let Compression::ZSTD(level) = compression else { return None };
         if properties.encoding(path).is_some_and(|encoding| encoding != Encoding::PLAIN) {
-            return Ok(None);
+            return None;
         }
         let dictionary = properties.dictionary_enabled(path)
             && values.as_string_opt::<i32>().is_some_and(repeats);
-        Ok(Some(Self {
+        Some(Self {
             column: column.clone(),
             compression,
             level: level.compression_level(),
@@ -105,7 +105,7 @@ impl ColumnChunk {
             pages: Vec::new(),
             chunk: TrackedWrite::new(buffer()),
             uncompressed: 0,
-        }))
+        })
     }
 
     /// Adds the values of an array of the column's type.
@@ -368,7 +368,7 @@ mod tests {
             SerializedFileWriter::new(Vec::new(), root, Arc::new(properties())).unwrap();
         let mut columns = Vec::new();
         for (first, leaf) in batches[0].columns().iter().zip(parquet.columns()) {
-            columns.push(ColumnChunk::new(first, leaf, &properties()).unwrap().unwrap());
+            columns.push(ColumnChunk::new(first, leaf, &properties()).unwrap());
         }
         for batch in batches {
             for (column, array) in columns.iter_mut().zip(batch.columns()) {
@@ -432,14 +432,14 @@ mod tests {
         }
 
         #[test]
-        fn indexes_of_any_width_are_read(width in 0_u32..18, values in 1_usize..3000) {
+        fn indexes_of_any_width_are_read(width in 0_u32..18, values in 1_u32..3000) {
             // As many different values as the width can name, each met once and then again.
             let count = (1_u32 << width).min(50_000);
             let texts: StringArray =
                 (0..count).chain(0..count).map(|at| Some(at.to_string())).collect();
             let first: StringArray = (0..2).map(|_| Some("0")).collect();
             let chosen: StringArray =
-                (0..values).map(|at| Some((at as u32 * 7919 % count).to_string())).collect();
+                (0..values).map(|at| Some((at * 7919 % count).to_string())).collect();
             let batches: Vec<_> = [first, texts, chosen]
                 .map(|texts| batch(vec![("text", Arc::new(texts) as ArrayRef)], false))
                 .into();
