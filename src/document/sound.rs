@@ -205,6 +205,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
+    use super::super::raw::{Expected, Name};
     use super::*;
 
     /// A document with every BSON type, names and text beyond ASCII, and depth.
@@ -245,6 +246,45 @@ mod tests {
                 bytes[at] = if small { value % 20 } else { value };
             }
             prop_assert_eq!(sound(&bytes), explain(&bytes).is_ok());
+        }
+
+        #[test]
+        fn names_that_are_expected_or_passed_over_change_nothing(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            left_out in any::<prop::sample::Index>(),
+        ) {
+            let whole = every_type();
+            let mut names: Vec<&str> =
+                Doc::new(&whole).unwrap().elements().map(|field| field.unwrap().0).collect();
+            names.remove(left_out.index(names.len()));
+            let mut bytes = whole.clone();
+            for (at, value) in changes {
+                // The ends stay, so that it can be read at all.
+                let at = 4 + at.index(bytes.len() - 5);
+                bytes[at] = value;
+            }
+            let document = Doc::new(&bytes).unwrap();
+            let text = |name: &str, value: Value<'_>| format!("{name}: {value:?}");
+            let read: Vec<_> = document
+                .elements()
+                .map(|field| field.map(|(name, value)| text(name, value)).map_err(|_| ()))
+                .collect();
+            let mut elements = document.elements();
+            let mut expecting = Vec::new();
+            for at in 0.. {
+                let expected = names.get(at).and_then(|name| Expected::new(name));
+                let Some(field) = elements.next_expecting(expected.as_ref()) else { break };
+                expecting.push(field.map_err(|_| ()).map(|(name, value)| match name {
+                    Name::Expected => text(names[at], value),
+                    Name::Other(name) => text(name, value),
+                }));
+            }
+            prop_assert_eq!(&expecting, &read);
+            if read.iter().all(Result::is_ok) {
+                let fields = document.elements().map(|field| format!("{:?}", field.unwrap().1));
+                let values = document.values().map(|value| format!("{:?}", value.unwrap()));
+                prop_assert_eq!(values.collect::<Vec<_>>(), fields.collect::<Vec<_>>());
+            }
         }
 
         #[test]
