@@ -179,8 +179,8 @@ fn in_folder(collection: &str, name: &str) -> String {
     format!("{folder}/{name}")
 }
 
-/// Sorts a batch and writes it as a part under a temporary name, not yet durable. Records that are no documents are
-/// written to a list instead, and counted.
+/// Sorts a batch and writes it as a part under a temporary name, not yet durable. Records that are
+/// no documents are written to a list instead, and counted.
 pub(super) fn write_run(
     run: &RunDirectory,
     namespace: &str,

@@ -13,7 +13,6 @@ pub mod layout;
 pub mod lock;
 pub mod manifest;
 pub mod part;
-
 pub mod rejects;
 pub mod retention;
 pub mod run;

@@ -30,8 +30,19 @@ pub(super) fn give_back(mut buffer: Vec<u8>) {
     }
 }
 
-/// Compresses pages.
-pub(super) struct PageCompressor {
+/// The page of these values, compressed, and its size before.
+pub(super) fn compress(
+    level: i32,
+    levels: Option<&mut Levels>,
+    values: &[u8],
+) -> Result<(Bytes, usize)> {
+    let mut compressor = PageCompressor::take(level)?;
+    let page = compressor.compress(levels, values)?;
+    compressor.give_back();
+    Ok(page)
+}
+
+struct PageCompressor {
     level: i32,
     zstd: zstd::bulk::Compressor<'static>,
     /// A page with its levels before its values, where it has any.
@@ -40,7 +51,7 @@ pub(super) struct PageCompressor {
 }
 
 impl PageCompressor {
-    pub(super) fn take(level: i32) -> Result<Self> {
+    fn take(level: i32) -> Result<Self> {
         let mut waiting = COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = waiting.iter().position(|one| one.level == level) {
             return Ok(waiting.swap_remove(at));
@@ -50,7 +61,7 @@ impl PageCompressor {
         Ok(Self { level, zstd, page: Vec::new(), compressed: Vec::new() })
     }
 
-    pub(super) fn give_back(self) {
+    fn give_back(self) {
         let mut waiting = COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = self.page.capacity().max(self.compressed.capacity());
         if waiting.len() < COMPRESSORS_KEPT && bytes <= BYTES_KEPT {
@@ -58,12 +69,7 @@ impl PageCompressor {
         }
     }
 
-    /// The page of these values, compressed, and its size before.
-    pub(super) fn compress(
-        &mut self,
-        levels: Option<&mut Levels>,
-        values: &[u8],
-    ) -> Result<(Bytes, usize)> {
+    fn compress(&mut self, levels: Option<&mut Levels>, values: &[u8]) -> Result<(Bytes, usize)> {
         let Self { zstd, page, compressed, .. } = self;
         let content = match levels {
             Some(levels) => {

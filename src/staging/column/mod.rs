@@ -25,7 +25,7 @@ use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, Trac
 use parquet::schema::types::ColumnDescPtr;
 
 use self::bounds::Bounds;
-use self::compressor::{PageCompressor, buffer, give_back};
+use self::compressor::{buffer, compress, give_back};
 use self::dictionary::{Dictionary, repeats};
 use self::levels::{Levels, write_indexes};
 pub(super) use self::read::{PlainPages, places};
@@ -45,8 +45,8 @@ pub(super) struct ColumnChunk {
     bounds: Bounds,
     /// While values are stored in it.
     dictionary: Option<Dictionary>,
-    /// The dictionary's page, once it is full.
-    full: Option<(Vec<u8>, usize)>,
+    /// Once it is full.
+    full: Option<Dictionary>,
     /// Values of the page in hand as they are, but for those in the dictionary.
     values: Vec<u8>,
     /// Bytes of its values of any length.
@@ -186,9 +186,8 @@ impl ColumnChunk {
         if full || self.values.len() >= PAGE_BYTES || self.page_rows >= PAGE_ROWS {
             self.end_page()?;
         }
-        if full && let Some(dictionary) = self.dictionary.take() {
-            let count = dictionary.len();
-            self.full = Some((dictionary.values, count));
+        if full {
+            self.full = self.dictionary.take();
         }
         Ok(())
     }
@@ -205,9 +204,7 @@ impl ColumnChunk {
             self.nulls += self.page_rows - self.levels.present();
             &mut self.levels
         });
-        let mut compressor = PageCompressor::take(self.level)?;
-        let (compressed, uncompressed) = compressor.compress(levels, &self.values)?;
-        compressor.give_back();
+        let (compressed, uncompressed) = compress(self.level, levels, &self.values)?;
         let page = Page::DataPage {
             buf: compressed,
             num_values: u32::try_from(self.page_rows).unwrap_or(u32::MAX),
@@ -233,19 +230,13 @@ impl ColumnChunk {
 
     /// The dictionary's page, which comes before all others; nothing where there is none.
     fn dictionary_page(&mut self) -> Result<Vec<u8>> {
-        let dictionary = self.dictionary.take().map(|dictionary| {
-            let count = dictionary.len();
-            (dictionary.values, count)
-        });
-        let Some((values, count)) = self.full.take().or(dictionary) else {
+        let Some(dictionary) = self.full.take().or(self.dictionary.take()) else {
             return Ok(Vec::new());
         };
-        let mut compressor = PageCompressor::take(self.level)?;
-        let (compressed, uncompressed) = compressor.compress(None, &values)?;
-        compressor.give_back();
+        let (compressed, uncompressed) = compress(self.level, None, &dictionary.values)?;
         let page = Page::DictionaryPage {
             buf: compressed,
-            num_values: u32::try_from(count).unwrap_or(u32::MAX),
+            num_values: u32::try_from(dictionary.len()).unwrap_or(u32::MAX),
             encoding: Encoding::PLAIN,
             is_sorted: false,
         };
