@@ -22,6 +22,7 @@ use crate::staging::StagingError;
 use crate::staging::chain::Chain;
 use crate::staging::checksum::{SUMS, sha256_file, sums_text};
 use crate::staging::exported::documents;
+use crate::staging::inventory;
 use crate::staging::json_file::write_json;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
@@ -233,6 +234,7 @@ pub fn audit(
     };
     if let Some(manifest) = &export {
         listed(run, Stage::Export, ExportManifest::PATH, manifest.files(), &mut problems)?;
+        problems.extend(inventory::problems(manifest));
     }
     if let Some(manifest) = &transform {
         listed(run, Stage::Transform, TransformManifest::PATH, manifest.files(), &mut problems)?;
@@ -316,6 +318,7 @@ fn bases(
         // Whatever else was made of a base is not needed here.
         let manifest = ExportManifest::read(base)?;
         listed(base, Stage::Export, ExportManifest::PATH, manifest.files(), problems)?;
+        problems.extend(inventory::problems(&manifest));
         let found = outside(base, level, Some(&manifest), None, Vec::new(), progress)?;
         problems.extend(found.problems);
     }

@@ -19,6 +19,7 @@ pub(super) fn run(
     let (_, manifest) = transform::stage(&arguments.transform(directory.run()), progress)?;
     load::stage(&arguments.load(directory.run()), progress)?;
     let (_, report) = verify::stage(&arguments.target(directory.run()), progress)?;
+    let source = summary::inventory(&exported.source_objects);
     // Differences weigh more than rejects.
     let exit = match verify::exit(&report) {
         Exit::Done if export::exit(&exported) == Exit::Rejects => Exit::Rejects,
@@ -27,7 +28,7 @@ pub(super) fn run(
     };
     Ok(Finished {
         exit,
-        text: summary::run(&directory, &report),
+        text: format!("{source}\n{}", summary::run(&directory, &report)).trim_start().to_owned(),
         value: json!({"run": directory.run(), "proved": report.proved, "report": report}),
     })
 }

@@ -34,6 +34,7 @@ use crate::progress::{Progress, Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::dump::plain_size;
 use crate::staging::StagingError;
+use crate::staging::inventory::{SourceObject, of_collections};
 use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
@@ -71,11 +72,14 @@ struct Exported {
     snapshot: Snapshot,
     collections: Vec<CollectionManifest>,
     skipped: Vec<Skipped>,
+    /// Every object of the source, where there is not one for each collection.
+    objects: Vec<SourceObject>,
 }
 
 impl Exported {
     fn new(source: SourceDescription, snapshot: Snapshot) -> Self {
-        Self { source, snapshot, collections: Vec::new(), skipped: Vec::new() }
+        let (collections, skipped, objects) = (Vec::new(), Vec::new(), Vec::new());
+        Self { source, snapshot, collections, skipped, objects }
     }
 
     /// The same for a source that is no server.
@@ -132,7 +136,7 @@ pub async fn export(
         }
         _ => files::export(&context, state, source, threads).await?,
     };
-    let Exported { source, snapshot, collections, skipped } = exported;
+    let Exported { source, snapshot, collections, skipped, objects } = exported;
     let mut manifest = ExportManifest::new(run, source, snapshot);
     manifest.collections = collections;
     manifest.skipped = skipped;
@@ -140,6 +144,12 @@ pub async fn export(
         manifest.base = options.since.as_ref().map(|since| since.base.clone());
     }
     manifest.collections.sort_by(|left, right| left.name.cmp(&right.name));
+    manifest.source_objects = if objects.is_empty() {
+        of_collections(&manifest.collections, &manifest.skipped)
+    } else {
+        objects
+    };
+    manifest.source_objects.sort_by(|left, right| left.name.cmp(&right.name));
     for skipped in &manifest.skipped {
         progress.note(Stage::Export, &format!("skipped {}: {}", skipped.name, skipped.reason));
     }

@@ -51,6 +51,10 @@ pub fn whole(
         .map(|collection| merged(&whole, &chain, &database, collection, part_bytes, progress))
         .collect();
     manifest.collections = collections?;
+    // The source was asked for changes only; the sums of both are in the collections.
+    for object in &mut manifest.source_objects {
+        object.records = None;
+    }
     manifest.write(&whole)?;
     Ok(whole)
 }

@@ -15,6 +15,7 @@ use crate::load::{LoadPlan, LoadReport, RollbackReport};
 use crate::plan::{Drift, Plan};
 use crate::progress::Stage;
 use crate::restore::{Destination, RestoreReport};
+use crate::staging::inventory::{SourceObject, tally};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
 use crate::staging::rejects::Reject;
@@ -59,6 +60,32 @@ impl<const N: usize> Sums<N> {
     }
 }
 
+/// Objects that were left out and are named with their reasons.
+const NAMED_OBJECTS: usize = 20;
+
+/// The objects of a source: how many were taken, and which were left out; a line each, with a line
+/// break before it.
+pub fn inventory(objects: &[SourceObject]) -> String {
+    if objects.is_empty() {
+        return String::new();
+    }
+    let sums = tally(objects);
+    let mut text = format!("\nsource: {} objects taken", count(sums.taken));
+    if sums.records > 0 {
+        let _ = write!(text, " with {} records", count(sums.records));
+    }
+    let _ = write!(text, ", {} left out", count(sums.left_out));
+    let left = objects.iter().filter_map(|object| Some((object, object.reason()?)));
+    for (object, reason) in left.clone().take(NAMED_OBJECTS) {
+        let _ = write!(text, "\nleft out: {} {} ({reason})", object.kind, object.name);
+    }
+    let unnamed = left.count().saturating_sub(NAMED_OBJECTS);
+    if unnamed > 0 {
+        let _ = write!(text, "\nleft out: {} more", count(unnamed as u64));
+    }
+    text
+}
+
 /// What was exported.
 pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
     let header = ["collection", "documents", "rejected", "BSON bytes", "parts", "staged bytes"];
@@ -75,6 +102,7 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
         rows.add(&collection.name, numbers, None);
     }
     let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
+    text.push_str(&inventory(&manifest.source_objects));
     if let Some(base) = &manifest.base {
         let changed = manifest.collections.iter().filter_map(|found| found.changes.as_ref());
         let deleted: u64 =

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checksum::{listed_sum, sha256_hex, write_sums};
+use super::inventory::SourceObject;
 use super::json_file::{parse_json, write_json};
 use super::layout::{RunDirectory, io};
 use super::part::PartFile;
@@ -40,6 +41,9 @@ pub struct ExportManifest {
     pub collections: Vec<CollectionManifest>,
     /// What was not, and why.
     pub skipped: Vec<Skipped>,
+    /// Every object of the source, taken or left out; empty in manifests of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_objects: Vec<SourceObject>,
 }
 
 /// The export that an incremental one adds to.
@@ -309,6 +313,7 @@ impl ExportManifest {
             base: None,
             collections: Vec::new(),
             skipped: Vec::new(),
+            source_objects: Vec::new(),
         }
     }
 }

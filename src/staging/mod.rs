@@ -7,6 +7,7 @@ pub mod checksum;
 mod column;
 mod error;
 pub mod exported;
+pub mod inventory;
 pub mod journal;
 pub(crate) mod json_file;
 pub mod layout;
