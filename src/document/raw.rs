@@ -378,23 +378,32 @@ impl<'a> Elements<'a> {
 fn passed(bytes: &[u8], at: usize) -> Option<usize> {
     let name = bytes.get(at + 1..)?;
     let value = at + 2 + name.iter().position(|byte| *byte == 0)?;
-    let length = || usize::try_from(read_i32(bytes, value).ok()?).ok();
-    let next = value
-        + match bytes[at] {
-            0x01 | 0x09 | 0x11 | 0x12 => 8,
-            0x02 | 0x0D | 0x0E => 4 + length()?,
-            0x03 | 0x04 | 0x0F => length().filter(|length| *length >= 5)?,
-            0x05 => 5 + length()?,
-            0x06 | 0x0A | 0xFF | 0x7F => 0,
-            0x07 => 12,
-            0x08 => 1,
-            0x0C => 16 + length()?,
-            0x10 => 4,
-            0x13 => 16,
-            // Patterns have no lengths, and other types do not exist.
-            _ => return None,
-        };
+    let next = value + value_length(bytes[at], bytes.get(value..)?)?;
     (next <= bytes.len()).then_some(next)
+}
+
+/// Bytes of a value of this type at the start of `bytes`, by its lengths alone: nothing in it is
+/// checked, and it may be longer than `bytes`. None where there is no such type or length.
+#[inline]
+pub fn value_length(kind: u8, bytes: &[u8]) -> Option<usize> {
+    let length = || usize::try_from(read_i32(bytes, 0).ok()?).ok();
+    Some(match kind {
+        0x01 | 0x09 | 0x11 | 0x12 => 8,
+        0x02 | 0x0D | 0x0E => 4 + length()?,
+        0x03 | 0x04 | 0x0F => length().filter(|length| *length >= 5)?,
+        0x05 => 5 + length()?,
+        0x06 | 0x0A | 0xFF | 0x7F => 0,
+        0x07 => 12,
+        0x08 => 1,
+        0x0B => {
+            let mut ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == 0);
+            ends.nth(1)?.0 + 1
+        }
+        0x0C => 16 + length()?,
+        0x10 => 4,
+        0x13 => 16,
+        _ => return None,
+    })
 }
 
 #[inline]

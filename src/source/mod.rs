@@ -2,6 +2,7 @@
 
 mod address;
 pub mod archive;
+pub mod buckets;
 pub mod dump;
 mod error;
 pub mod json;

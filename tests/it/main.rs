@@ -22,6 +22,7 @@ mod plan;
 mod planted;
 mod rejects;
 mod restore;
+mod series;
 mod sources;
 mod stages;
 mod support;
