@@ -18,6 +18,8 @@ use super::survey::{Kind, Node};
 use super::{Surveyed, relational};
 use crate::pipeline::model::FieldPath;
 
+/// Kind of a collection that holds measurements.
+const TIME_SERIES: &str = "timeseries";
 /// Columns a table has before rare fields are put together.
 const MANY_COLUMNS: usize = 60;
 /// A field is rare below this share of the documents.
@@ -120,7 +122,8 @@ impl<'p> Planner<'p> {
         let one = &self.surveyed[at];
         let mut columns = Names::new(self.style);
         let table = self.tables.give(&one.listed.name);
-        if relational(&one.listed) {
+        // Measurements of a time series may share an `_id`.
+        if relational(&one.listed) || one.listed.kind == TIME_SERIES {
             return Place { table, key: None, columns };
         }
         let survey = &one.survey;
@@ -543,6 +546,9 @@ fn about(one: &Surveyed) -> String {
         format!("a sample{}", of.unwrap_or_default())
     };
     let mut about = format!("{} documents, {read}", count(one.survey.documents));
+    if one.listed.kind == TIME_SERIES {
+        add(&mut about, "measurements of a time series, whose _id need not be unique: no key");
+    }
     if one.survey.malformed > 0 {
         add(&mut about, &format!("{} are no BSON", count(one.survey.malformed)));
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::RestoreError;
+use crate::document::raw::value_length;
 use crate::pgcopy::digest::{ContentDigest, row_hash};
 use crate::progress::{Progress, Stage, Total};
 use crate::source::SourceAddress;
@@ -36,10 +37,26 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, document: &[u8]) {
+    fn add(&mut self, document: &[u8], measurement: bool) {
         self.documents += 1;
-        self.digest.add(row_hash(document));
+        let ordered = if measurement { by_name(document) } else { None };
+        self.digest.add(row_hash(ordered.as_deref().unwrap_or(document)));
     }
+}
+
+/// The fields of a measurement in the order of their names: a server keeps them in the order of
+/// the bucket in which it puts the measurement. None where the bytes are no document.
+fn by_name(document: &[u8]) -> Option<Vec<u8>> {
+    let mut fields: Vec<&[u8]> = Vec::new();
+    let mut rest = document.get(4..document.len().checked_sub(1)?)?;
+    while let Some((kind, after)) = rest.split_first() {
+        let name = after.iter().position(|byte| *byte == 0)?;
+        let length = 2 + name + value_length(*kind, after.get(name + 1..)?)?;
+        fields.push(rest.get(..length)?);
+        rest = &rest[length..];
+    }
+    fields.sort_unstable_by(|left, right| left[1..].cmp(&right[1..]));
+    Some(fields.concat())
 }
 
 /// Compares an export with what was restored of it.
@@ -58,13 +75,15 @@ pub async fn check(
         .map(|(at, listed)| (listed.name.clone(), (at, listed.indexes.clone())))
         .collect();
     let sums = Arc::new(Mutex::new(vec![Sum::default(); whole.collections.len()]));
+    let series: Vec<bool> =
+        whole.collections.iter().map(|listed| listed.kind == "timeseries").collect();
     let item = "what was restored";
     progress.start(Stage::Verify, item, Total::Unknown);
     let (shared, told) = (Arc::clone(&sums), Arc::clone(progress));
     let take = Box::new(move |at: usize, documents: crate::source::whole::Documents| {
         let mut sum = Sum::default();
         for document in documents.iter() {
-            sum.add(document);
+            sum.add(document, series[at]);
         }
         let mut sums = shared.lock().unwrap_or_else(PoisonError::into_inner);
         sums[at].documents += sum.documents;
@@ -105,7 +124,7 @@ fn compare(
         for batch in piece.read() {
             let batch = batch?;
             for at in 0..batch.len() {
-                staged.add(batch.bytes(at));
+                staged.add(batch.bytes(at), collection.kind == "timeseries");
             }
             progress.advance(Stage::Verify, name, batch.len() as u64, batch.total_bytes());
         }

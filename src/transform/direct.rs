@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 use super::TransformError;
 use super::cell::Cell;
 use super::columns::BatchBuilder;
-use super::plan::{ColumnPlan, Input, Plan};
+use super::plan::{ColumnPlan, Input, Plan, Sources};
 use super::records::{Item, Router};
 use super::shape::{Row, Shaper};
 use crate::document::id::uuid_from_object_id;
@@ -27,7 +27,7 @@ pub type DirectLink = (usize, u128, u128);
 impl Direct {
     /// Compiles a pipeline.
     pub fn new(pipeline: &Pipeline) -> Result<Self, TransformError> {
-        Ok(Self { plan: Plan::new(pipeline, &std::collections::HashSet::new())? })
+        Ok(Self { plan: Plan::new(pipeline, &Sources::default())? })
     }
 
     /// The tables that are made of documents, each with its collection.

@@ -29,7 +29,7 @@ mod staged;
 mod work;
 mod write;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -44,7 +44,7 @@ use self::journal::{MergedJunction, TransformJournal, fingerprint};
 use self::keys::KeySet;
 use self::limit::RejectLimit;
 use self::links::merge_junction;
-use self::plan::{Plan, TablePlan};
+use self::plan::{Plan, Sources, TablePlan};
 use self::presence::{check_collections, check_presence};
 use self::retry::Only;
 use self::schedule::Piece;
@@ -113,7 +113,7 @@ pub fn transform(
 ) -> Result<TransformManifest, TransformError> {
     let export = ExportManifest::read(run)?;
     let pipeline = &pipeline.resolved(|name| export.has(name));
-    let plan = Plan::new(pipeline, &relational(&export))?;
+    let plan = Plan::new(pipeline, &Sources::of(&export))?;
     let ignored = check_collections(&plan, pipeline, &export)?;
     run.recover(Stage::Transform)?;
     let export_sha256 = sha256_file(&run.resolve(ExportManifest::PATH))?;
@@ -156,12 +156,6 @@ pub fn transform(
     run.publish(Stage::Transform)?;
     journal::clear(run)?;
     Ok(manifest)
-}
-
-/// Collections that were tables of a relational source.
-fn relational(export: &ExportManifest) -> HashSet<String> {
-    let tables = export.collections.iter().filter(|collection| collection.kind == "table");
-    tables.map(|collection| collection.name.clone()).collect()
 }
 
 /// The transform of this input, if it was finished before and all its parts are whole.

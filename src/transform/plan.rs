@@ -13,6 +13,7 @@ use crate::pipeline::model::{
     Dangling, FieldPath, Key, Literal, Nul, OnFail, Origin, Otherwise, Pipeline, Unmapped,
     UuidOrder,
 };
+use crate::staging::manifest::ExportManifest;
 use crate::staging::table::TableDefinition;
 
 /// Everything the workers share.
@@ -28,6 +29,27 @@ impl Plan {
     pub(super) fn is_serial(&self, set: usize) -> bool {
         let (table, column) = self.sets[set];
         matches!(self.tables[table].columns[column].input, Input::Serial)
+    }
+}
+
+/// Collections of an export that differ from those of documents.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// Tables of a relational source: their `_id` repeats what their columns hold, and needs no
+    /// place.
+    tables: HashSet<String>,
+    /// Time series, in which several measurements may have one `_id`.
+    series: HashSet<String>,
+}
+
+impl Sources {
+    pub(super) fn of(export: &ExportManifest) -> Self {
+        let named = |kind: &str| {
+            let collections = export.collections.iter();
+            let found = collections.filter(|collection| collection.kind == kind);
+            found.map(|collection| collection.name.clone()).collect()
+        };
+        Self { tables: named("table"), series: named("timeseries") }
     }
 }
 
@@ -48,6 +70,8 @@ pub(super) struct TablePlan {
     pub(super) arrays: Vec<ArrayPlan>,
     pub(super) key: Vec<usize>,
     pub(super) key_is_id: bool,
+    /// Several documents may have one `_id`, which is no key here.
+    pub(super) ids_repeat: bool,
     /// The key is a number that stands for the `_id`.
     pub(super) serial: bool,
     pub(super) unique: Vec<Vec<usize>>,
@@ -212,13 +236,7 @@ impl Slots<'_> {
 
 impl Plan {
     /// Compiles a pipeline.
-    ///
-    /// `relational` are the collections that were tables: their `_id` repeats what their columns
-    /// hold, and needs no place.
-    pub(super) fn new(
-        pipeline: &Pipeline,
-        relational: &HashSet<String>,
-    ) -> Result<Self, TransformError> {
+    pub(super) fn new(pipeline: &Pipeline, sources: &Sources) -> Result<Self, TransformError> {
         let mut definitions: HashMap<String, TableDefinition> = table_definitions(pipeline)
             .into_iter()
             .map(|definition| (definition.name.clone(), definition))
@@ -393,7 +411,7 @@ impl Plan {
                     });
                 }
             }
-            if relational.contains(&table.source) {
+            if sources.tables.contains(&table.source) {
                 tree.insert(&["_id".to_owned()]).taken = true;
             }
             for path in &table.ignore {
@@ -438,6 +456,7 @@ impl Plan {
                 arrays,
                 key,
                 key_is_id,
+                ids_repeat: !key_is_id && sources.series.contains(&table.source),
                 serial,
                 unique,
                 feeds: Vec::new(),

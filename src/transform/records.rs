@@ -65,10 +65,11 @@ impl<'p> Walk<'p> {
         let mut items = Vec::new();
         for at in 0..batch.len() {
             let (id, bytes) = (batch.id(at), batch.bytes(at));
-            let repeats = match at.checked_sub(1) {
-                None => self.previous.as_deref() == Some(id),
-                Some(before) => batch.id(before) == id,
-            };
+            let repeats = !self.router.table.ids_repeat
+                && match at.checked_sub(1) {
+                    None => self.previous.as_deref() == Some(id),
+                    Some(before) => batch.id(before) == id,
+                };
             self.each_seen |= self.router.expand(bytes, repeats, &mut items);
             for (element, mut item) in items.drain(..).enumerate() {
                 let number = self.number;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::journal::TransformJournal;
 use super::keys::KeySet;
 use super::links::merge_junction;
-use super::plan::{Plan, TablePlan};
+use super::plan::{Plan, Sources, TablePlan};
 use super::settle::{Prior, settle};
 use super::staged::identities;
 use super::write::{Context, PartResult, finish_part, links_to};
@@ -53,7 +53,7 @@ pub fn retry_rejects(
     let mut manifest = TransformManifest::read(run)?;
     rejects::recover(run, &manifest)?;
     let pipeline = &pipeline.resolved(|name| export.has(name));
-    let plan = Plan::new(pipeline, &super::relational(&export))?;
+    let plan = Plan::new(pipeline, &Sources::of(&export))?;
     if plan.tables.iter().any(|table| table.serial) {
         return Err(TransformError::Unsupported(
             "--retry-rejects does not work with serial keys: transform the whole run".to_owned(),

@@ -7,7 +7,6 @@ use mongodb::bson::{
     Binary, Bson, DateTime, Decimal128, Document, JavaScriptCodeWithScope, RawDocumentBuf, Regex,
     Timestamp, doc,
 };
-use mongodb::options::FindOptions;
 use mongodb::{Client, Database};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -15,43 +14,47 @@ use tokio::runtime::Runtime;
 
 use futures_util::TryStreamExt;
 
-use crate::support::{server, with_database};
+use crate::support::{docferry, fresh_database, server, shown, with_database};
 
 /// All documents of a collection, as bytes, in an order of their own.
 async fn documents(database: &Database, collection: &str) -> Vec<Vec<u8>> {
-    let cursor = database
-        .collection::<RawDocumentBuf>(collection)
-        .find(doc! {})
-        .with_options(FindOptions::default())
-        .await
-        .unwrap();
+    let cursor = database.collection::<RawDocumentBuf>(collection).find(doc! {}).await.unwrap();
     let mut found: Vec<Vec<u8>> =
         cursor.map_ok(RawDocumentBuf::into_bytes).try_collect().await.unwrap();
     found.sort();
     found
 }
 
-fn scalar(index: i64, kind: u8, random: i64) -> Bson {
-    let small = random % 1000;
+/// Kinds of scalars below.
+const KINDS: i64 = 24;
+
+fn scalar(index: i64, kind: i64, random: i64) -> Bson {
+    let small = i32::try_from(random % 1000).unwrap();
+    let magnitude = usize::try_from(small.unsigned_abs()).unwrap();
     match kind {
-        0 => Bson::Int32(i32::try_from(small).unwrap()),
+        0 => Bson::Int32(small),
         1 => Bson::Int64(random),
-        2 => Bson::Double(small as f64 / 10.0),
+        2 => Bson::Double(f64::from(small) / 10.0),
         3 => Bson::Double(f64::from_bits(random.cast_unsigned())),
-        4 => Bson::Double(small as f64 * 1e-8),
+        4 => Bson::Double(f64::from(small) * 1e-8),
         5 => Bson::String(format!("sensor-{}", index % 7)),
-        6 => Bson::String("x".repeat(usize::try_from(small.abs() % 40).unwrap())),
+        6 => Bson::String("x".repeat(magnitude % 40)),
         7 => Bson::Boolean(random % 2 == 0),
-        8 => Bson::DateTime(DateTime::from_millis(1_700_000_000_000 + index * 1000 + small)),
+        8 => Bson::DateTime(DateTime::from_millis(
+            1_700_000_000_000 + index * 1000 + i64::from(small),
+        )),
         9 => Bson::ObjectId(ObjectId::new()),
         10 => Bson::Null,
         11 => Bson::Decimal128(format!("{small}.5").parse::<Decimal128>().unwrap()),
         12 => Bson::Binary(Binary {
             subtype: BinarySubtype::Generic,
-            bytes: random.to_le_bytes()[..usize::try_from(small.abs() % 9).unwrap()].to_vec(),
+            bytes: random.to_le_bytes()[..magnitude % 9].to_vec(),
         }),
-        13 => Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: vec![small as u8; 16] }),
-        14 => Bson::Timestamp(Timestamp { time: 1_700_000_000, increment: small.abs() as u32 }),
+        13 => Bson::Binary(Binary {
+            subtype: BinarySubtype::Uuid,
+            bytes: vec![small.to_le_bytes()[0]; 16],
+        }),
+        14 => Bson::Timestamp(Timestamp { time: 1_700_000_000, increment: small.unsigned_abs() }),
         15 => Bson::RegularExpression(Regex {
             pattern: "^a".try_into().unwrap(),
             options: "i".try_into().unwrap(),
@@ -71,10 +74,10 @@ fn scalar(index: i64, kind: u8, random: i64) -> Bson {
 }
 
 /// The value of a field over time: of one kind mostly, as measurements are.
-fn value(field: u8, index: i64, kind: u8, random: i64) -> Option<Bson> {
+fn value(field: i64, index: i64, kind: i64, random: i64) -> Option<Bson> {
     match random.rem_euclid(20) {
         0 => None,
-        1 => Some(scalar(index, random.rem_euclid(23) as u8, random)),
+        1 => Some(scalar(index, random.rem_euclid(KINDS), random)),
         2..5 => Some(scalar(0, kind, 7)),
         _ if field == 0 => {
             let mut inner = doc! {"a": scalar(index, kind, random)};
@@ -90,63 +93,121 @@ fn value(field: u8, index: i64, kind: u8, random: i64) -> Option<Bson> {
     }
 }
 
+/// Measurements of one series: sparse fields of all types, most of one type each.
+fn measurements(round: i64, random: &[i64]) -> Vec<Document> {
+    let mut documents = Vec::new();
+    for (index, random) in (0_i64..).zip(random.chunks_exact(4)) {
+        let mut document = Document::new();
+        for (field, random) in (0_i64..).zip(random) {
+            if let Some(value) = value(field, index, (round + field * 5) % KINDS, *random) {
+                document.insert(format!("f{field}"), value);
+            }
+        }
+        let millis = 1_700_000_000_000 + index * 60_000 + random[0].rem_euclid(1000);
+        document.insert("at", DateTime::from_millis(millis));
+        if random[1].rem_euclid(40) > 0 {
+            document.insert("who", doc! {"room": round % 3 == 0});
+        }
+        if random[2].rem_euclid(3) == 0 {
+            document.insert("_id", index);
+        }
+        documents.push(document);
+    }
+    documents
+}
+
+async fn create(database: &Database, name: &str, documents: &[Document]) {
+    let series = doc! {"timeField": "at", "metaField": "who", "granularity": "hours"};
+    database.run_command(doc! {"create": name, "timeseries": series}).await.unwrap();
+    database.collection::<Document>(name).insert_many(documents).await.unwrap();
+}
+
+async fn fresh(uri: &str, name: &str) -> Database {
+    let client = Client::with_uri_str(&with_database(uri, name)).await.unwrap();
+    let database = client.default_database().unwrap();
+    database.drop().await.unwrap();
+    database
+}
+
+fn randoms(count: usize) -> Vec<i64> {
+    let mut runner = TestRunner::deterministic();
+    proptest::collection::vec(proptest::num::i64::ANY, count)
+        .new_tree(&mut runner)
+        .unwrap()
+        .current()
+}
+
 #[test]
 fn buckets_unpack_to_what_the_server_gives() {
     let Some(uri) = server("DOCFERRY_TEST_MONGODB") else { return };
-    let runtime = Runtime::new().unwrap();
-    let mut runner = TestRunner::deterministic();
-    let randoms = proptest::collection::vec(proptest::num::i64::ANY, 4000);
-    runtime.block_on(async {
-        let client = Client::with_uri_str(&with_database(&uri, "docferry_series")).await.unwrap();
-        let database = client.default_database().unwrap();
-        database.drop().await.unwrap();
+    let random = randoms(96_000);
+    Runtime::new().unwrap().block_on(async {
+        let database = fresh(&uri, "docferry_series").await;
         let (mut plain, mut compressed) = (0, 0);
-        for round in 0..24_u8 {
-            let random = randoms.new_tree(&mut runner).unwrap().current();
-            let name = format!("s{round}");
-            let series = doc! {"timeField": "at", "metaField": "who", "granularity": "hours"};
-            database.run_command(doc! {"create": &name, "timeseries": series}).await.unwrap();
-            let mut documents_in = Vec::new();
-            for (index, random) in (0_i64..).zip(random.chunks(4)) {
-                let mut document = doc! {"f0": Bson::Null};
-                document.remove("f0");
-                for (field, random) in (0_u8..).zip(random) {
-                    let kind = (round + field * 5) % 23;
-                    if let Some(value) = value(field, index, kind, *random) {
-                        document.insert(format!("f{field}"), value);
-                    }
-                }
-                let millis = 1_700_000_000_000 + index * 60_000 + random[0].rem_euclid(1000);
-                document.insert("at", DateTime::from_millis(millis));
-                if random[1].rem_euclid(40) > 0 {
-                    document.insert("who", doc! {"room": round % 3 == 0});
-                }
-                if random[2].rem_euclid(3) == 0 {
-                    document.insert("_id", index);
-                }
-                documents_in.push(document);
-            }
-            let collection = database.collection::<Document>(&name);
-            collection.insert_many(&documents_in).await.unwrap();
+        for (round, random) in (0..).zip(random.chunks(4000)) {
+            let (name, inserted) = (format!("s{round}"), measurements(round, random));
+            create(&database, &name, &inserted).await;
             let expected = documents(&database, &name).await;
             let series = Series { time_field: "at".to_owned(), meta_field: Some("who".to_owned()) };
-            let (mut measurements, mut found) = (Measurements::default(), Vec::new());
+            let (mut unpacked, mut found) = (Measurements::default(), Vec::new());
             for bucket in documents(&database, &format!("system.buckets.{name}")).await {
                 let parsed = Document::from_reader(bucket.as_slice()).unwrap();
                 let version = parsed.get_document("control").unwrap().get_i32("version").unwrap();
-                *if version == 1 { &mut plain } else { &mut compressed } += 1;
-                measurements.unpack(&bucket, &series).unwrap_or_else(|error| {
+                *(if version == 1 { &mut plain } else { &mut compressed }) += 1;
+                unpacked.unpack(&bucket, &series).unwrap_or_else(|error| {
                     panic!("{name}: {error}: {parsed}");
                 });
-                found.extend(measurements.iter().map(<[u8]>::to_vec));
+                found.extend(unpacked.iter().map(<[u8]>::to_vec));
             }
             found.sort();
             let decode = |bytes: &Vec<u8>| Document::from_reader(bytes.as_slice()).unwrap();
             for (found, expected) in found.iter().zip(&expected) {
                 assert!(found == expected, "{name}: {} {}", decode(found), decode(expected));
             }
-            assert_eq!((found.len(), expected.len()), (documents_in.len(), documents_in.len()));
+            assert_eq!((found.len(), expected.len()), (inserted.len(), inserted.len()));
         }
         assert!(plain > 0 && compressed > 100, "{plain} plain, {compressed} compressed buckets");
     });
+}
+
+#[test]
+fn measurements_with_one_id_arrive_and_come_back() {
+    let Some(uri) = server("DOCFERRY_TEST_MONGODB") else { return };
+    let Some(postgres) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let runtime = Runtime::new().unwrap();
+    let (client, target) = runtime.block_on(async {
+        let database = fresh(&uri, "docferry_series_ids").await;
+        let measurement = |id: i32, hour: i64, fields: Document| {
+            let mut document = fields;
+            document.insert("_id", id);
+            document.insert("at", DateTime::from_millis(1_700_000_000_000 + hour * 3_600_000));
+            document
+        };
+        let documents = [
+            measurement(1, 0, doc! {"v": 0.5}),
+            measurement(1, 1, doc! {"w": 1, "v": 1.5}),
+            measurement(1, 2, doc! {"v": 2.5, "w": 2}),
+            measurement(2, 3, doc! {"v": 3.5}),
+            measurement(1, 3, doc! {"v": 0.5}),
+        ];
+        create(&database, "weather", &documents).await;
+        fresh_database(&postgres, "docferry_series_ids").await
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (pipeline, staging) = (folder.path().join("w.toml"), folder.path().join("staging"));
+    let source = with_database(&uri, "docferry_series_ids");
+    let run = |arguments: &[&str]| {
+        let output = docferry().args(arguments).current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", shown(&output));
+    };
+    let (pipeline, staging) = (pipeline.to_str().unwrap(), staging.to_str().unwrap());
+    run(&["plan", &source, "-o", pipeline]);
+    run(&["run", pipeline, "--source", &source, "--target", &target, "--staging", staging]);
+    let rows = runtime
+        .block_on(client.query("SELECT (_id || ' ' || v)::text FROM weather ORDER BY v, _id", &[]))
+        .unwrap();
+    let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(rows, ["1 0.5", "1 0.5", "1 1.5", "1 2.5", "2 3.5"]);
+    let scratch = with_database(&uri, "");
+    run(&["restore-check", "w/latest", "--staging", staging, "--scratch", &scratch]);
 }

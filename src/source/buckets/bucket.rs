@@ -2,6 +2,7 @@
 
 use super::BucketError;
 use super::column::{Column, Element, Fields, close, head_of};
+use super::simple8b::Next;
 
 /// Unpacked bytes of one bucket; a server closes a bucket long before.
 const MAX_BYTES: usize = 256 << 20;
@@ -35,15 +36,6 @@ pub struct Measurements {
 struct Field<'b> {
     name: &'b [u8],
     values: Values<'b>,
-}
-
-/// A value that was asked for.
-enum Read {
-    Value(Element),
-    /// The measurement has none.
-    Missing,
-    /// There are no more values.
-    End,
 }
 
 enum Values<'b> {
@@ -104,9 +96,9 @@ impl Measurements {
         let meta = series.meta_field.as_ref().zip(meta);
         for index in 0.. {
             let time = match times.value(index)? {
-                Read::Value(time) => time,
-                Read::Missing => return Err(times.error("a measurement has no time")),
-                Read::End => break,
+                Next::Value(time) => time,
+                Next::Missing => return Err(times.error("a measurement has no time")),
+                Next::End => break,
             };
             let start = self.buffer.len();
             self.buffer.extend_from_slice(&[0; 4]);
@@ -117,11 +109,11 @@ impl Measurements {
             }
             for field in &mut others {
                 match field.value(index)? {
-                    Read::Value(value) => self.push(field.name, &value),
-                    Read::End if matches!(field.values, Values::Compressed(_)) => {
+                    Next::Value(value) => self.push(field.name, &value),
+                    Next::End if matches!(field.values, Values::Compressed(_)) => {
                         return Err(field.error("it ends before the times do"));
                     }
-                    Read::Missing | Read::End => {}
+                    Next::Missing | Next::End => {}
                 }
             }
             close(&mut self.buffer, start);
@@ -184,20 +176,16 @@ impl<'b> Field<'b> {
     }
 
     /// The value of this measurement, where it has one.
-    fn value(&mut self, index: usize) -> Result<Read, BucketError> {
+    fn value(&mut self, index: usize) -> Result<Next<Element>, BucketError> {
         let read = match &mut self.values {
-            Values::Compressed(column) => column.next().map(|value| match value {
-                Some(Some(value)) => Read::Value(value),
-                Some(None) => Read::Missing,
-                None => Read::End,
-            }),
+            Values::Compressed(column) => column.next(),
             Values::Plain { fields, next } => peek(fields, next).map(|()| match next.take() {
-                Some((place, value)) if place == index => Read::Value(value),
+                Some((place, value)) if place == index => Next::Value(value),
                 Some(later) => {
                     *next = Some(later);
-                    Read::Missing
+                    Next::Missing
                 }
-                None => Read::End,
+                None => Next::End,
             }),
         };
         read.map_err(|reason| self.error(reason))
@@ -206,8 +194,8 @@ impl<'b> Field<'b> {
     /// Checks that nothing is left behind the last measurement.
     fn finish(&mut self) -> Result<(), BucketError> {
         match self.value(usize::MAX)? {
-            Read::End => Ok(()),
-            Read::Value(_) | Read::Missing => {
+            Next::End => Ok(()),
+            Next::Value(_) | Next::Missing => {
                 Err(self.error("it holds more values than the bucket has times"))
             }
         }

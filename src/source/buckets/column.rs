@@ -14,7 +14,7 @@
 //! differences. Strings, code, binaries of at most 16 bytes and decimals count as integers of 128
 //! bits.
 
-use super::simple8b::Words;
+use super::simple8b::{Next, Words};
 use crate::document::raw::value_length;
 
 /// Factors by which doubles become whole numbers, by scale.
@@ -62,29 +62,33 @@ impl<'c> Column<'c> {
         Self { bytes, position: 0, plain: Decoder::default(), interleaved: None }
     }
 
-    /// The next value; inside it, none where the measurement has none. None is the end.
-    pub(super) fn next(&mut self) -> Result<Option<Option<Element>>, &'static str> {
+    /// The value of the next measurement.
+    pub(super) fn next(&mut self) -> Result<Next<Element>, &'static str> {
         loop {
             if let Some(mut run) = self.interleaved.take() {
-                if let Some(value) = self.row(&mut run)? {
+                let value = self.row(&mut run)?;
+                if value != Next::End {
                     self.interleaved = Some(run);
                     // A repeat after the run repeats its last value.
-                    self.plain = Decoder { last: value.clone(), ..Decoder::default() };
-                    return Ok(Some(value));
+                    let last =
+                        if let Next::Value(value) = &value { Some(value.clone()) } else { None };
+                    self.plain = Decoder { last, ..Decoder::default() };
+                    return Ok(value);
                 }
             }
-            if let Some(delta) = self.plain.words.next()? {
-                return self.plain.apply(delta).map(Some);
+            let delta = self.plain.words.next()?;
+            if delta != Next::End {
+                return self.plain.apply(&delta);
             }
             match self.control()? {
-                0 if self.position + 1 == self.bytes.len() => return Ok(None),
+                0 if self.position + 1 == self.bytes.len() => return Ok(Next::End),
                 0 => return Err("bytes follow its end"),
                 0xf0..=0xf2 => self.interleaved = Some(self.start_run()?),
                 _ => {
                     let mut plain = std::mem::take(&mut self.plain);
                     let value = self.decode(&mut plain);
                     self.plain = plain;
-                    return value.map(Some);
+                    return value;
                 }
             }
         }
@@ -95,7 +99,7 @@ impl<'c> Column<'c> {
     }
 
     /// Reads what the control byte announces, and gives its first value.
-    fn decode(&mut self, decoder: &mut Decoder<'c>) -> Result<Option<Element>, &'static str> {
+    fn decode(&mut self, decoder: &mut Decoder<'c>) -> Result<Next<Element>, &'static str> {
         let control = self.control()?;
         if control & 0xe0 == 0 || matches!(control, 0x7f | 0xff) {
             // The byte after the type ends an empty name.
@@ -103,8 +107,9 @@ impl<'c> Column<'c> {
             let length = value_length(control, rest).ok_or("a value has no such type")?;
             let value = rest.get(..length).ok_or("it ends inside a value")?;
             self.position += 2 + length;
-            decoder.set(Element { kind: control, value: value.to_vec() });
-            return Ok(decoder.last.clone());
+            let element = Element { kind: control, value: value.to_vec() };
+            decoder.set(element.clone());
+            return Ok(Next::Value(element));
         }
         let length = (usize::from(control & 0x0f) + 1) * 8;
         let start = self.position + 1;
@@ -116,10 +121,8 @@ impl<'c> Column<'c> {
             _ => return Err("it has a control byte that does not exist"),
         })?;
         decoder.words.load(words);
-        match decoder.words.next()? {
-            Some(delta) => decoder.apply(delta),
-            None => Err("a block holds nothing"),
-        }
+        let delta = decoder.words.next()?;
+        decoder.apply(&delta)
     }
 
     /// Reads the reference document of an interleaved run.
@@ -159,8 +162,8 @@ impl<'c> Column<'c> {
         Ok(run)
     }
 
-    /// The next document of an interleaved run; none at its end.
-    fn row(&mut self, run: &mut Interleaved<'c>) -> Result<Option<Option<Element>>, &'static str> {
+    /// The next document of an interleaved run.
+    fn row(&mut self, run: &mut Interleaved<'c>) -> Result<Next<Element>, &'static str> {
         let mut buffer = vec![0; 4];
         // Where each open document's head and its length begin.
         let mut open: Vec<(usize, usize, bool)> = Vec::new();
@@ -186,16 +189,18 @@ impl<'c> Column<'c> {
                 Step::Scalar { name } => {
                     let decoder = decoders.next().ok_or("a run has more values than columns")?;
                     let value = match decoder.words.next()? {
-                        Some(delta) => decoder.apply(delta)?,
-                        None if self.control()? == 0 && first => {
+                        Next::End if self.control()? == 0 && first => {
                             self.position += 1;
-                            return Ok(None);
+                            return Ok(Next::End);
                         }
-                        None if self.control()? == 0 => return Err("a run ends inside a document"),
-                        None => self.decode(decoder)?,
+                        Next::End if self.control()? == 0 => {
+                            return Err("a run ends inside a document");
+                        }
+                        Next::End => self.decode(decoder)?,
+                        delta => decoder.apply(&delta)?,
                     };
                     first = false;
-                    if let Some(Element { kind, value }) = value {
+                    if let Next::Value(Element { kind, value }) = value {
                         head_of(&mut buffer, kind, name);
                         buffer.extend_from_slice(&value);
                     }
@@ -203,10 +208,10 @@ impl<'c> Column<'c> {
             }
         }
         if buffer.len() == 4 {
-            return Ok(Some(None));
+            return Ok(Next::Missing);
         }
         close(&mut buffer, 0);
-        Ok(Some(Some(Element { kind: run.kind, value: buffer })))
+        Ok(Next::Value(Element { kind: run.kind, value: buffer }))
     }
 }
 
@@ -322,15 +327,20 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// The value that a difference leads to; none where there is none.
-    fn apply(&mut self, delta: Option<u128>) -> Result<Option<Element>, &'static str> {
-        let Some(delta) = delta else { return Ok(None) };
+    /// The value that a difference leads to.
+    fn apply(&mut self, delta: &Next<u128>) -> Result<Next<Element>, &'static str> {
+        let delta = match delta {
+            Next::Value(delta) => *delta,
+            Next::Missing => return Ok(Next::Missing),
+            Next::End => return Err("a block holds nothing"),
+        };
         let Some(last) = &mut self.last else {
             // A column may begin with repeats of nothing.
-            return if delta == 0 { Ok(None) } else { Err("a difference has no value before it") };
+            let nothing = delta == 0;
+            return nothing.then_some(Next::Missing).ok_or("a difference has no value before it");
         };
         if delta == 0 && !matches!(self.number, Number::Twice(..)) {
-            return Ok(Some(last.clone()));
+            return Ok(Next::Value(last.clone()));
         }
         #[expect(clippy::cast_possible_truncation, reason = "the format counts in 64 bits here")]
         let narrow = delta as u64;
@@ -369,7 +379,7 @@ impl Decoder<'_> {
                 };
             }
         }
-        Ok(Some(last.clone()))
+        Ok(Next::Value(last.clone()))
     }
 }
 

@@ -21,6 +21,17 @@ const EIGHT_LARGE: usize = 8;
 /// Repeats of one unit of selector 15.
 const REPEATS: u32 = 120;
 
+/// What comes next in a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next<T> {
+    /// A value.
+    Value(T),
+    /// A measurement without a value.
+    Missing,
+    /// The end.
+    End,
+}
+
 /// The values of a run of words.
 #[derive(Clone, Debug)]
 pub(super) struct Words<'c> {
@@ -61,10 +72,12 @@ impl<'c> Words<'c> {
         self.left = 0;
     }
 
-    /// The next value, where there is one; inside it, none stands for no value.
-    pub(super) fn next(&mut self) -> Result<Option<Option<u128>>, &'static str> {
+    /// The next value.
+    pub(super) fn next(&mut self) -> Result<Next<u128>, &'static str> {
         if self.left == 0 {
-            let Some((word, rest)) = self.bytes.split_first_chunk::<8>() else { return Ok(None) };
+            let Some((word, rest)) = self.bytes.split_first_chunk::<8>() else {
+                return Ok(Next::End);
+            };
             self.bytes = rest;
             self.word = u64::from_le_bytes(*word);
             (self.layout, self.left) = layout(self.word)?;
@@ -83,7 +96,7 @@ impl<'c> Words<'c> {
                 None => return Err("a value of a simple-8b block is shifted out of its bits"),
             };
         }
-        Ok(Some(self.last))
+        Ok(self.last.map_or(Next::Missing, Next::Value))
     }
 }
 
@@ -118,17 +131,20 @@ mod tests {
         let mut values = Words::none();
         values.load(&bytes);
         let mut read = Vec::new();
-        while let Some(value) = values.next()? {
-            read.push(value);
+        loop {
+            match values.next()? {
+                Next::Value(value) => read.push(Some(value)),
+                Next::Missing => read.push(None),
+                Next::End => return Ok(read),
+            }
         }
-        Ok(read)
     }
 
     #[test]
     fn a_word_holds_as_many_values_as_its_selector_says() {
         // 30 bits each: 5 and no value.
         let skip = (1 << 30) - 1;
-        assert_eq!(read(&[13 | (5 << 4) | (skip << 34)]), Ok(vec![Some(5), None]));
+        assert_eq!(read(&[0xd | (5 << 4) | (skip << 34)]), Ok(vec![Some(5), None]));
         for (selector, bits) in PLAIN.iter().enumerate().skip(1) {
             let room = if matches!(selector, 7 | 8) { 56 } else { 60 };
             let count = read(&[selector as u64]).unwrap().len();
@@ -141,19 +157,19 @@ mod tests {
         // Selector 7, extension 9: 52 bits and 4 bits of zeros.
         assert_eq!(read(&[7 | (9 << 4) | (3 << 8) | (1 << 12)]), Ok(vec![Some(8)]));
         // Selector 8, extension 13: 51 bits and 5 bits of zeros in fours, up to 124.
-        assert_eq!(read(&[8 | (13 << 4) | (30 << 8) | (1 << 13)]), Ok(vec![Some(1 << 120)]));
+        assert_eq!(read(&[8 | (0xd << 4) | (30 << 8) | (1 << 13)]), Ok(vec![Some(1 << 120)]));
     }
 
     #[test]
     fn the_value_before_is_repeated() {
-        let values = read(&[14 | (7 << 4), 15 | (1 << 4)]).unwrap();
+        let values = read(&[0xe | (7 << 4), 0xf | (1 << 4)]).unwrap();
         assert_eq!(values, vec![Some(7); 241]);
-        assert_eq!(read(&[15]).unwrap(), vec![Some(0); 120]);
+        assert_eq!(read(&[0xf]).unwrap(), vec![Some(0); 120]);
     }
 
     #[test]
     fn foreign_selectors_are_errors() {
-        for word in [0, 7 | (10 << 4), 8 | (14 << 4)] {
+        for word in [0, 7 | (0xa << 4), 8 | (0xe << 4)] {
             assert!(read(&[word]).is_err(), "{word}");
         }
     }
