@@ -137,6 +137,9 @@ pub struct TableAudit {
     pub records: u64,
     /// Records refused.
     pub rejects: u64,
+    /// Links that another element holds too: together they are one row.
+    #[serde(default)]
+    pub merged: u64,
     /// Records left out under a rule.
     pub dropped: u64,
     /// Bytes of the parts.
@@ -157,7 +160,8 @@ impl TableAudit {
             rows: manifest.rows,
             records: manifest.records,
             rejects: manifest.rejects,
-            dropped: manifest.dropped,
+            merged: manifest.merged(),
+            dropped: manifest.left_out(),
             staged_bytes: manifest.parts.iter().map(|part| part.bytes).sum(),
             columns: Vec::new(),
             references: Vec::new(),
@@ -233,6 +237,12 @@ pub fn audit(
         (Err(error), _) => return Err(error.into()),
     };
     if let Some(manifest) = &export {
+        if level != Level::Files {
+            match manifest.rejects_not_listed(run) {
+                Ok(found) => problems.extend(found),
+                Err(error) => problem(error, &mut problems)?,
+            }
+        }
         listed(run, Stage::Export, ExportManifest::PATH, manifest.files(), &mut problems)?;
         problems.extend(inventory::problems(manifest));
     }

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::{export, load, transform, verify};
 use crate::cli::RunArguments;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::report::{Finished, summary};
+use crate::report::{Finished, proof, summary};
 
 pub(super) fn run(
     arguments: &RunArguments,
@@ -16,19 +16,13 @@ pub(super) fn run(
 ) -> Result<Finished, Failure> {
     let (directory, exported) = export::stage(&arguments.export, None, progress)?;
     // The run just made, whatever `latest` names by then.
-    let (_, manifest) = transform::stage(&arguments.transform(directory.run()), progress)?;
+    transform::stage(&arguments.transform(directory.run()), progress)?;
     load::stage(&arguments.load(directory.run()), progress)?;
     let (_, report) = verify::stage(&arguments.target(directory.run()), progress)?;
     let source = summary::inventory(&exported.source_objects);
-    // Differences weigh more than rejects.
-    let exit = match verify::exit(&report) {
-        Exit::Done if export::exit(&exported) == Exit::Rejects => Exit::Rejects,
-        Exit::Done => transform::exit(&manifest),
-        differences => differences,
-    };
     Ok(Finished {
-        exit,
-        text: format!("{source}\n{}", summary::run(&directory, &report)).trim_start().to_owned(),
+        exit: verify::exit(&report),
+        text: format!("{source}\n{}", proof::run(&directory, &report)).trim_start().to_owned(),
         value: json!({"run": directory.run(), "proved": report.proved, "report": report}),
     })
 }

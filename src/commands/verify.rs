@@ -8,7 +8,7 @@ use super::{CommandError, address, load_pipeline};
 use crate::cli::TargetArguments;
 use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
-use crate::report::{Finished, RunReport, summary};
+use crate::report::{Finished, RunReport, proof};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
 use crate::staging::run::RunRecord;
@@ -22,14 +22,18 @@ pub(super) fn run(
     let (directory, report) = stage(arguments, progress)?;
     Ok(Finished {
         exit: exit(&report),
-        text: summary::verify(&directory, &report),
+        text: proof::verify(&directory, &report),
         value: json!({"run": directory.run(), "proved": report.proved, "verify": report}),
     })
 }
 
-/// Done, or done with differences.
+/// Differences weigh more than rejects, those of the export and of the transform alike.
 pub(super) fn exit(report: &RunReport) -> Exit {
-    if report.proved { Exit::Done } else { Exit::Differences }
+    match (report.proved, report.account.has_rejects()) {
+        (false, _) => Exit::Differences,
+        (true, true) => Exit::Rejects,
+        (true, false) => Exit::Done,
+    }
 }
 
 /// Does the work of the stage, and writes the run's report.

@@ -57,6 +57,9 @@ impl Measures {
             found.documents += sum(tables, "records");
             found.rejects += sum(tables, "rejects");
         }
+        for stage in ["report", "verify"] {
+            found.rejects += sum(&result[stage]["collections"], "unreadable");
+        }
         found.documents += sum(&result["restore"]["tables"], "rows");
         let snapshot = ["export", "report", "verify"].map(|stage| &result[stage]["snapshot"]);
         let stated = snapshot.iter().find_map(|snapshot| snapshot["seconds"].as_i64());

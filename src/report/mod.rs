@@ -4,8 +4,10 @@ pub mod metrics;
 mod output;
 pub mod page;
 mod progress;
+pub mod proof;
 mod run_report;
 pub mod summary;
+mod verdict;
 
 pub use metrics::Measures;
 pub use output::{Finished, Output, causes};

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::page;
+use super::verdict::verdict;
 use crate::progress::Stage;
 use crate::staging::json_file::write_json;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
 use crate::staging::run::{RunRecord, StageState};
 use crate::staging::{FORMAT_VERSION, StagingError};
-use crate::verify::{TableVerdict, VerifyReport};
+use crate::verify::{Account, Sums, TableVerdict, VerifyReport};
 
 /// A report of a whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -30,8 +31,13 @@ pub struct RunReport {
     pub target: String,
     /// Whether the export is of one moment; none when the export is not here.
     pub snapshot: Option<Snapshot>,
-    /// Whether everything was proved.
+    /// Whether nothing differs between PostgreSQL and the staged files, and all counts agree.
     pub proved: bool,
+    /// How many records arrived, and what is proved of them, in a sentence.
+    pub verdict: String,
+    /// Where the records of the source went.
+    #[serde(flatten)]
+    pub account: Account,
     /// The stages, in order.
     pub stages: Vec<StageLine>,
     /// The tables, in the order of the pipeline file.
@@ -67,6 +73,8 @@ pub struct TableLine {
     pub records: u64,
     /// Records refused.
     pub rejects: u64,
+    /// Links that another element holds too: together they are one row.
+    pub merged: u64,
     /// Records left out under a rule.
     pub dropped: u64,
     /// Refused records by rule.
@@ -79,6 +87,19 @@ pub struct TableLine {
     /// What was proved of it.
     #[serde(flatten)]
     pub verdict: TableVerdict,
+}
+
+impl TableLine {
+    /// Where its records went.
+    pub fn sums(&self) -> Sums {
+        Sums {
+            read: self.records,
+            arrived: self.verdict.found_rows.min(self.verdict.staged_rows),
+            rejected: self.rejects,
+            merged: self.merged,
+            dropped: self.dropped,
+        }
+    }
 }
 
 impl RunReport {
@@ -100,7 +121,8 @@ impl RunReport {
                 source: table.definition.source.clone(),
                 records: table.records,
                 rejects: table.rejects,
-                dropped: table.dropped,
+                merged: table.merged(),
+                dropped: table.left_out(),
                 rejects_by_rule: table.rejects_by_rule.clone(),
                 findings: table.findings.clone(),
                 junction: table.junction.clone(),
@@ -122,6 +144,8 @@ impl RunReport {
             target: target.to_owned(),
             snapshot: export.map(|export| export.snapshot.clone()),
             proved: verified.is_proved(),
+            verdict: verdict(&verified.account, verified.is_proved()),
+            account: verified.account.clone(),
             stages: stages.collect(),
             tables: verdicts.collect(),
             ignored: manifest.ignored.clone(),

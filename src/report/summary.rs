@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::RunReport;
+use super::proof::rules;
 use crate::audit::{AuditReport, Level, Rows};
 use crate::dump::DumpManifest;
 use crate::load::{LoadPlan, LoadReport, RollbackReport};
@@ -17,12 +17,12 @@ use crate::progress::Stage;
 use crate::restore::{Destination, RestoreReport};
 use crate::staging::inventory::{SourceObject, tally};
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::{ExportManifest, Snapshot, TransformManifest};
-use crate::staging::rejects::Reject;
+use crate::staging::manifest::{CollectionManifest, ExportManifest, Snapshot, TransformManifest};
+use crate::staging::rejects::{List, Reject};
 use crate::staging::retention::{Candidate, Decision};
 use crate::staging::run::{RunRecord, StageState};
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_header(header.to_vec());
     for column in table.column_iter_mut().skip(1) {
@@ -31,22 +31,22 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     HumanCount(number).to_string()
 }
 
 /// Rows of a name and numbers, with their totals at the end.
-struct Sums<const N: usize> {
+pub(super) struct Sums<const N: usize> {
     rows: Table,
     totals: [u64; N],
 }
 
 impl<const N: usize> Sums<N> {
-    fn new(header: &[&str]) -> Self {
+    pub(super) fn new(header: &[&str]) -> Self {
         Self { rows: table(header), totals: [0; N] }
     }
 
-    fn add(&mut self, name: &str, numbers: [u64; N], last: Option<&str>) {
+    pub(super) fn add(&mut self, name: &str, numbers: [u64; N], last: Option<&str>) {
         for (total, number) in self.totals.iter_mut().zip(numbers) {
             *total += number;
         }
@@ -54,7 +54,7 @@ impl<const N: usize> Sums<N> {
         self.rows.add_row(std::iter::once(name.to_owned()).chain(cells));
     }
 
-    fn finish(mut self) -> Table {
+    pub(super) fn finish(mut self) -> Table {
         self.add("total", self.totals, None);
         self.rows
     }
@@ -103,6 +103,21 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
     }
     let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
     text.push_str(&inventory(&manifest.source_objects));
+    let sum = |number: fn(&CollectionManifest) -> u64| -> u64 {
+        manifest.collections.iter().map(number).fold(0, u64::saturating_add)
+    };
+    let (records, rejects) = (sum(CollectionManifest::records), sum(|one| one.rejects));
+    if rejects > 0 {
+        let list = run.resolve(&List::Rejects.path(Stage::Export));
+        let loud = if rejects >= records - rejects { "WARNING: " } else { "" };
+        let _ = write!(
+            text,
+            "\n{loud}{} of {} records are no documents (each is in {})",
+            count(rejects),
+            count(records),
+            list.display()
+        );
+    }
     if let Some(base) = &manifest.base {
         let changed = manifest.collections.iter().filter_map(|found| found.changes.as_ref());
         let deleted: u64 =
@@ -175,12 +190,13 @@ pub fn audit(run: &RunDirectory, report: &AuditReport) -> String {
                 column.greatest.clone().unwrap_or_default(),
             ]);
         }
-        let numbers = [one.rows, one.records, one.rejects, one.dropped].map(count);
-        let [kept, records, rejects, dropped] = numbers;
+        let numbers = [one.rows, one.records, one.rejects, one.merged, one.dropped].map(count);
+        let [kept, records, rejects, merged, dropped] = numbers;
         let name = &one.name;
         let _ = writeln!(
             text,
-            "{name}: {kept} rows of {records} records, {rejects} rejected, {dropped} dropped"
+            "{name}: {kept} rows of {records} records, {rejects} rejected, {merged} merged, \
+             {dropped} dropped"
         );
         if !one.columns.is_empty() {
             let _ = writeln!(text, "{rows}");
@@ -389,11 +405,19 @@ pub fn pruned(decisions: &[Decision], dry_run: bool) -> String {
 
 /// What became of the exported documents.
 pub fn transform(run: &RunDirectory, manifest: &TransformManifest) -> String {
-    let mut rows = Sums::new(&["table", "read", "rows", "rejected", "dropped", "staged bytes"]);
+    let header = ["table", "read", "rows", "rejected", "merged", "dropped", "staged bytes"];
+    let mut rows = Sums::new(&header);
     for entry in &manifest.tables {
         let staged = entry.parts.iter().map(|part| part.bytes).sum();
-        let numbers = [entry.records, entry.rows, entry.rejects, entry.dropped, staged];
+        let (merged, dropped) = (entry.merged(), entry.left_out());
+        let numbers = [entry.records, entry.rows, entry.rejects, merged, dropped, staged];
         rows.add(&entry.definition.name, numbers, None);
+    }
+    for (name, documents) in &manifest.ignored {
+        rows.add(&format!("{name} (ignored)"), [*documents, 0, 0, 0, *documents, 0], None);
+    }
+    for (name, records) in &manifest.unreadable {
+        rows.add(&format!("{name} (unreadable)"), [*records, 0, *records, 0, 0, 0], None);
     }
     let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
     let entries = manifest.tables.iter();
@@ -405,36 +429,6 @@ pub fn transform(run: &RunDirectory, manifest: &TransformManifest) -> String {
         let _ = write!(text, "\ncolumns that no document fills: {}", empty.join(", "));
     }
     text
-}
-
-type Rules = std::collections::BTreeMap<String, u64>;
-
-/// Rejects and findings, a line for each table that has any, and where they are listed.
-fn rules<'a>(
-    text: &mut String,
-    run: &RunDirectory,
-    tables: impl Iterator<Item = (&'a str, &'a Rules, &'a Rules)>,
-) {
-    let listed = |rules: &Rules| {
-        let parts: Vec<_> =
-            rules.iter().map(|(rule, number)| format!("{rule} {}", count(*number))).collect();
-        parts.join(", ")
-    };
-    let (mut rejected, mut found) = (String::new(), String::new());
-    for (name, rejects, findings) in tables {
-        for (lines, rules) in [(&mut rejected, rejects), (&mut found, findings)] {
-            if !rules.is_empty() {
-                let _ = write!(lines, "\n  {name}: {}", listed(rules));
-            }
-        }
-    }
-    let path = |folder: &str| run.resolve(folder).join("transform.jsonl").display().to_string();
-    if !rejected.is_empty() {
-        let _ = write!(text, "\nrejected, by rule (each is in {}):{rejected}", path("rejects"));
-    }
-    if !found.is_empty() {
-        let _ = write!(text, "\nfound, by rule (each is in {}):{found}", path("findings"));
-    }
 }
 
 /// What was loaded.
@@ -524,78 +518,5 @@ pub fn rollback(report: &RollbackReport, target: &str) -> String {
         let _ = write!(text, "\nSQL files ran with the load; what they did stays: {hooks}");
     }
     let _ = write!(text, "\nrun {} is undone in {target}", report.run);
-    text
-}
-
-/// What was proved.
-pub fn verify(run: &RunDirectory, report: &RunReport) -> String {
-    let mut rows = table(&["table", "staged rows", "found rows", "content digest", "proved"]);
-    for entry in &report.tables {
-        let verdict = &entry.verdict;
-        rows.add_row([
-            verdict.table.clone(),
-            count(verdict.staged_rows),
-            count(verdict.found_rows),
-            verdict.found_digest[..16].to_owned(),
-            proved(&verdict.differences).to_owned(),
-        ]);
-    }
-    let mut text = rows.to_string();
-    conclude(&mut text, run, report);
-    text
-}
-
-fn proved(differences: &[String]) -> &'static str {
-    if differences.is_empty() { "yes" } else { "NO" }
-}
-
-fn conclude(text: &mut String, run: &RunDirectory, report: &RunReport) {
-    for entry in &report.tables {
-        for difference in &entry.verdict.differences {
-            let _ = write!(text, "\n{}: {difference}", entry.verdict.table);
-        }
-    }
-    for entry in &report.tables {
-        for unmet in entry.verdict.expectations.iter().filter(|unmet| unmet.rows > 0) {
-            let _ = write!(
-                text,
-                "\n{}: {} rows do not meet {}, for example {}",
-                entry.verdict.table,
-                count(unmet.rows),
-                unmet.name,
-                unmet.examples.first().map_or("", String::as_str)
-            );
-        }
-    }
-    for line in report.balance.iter().chain(&report.left_out) {
-        let _ = write!(text, "\n{line}");
-    }
-    let verdict = if report.proved { "every row is proved" } else { "there are differences" };
-    let _ = write!(text, "\nreport: {}", run.resolve("report.html").display());
-    let _ = write!(text, "\nrun {}: {verdict}", run.run());
-}
-
-/// A whole run: every table from its records to its proof, and how long each stage took.
-pub fn run(run: &RunDirectory, report: &RunReport) -> String {
-    let mut rows =
-        Sums::new(&["table", "read", "rejected", "dropped", "rows", "in PostgreSQL", "proved"]);
-    for entry in &report.tables {
-        let verdict = &entry.verdict;
-        let numbers =
-            [entry.records, entry.rejects, entry.dropped, verdict.staged_rows, verdict.found_rows];
-        rows.add(&verdict.table, numbers, Some(proved(&verdict.differences)));
-    }
-    let mut text = rows.finish().to_string();
-    let entries = report.tables.iter();
-    let counts = entries
-        .map(|entry| (entry.verdict.table.as_str(), &entry.rejects_by_rule, &entry.findings));
-    rules(&mut text, run, counts);
-    let times: Vec<String> = report
-        .stages
-        .iter()
-        .filter_map(|stage| Some(format!("{} {:.1} s", stage.stage, stage.seconds?)))
-        .collect();
-    let _ = write!(text, "\ntime: {}", times.join(", "));
-    conclude(&mut text, run, report);
     text
 }

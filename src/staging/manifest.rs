@@ -12,6 +12,7 @@ use super::inventory::SourceObject;
 use super::json_file::{parse_json, write_json};
 use super::layout::{RunDirectory, io};
 use super::part::PartFile;
+use super::rejects::count_by_collection;
 use super::table::TableDefinition;
 use super::{FORMAT_VERSION, StagingError};
 use crate::progress::Stage;
@@ -187,6 +188,9 @@ pub struct TransformManifest {
     pub tables: Vec<TableManifest>,
     /// Exported collections that the pipeline file leaves out on purpose, with their documents.
     pub ignored: BTreeMap<String, u64>,
+    /// Records that the export rejected because they are no documents, by collection.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unreadable: BTreeMap<String, u64>,
     /// SHA-256 of the list of rejects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejects_sha256: Option<String>,
@@ -218,7 +222,8 @@ pub struct TableManifest {
     pub rows: u64,
     /// Records refused.
     pub rejects: u64,
-    /// Records left out under a rule of the pipeline file.
+    /// Records that are no row of their own and no reject: left out under a rule of the pipeline
+    /// file, or merged with an equal link.
     pub dropped: u64,
     /// Parts, in order.
     pub parts: Vec<PartFile>,
@@ -286,6 +291,27 @@ impl ExportManifest {
         self.collections.iter().flat_map(CollectionManifest::files)
     }
 
+    /// Says, a sentence each, where the rejects of a collection are not the lines of the list of
+    /// rejects: a record of the source would be neither a document nor a reject.
+    pub fn rejects_not_listed(&self, run: &RunDirectory) -> Result<Vec<String>, StagingError> {
+        let mut listed = count_by_collection(run)?;
+        let mut wrong = Vec::new();
+        for collection in &self.collections {
+            let (name, rejects) = (&collection.name, collection.rejects);
+            let lines = listed.remove(name).unwrap_or(0);
+            if lines != rejects {
+                wrong.push(format!(
+                    "collection {name}: {rejects} records were rejected by the export, {lines} of them are listed"
+                ));
+            }
+        }
+        let unknown = listed.into_iter();
+        wrong.extend(unknown.map(|(name, lines)| {
+            format!("collection {name} is not in the export, but {lines} rejects of it are listed")
+        }));
+        Ok(wrong)
+    }
+
     /// Whether a collection was exported.
     pub fn has(&self, collection: &str) -> bool {
         self.collections.iter().any(|found| found.name == collection)
@@ -319,10 +345,29 @@ impl ExportManifest {
 }
 
 impl CollectionManifest {
+    /// Records that the source held: documents and rejects.
+    pub fn records(&self) -> u64 {
+        self.documents.saturating_add(self.rejects)
+    }
+
     /// Its parts, those of deleted documents last.
     pub fn files(&self) -> impl Iterator<Item = &PartFile> + Clone {
         let deleted = self.changes.iter().flat_map(|changes| &changes.deleted);
         self.parts.iter().chain(deleted).map(|part| &part.file)
+    }
+}
+
+impl TableManifest {
+    /// Links that another element of the source's arrays holds too, so that they are one row.
+    pub fn merged(&self) -> u64 {
+        let links = self.junction.as_ref();
+        let merged = links.map_or(0, |links| links.both_sides.saturating_add(links.repeats));
+        merged.min(self.dropped)
+    }
+
+    /// Records left out under a rule of the pipeline file.
+    pub fn left_out(&self) -> u64 {
+        self.dropped - self.merged()
     }
 }
 

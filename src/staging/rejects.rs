@@ -146,7 +146,7 @@ pub fn read_bytes(run: &RunDirectory, list: List, stage: Stage) -> Result<Vec<u8
     }
 }
 
-/// How many lines of a list each table has. The lines themselves are not kept.
+/// Counts the lines of a list by table. The lines themselves are not kept.
 pub fn count_by_table(
     run: &RunDirectory,
     list: List,
@@ -157,9 +157,27 @@ pub fn count_by_table(
         #[serde(default)]
         table: String,
     }
+    count_by(run, list, stage, |line: Line| line.table)
+}
+
+/// Counts the records that the export rejected by collection.
+pub fn count_by_collection(run: &RunDirectory) -> Result<BTreeMap<String, u64>, StagingError> {
+    #[derive(Deserialize)]
+    struct Line {
+        collection: String,
+    }
+    count_by(run, List::Rejects, Stage::Export, |line: Line| line.collection)
+}
+
+fn count_by<T: DeserializeOwned>(
+    run: &RunDirectory,
+    list: List,
+    stage: Stage,
+    key: impl Fn(T) -> String,
+) -> Result<BTreeMap<String, u64>, StagingError> {
     let mut counts = BTreeMap::new();
-    for line in lines::<Line>(run, list, stage)? {
-        *counts.entry(line?.table).or_default() += 1;
+    for line in lines::<T>(run, list, stage)? {
+        *counts.entry(key(line?)).or_default() += 1;
     }
     Ok(counts)
 }

@@ -57,7 +57,7 @@ use crate::staging::checksum::{sha256_file, sha256_hex};
 use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
-    ColumnCounts, ExportManifest, ExportPart, TableManifest, TransformManifest,
+    CollectionManifest, ColumnCounts, ExportManifest, ExportPart, TableManifest, TransformManifest,
 };
 use crate::staging::part;
 use crate::staging::rejects::{List, RejectWriter};
@@ -127,12 +127,14 @@ pub fn transform(
         export_sha256,
         tables: Vec::new(),
         ignored,
+        unreadable: unreadable(&export),
         before_load: pipeline.before_load.clone(),
         after_load: pipeline.after_load.clone(),
         rejects_sha256: None,
     };
-    let documents = export.collections.iter().map(|collection| collection.documents).sum();
-    let limit = RejectLimit::new(options.max_rejects.map(|most| most.of(documents)));
+    let records = export.collections.iter().map(CollectionManifest::records).sum();
+    let limit = RejectLimit::new(options.max_rejects.map(|most| most.of(records)));
+    limit.add(manifest.unreadable.values().sum())?;
     if let Some(finished) = finished(run, &manifest.input_sha256, progress)? {
         limit.add(finished.tables.iter().map(|table| table.rejects).sum())?;
         return Ok(finished);
@@ -156,6 +158,12 @@ pub fn transform(
     run.publish(Stage::Transform)?;
     journal::clear(run)?;
     Ok(manifest)
+}
+
+/// Records that the export rejected, by collection.
+fn unreadable(export: &ExportManifest) -> BTreeMap<String, u64> {
+    let collections = export.collections.iter().filter(|collection| collection.rejects > 0);
+    collections.map(|collection| (collection.name.clone(), collection.rejects)).collect()
 }
 
 /// The transform of this input, if it was finished before and all its parts are whole.

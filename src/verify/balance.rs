@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::VerifyError;
+use super::account::{Account, Sums};
 use crate::pipeline::model::Pipeline;
 use crate::progress::Stage;
+use crate::staging::inventory;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
 use crate::staging::rejects::{List, count_by_table};
@@ -54,8 +56,31 @@ pub(super) fn check(
     }
     if let Some(export) = export {
         collections(pipeline, manifest, export, &mut wrong);
+        wrong.extend(inventory::problems(export));
+        wrong.extend(export.rejects_not_listed(run)?);
     }
     Ok(wrong)
+}
+
+/// No record is left over: `read = arrived + rejected + merged + dropped`, once every staged row was
+/// found.
+pub(super) fn unaccounted(account: &Account) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut check = |name: &str, sums: &Sums| {
+        let Sums { read, arrived, rejected, merged, dropped } = *sums;
+        let known = [rejected, merged, dropped].into_iter().fold(arrived, u64::saturating_add);
+        if known != read {
+            wrong.push(format!(
+                "{name}: {read} were read, {arrived} arrived, {rejected} were rejected, {merged} \
+                 merged and {dropped} dropped"
+            ));
+        }
+    };
+    for collection in &account.collections {
+        check(&format!("records of collection {}", collection.name), &collection.sums);
+    }
+    check("array elements", &account.elements);
+    wrong
 }
 
 /// Every exported document reached a table, or was left out on purpose.

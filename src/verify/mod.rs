@@ -2,6 +2,7 @@
 //! by the catalogue and by a search for orphans, every junction against the arrays of the source,
 //! and every record accounted for.
 
+mod account;
 mod balance;
 mod error;
 mod expectations;
@@ -12,6 +13,7 @@ mod rows;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use account::{Account, CollectionSums, Sums};
 pub use error::VerifyError;
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -41,6 +43,8 @@ pub struct VerifyOptions {
 pub struct VerifyReport {
     /// Tables, in the order of the manifest.
     pub tables: Vec<TableVerdict>,
+    /// Where the records of the source went.
+    pub account: Account,
     /// What the counts of the run contradict, a sentence each.
     pub balance: Vec<String>,
     /// Why a part of the proof was left out, a sentence each.
@@ -107,7 +111,8 @@ pub async fn verify(
     let mut left_out = Vec::new();
     if export.is_none() {
         left_out.push(
-            "the run's export is not here: junctions are not compared with the source's arrays"
+            "the run's export is not here: junctions are not compared with the source's arrays, \
+             and the records of the source are counted as the transform noted them"
                 .to_owned(),
         );
     }
@@ -116,7 +121,7 @@ pub async fn verify(
         None => pipeline.clone(),
     };
     let pipeline = &without_serial_junctions(pipeline, &mut left_out);
-    let balance = balance::check(run, pipeline, manifest, export.as_ref())?;
+    let mut balance = balance::check(run, pipeline, manifest, export.as_ref())?;
     let mut tables = verify_tables(run, manifest, target, options, &oids, loaded, progress).await?;
     if let Some(export) = &export {
         for (name, checked) in
@@ -134,7 +139,11 @@ pub async fn verify(
             }
         }
     }
-    Ok(VerifyReport { tables, balance, left_out })
+    let account = Account::new(pipeline, manifest, export.as_ref(), &tables);
+    if balance.is_empty() && tables.iter().all(|table| table.found_rows >= table.staged_rows) {
+        balance.extend(balance::unaccounted(&account));
+    }
+    Ok(VerifyReport { tables, account, balance, left_out })
 }
 
 /// Verifies the tables over several connections; verdicts come in the order of the manifest.

@@ -196,7 +196,7 @@ fn kill_every_stage(name: &str, trial: &Trial) {
     assert_done(&output);
     let expected_state = state(&address);
     let (output, verify_bytes) = measured(trial.command("verify", "whole", &target), bytes_moved);
-    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert_done(&output);
 
     let mut hits: BTreeMap<&str, u64> = BTreeMap::new();
     let mut hit =
@@ -219,8 +219,7 @@ fn kill_every_stage(name: &str, trial: &Trial) {
         assert!(state(&address) == expected_state, "the database differs after kill {kill}");
         let verify = || trial.command("verify", &staging, &target);
         hit("verify", killed_at(verify(), point(verify_bytes), bytes_moved));
-        let output = verify().output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+        assert_done(&verify().output().unwrap());
         fs::remove_dir_all(trial.folder.path().join(&staging)).unwrap();
     }
     for (stage, hits) in hits {
@@ -482,7 +481,7 @@ fn a_full_disk_stops_each_stage_and_loses_nothing() {
             "load full 1",
             "load free 0",
             "verify full 1",
-            "verify free 0",
+            "verify free 3",
         ],
         "{}{}{}{}{}",
         shown(&output),
@@ -539,6 +538,5 @@ fn an_interrupted_stage_ends_after_the_part_in_hand_and_says_how_to_go_on() {
     let output = interrupt(&mut load(), load_steps / 2, &|_| Some(trial.loaded(&client)));
     assert!(shown(&output).contains("the same command goes on"), "{}", shown(&output));
     assert_done(&load().output().unwrap());
-    let output = trial.command("verify", "one", &target).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert_done(&trial.command("verify", "one", &target).output().unwrap());
 }

@@ -344,7 +344,7 @@ fn nextcrm_loads_into_the_tables_of_its_application_and_leaves_them_as_they_were
         ["--source", &source, "--target", &address, "--staging", &staging, "--home", "existing"];
     let output = run("run", &way);
     assert_eq!(output.status.code(), Some(3), "{}", shown(&output));
-    assert!(shown(&output).contains("every row is proved"), "{}", shown(&output));
+    assert!(shown(&output).contains("arrived is proved"), "{}", shown(&output));
     assert_same(&before, &dump());
     let rows = count("SELECT count(*) FROM \"DocumentsToTasks\"");
     assert!(rows > 0);

@@ -64,7 +64,8 @@ fn every_change_after_the_load_is_found_and_named() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (code, shown) = verify();
-    assert_eq!(code, Some(0), "{shown}");
+    assert_eq!(code, Some(3), "{shown}");
+    assert!(shown.contains("what arrived is proved"), "{shown}");
     let changes = [
         ("UPDATE people SET age = age + 1 WHERE email LIKE 'p1@%'", "differs in age"),
         ("DELETE FROM lines WHERE sku = 'b'", "2 rows are staged, 1 are there"),

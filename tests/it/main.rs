@@ -28,4 +28,5 @@ mod stages;
 mod support;
 mod systems;
 mod unattended;
+mod verdicts;
 mod way_back;

@@ -21,7 +21,7 @@ fn plan_and_run(source: &str, name: &str, more: &[&str]) -> Option<Migrated> {
     let migrated = migrate(&pipeline, source, &format!("docferry_plan_{name}"))?;
     let code = migrated.output.status.code();
     assert!(matches!(code, Some(0 | 3)), "{source}: {}", migrated.shown());
-    assert!(migrated.shown().contains("every row is proved"), "{source}: {}", migrated.shown());
+    migrated.assert_proved();
     Some(migrated)
 }
 

@@ -175,5 +175,6 @@ fn repaired_rejects_are_added_to_the_rows_that_are_loaded() {
     );
     assert_eq!(text("SELECT count(*)::text FROM club.players"), "4");
     let output = run(folder.path(), "verify", &target);
-    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", shown(&output));
+    assert!(shown(&output).contains("what arrived is proved"), "{}", shown(&output));
 }

@@ -1,0 +1,154 @@
+//! The tables at the end of `verify` and `run`: every record from the source to its proof.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::RunReport;
+use super::summary::{Sums, count, table};
+use super::verdict::mostly_rejected;
+use crate::progress::Stage;
+use crate::staging::layout::RunDirectory;
+use crate::staging::rejects::List;
+use crate::verify::Account;
+
+type Rules = BTreeMap<String, u64>;
+
+/// Rejects and findings, a line for each table that has any, and where they are listed.
+pub(super) fn rules<'a>(
+    text: &mut String,
+    run: &RunDirectory,
+    tables: impl Iterator<Item = (&'a str, &'a Rules, &'a Rules)>,
+) {
+    let listed = |rules: &Rules| {
+        let parts: Vec<_> =
+            rules.iter().map(|(rule, number)| format!("{rule} {}", count(*number))).collect();
+        parts.join(", ")
+    };
+    let (mut rejected, mut found) = (String::new(), String::new());
+    for (name, rejects, findings) in tables {
+        for (lines, rules) in [(&mut rejected, rejects), (&mut found, findings)] {
+            if !rules.is_empty() {
+                let _ = write!(lines, "\n  {name}: {}", listed(rules));
+            }
+        }
+    }
+    let path = |folder: &str| run.resolve(folder).join("transform.jsonl").display().to_string();
+    if !rejected.is_empty() {
+        let _ = write!(text, "\nrejected, by rule (each is in {}):{rejected}", path("rejects"));
+    }
+    if !found.is_empty() {
+        let _ = write!(text, "\nfound, by rule (each is in {}):{found}", path("findings"));
+    }
+}
+
+/// What was proved.
+pub fn verify(run: &RunDirectory, report: &RunReport) -> String {
+    let mut rows = table(&["table", "staged rows", "found rows", "content digest", "proved"]);
+    for entry in &report.tables {
+        let verdict = &entry.verdict;
+        rows.add_row([
+            verdict.table.clone(),
+            count(verdict.staged_rows),
+            count(verdict.found_rows),
+            verdict.found_digest[..16].to_owned(),
+            proved(&verdict.differences).to_owned(),
+        ]);
+    }
+    let mut text = rows.to_string();
+    unreadable(&mut text, run, &report.account);
+    conclude(&mut text, run, report);
+    text
+}
+
+fn proved(differences: &[String]) -> &'static str {
+    if differences.is_empty() { "yes" } else { "NO" }
+}
+
+fn conclude(text: &mut String, run: &RunDirectory, report: &RunReport) {
+    for entry in &report.tables {
+        for difference in &entry.verdict.differences {
+            let _ = write!(text, "\n{}: {difference}", entry.verdict.table);
+        }
+    }
+    for entry in &report.tables {
+        for unmet in entry.verdict.expectations.iter().filter(|unmet| unmet.rows > 0) {
+            let _ = write!(
+                text,
+                "\n{}: {} rows do not meet {}, for example {}",
+                entry.verdict.table,
+                count(unmet.rows),
+                unmet.name,
+                unmet.examples.first().map_or("", String::as_str)
+            );
+        }
+    }
+    for line in report.balance.iter().chain(&report.left_out) {
+        let _ = write!(text, "\n{line}");
+    }
+    for line in mostly_rejected(&report.account, &report.tables) {
+        let _ = write!(text, "\n{line}");
+    }
+    let _ = write!(text, "\nreport: {}", run.resolve("report.html").display());
+    let _ = write!(text, "\nrun {}: {}", run.run(), report.verdict);
+}
+
+/// A whole run: every record of the source to its proof, and how long each stage took.
+pub fn run(run: &RunDirectory, report: &RunReport) -> String {
+    let header =
+        ["table", "read", "rejected", "merged", "dropped", "rows", "in PostgreSQL", "proved"];
+    let mut rows = Sums::new(&header);
+    for entry in &report.tables {
+        let verdict = &entry.verdict;
+        let numbers = [
+            entry.records,
+            entry.rejects,
+            entry.merged,
+            entry.dropped,
+            verdict.staged_rows,
+            verdict.found_rows,
+        ];
+        rows.add(&verdict.table, numbers, Some(proved(&verdict.differences)));
+    }
+    // What no table was given: with it the totals are those of the source.
+    for collection in &report.account.collections {
+        let (name, unreadable) = (&collection.name, collection.unreadable);
+        if collection.ignored {
+            let left_out = collection.sums.dropped;
+            rows.add(&format!("{name} (ignored)"), [left_out, 0, 0, left_out, 0, 0], Some(""));
+        }
+        if unreadable > 0 {
+            let numbers = [unreadable, unreadable, 0, 0, 0, 0];
+            rows.add(&format!("{name} (unreadable)"), numbers, Some(""));
+        }
+    }
+    let mut text = rows.finish().to_string();
+    unreadable(&mut text, run, &report.account);
+    let entries = report.tables.iter();
+    let counts = entries
+        .map(|entry| (entry.verdict.table.as_str(), &entry.rejects_by_rule, &entry.findings));
+    rules(&mut text, run, counts);
+    let times: Vec<String> = report
+        .stages
+        .iter()
+        .filter_map(|stage| Some(format!("{} {:.1} s", stage.stage, stage.seconds?)))
+        .collect();
+    let _ = write!(text, "\ntime: {}", times.join(", "));
+    conclude(&mut text, run, report);
+    text
+}
+
+/// Records that the export rejected, a line for each collection that has any.
+fn unreadable(text: &mut String, run: &RunDirectory, account: &Account) {
+    let path = run.resolve(&List::Rejects.path(Stage::Export));
+    let found = account.collections.iter().filter(|collection| collection.unreadable > 0);
+    for (index, collection) in found.enumerate() {
+        if index == 0 {
+            let _ = write!(
+                text,
+                "\nrejected by the export, because they are no documents (each is in {}):",
+                path.display()
+            );
+        }
+        let _ = write!(text, "\n  {}: {}", collection.name, count(collection.unreadable));
+    }
+}
