@@ -265,7 +265,7 @@ impl Job<'_> {
         }
         for table in self.manifest.tables.iter().filter(|table| plan.is_own(table)) {
             for column in table.definition.columns.iter().filter(|column| column.identity) {
-                let sql = plan::advance_identity(&table.definition, &column.name);
+                let sql = plan::advance_identity(&table.definition, column);
                 execute(client, format!("advance {}", column.name), &sql).await?;
             }
         }

@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use super::differences::{Difference, compare};
 use super::ledger::{Ledger, Loaded};
 use super::{Home, LoadError, LoadOptions, Mode, aside, copy};
+use crate::pgcopy::PgType;
 use crate::postgres::ddl::{
     Statement, create_statements, foreign_key_statements, key_statements, policy_statements,
 };
@@ -16,7 +17,7 @@ use crate::postgres::{
     quote_literal, table_shape,
 };
 use crate::staging::manifest::{TableManifest, TransformManifest};
-use crate::staging::table::TableDefinition;
+use crate::staging::table::{ColumnDefinition, TableDefinition};
 
 /// A step, for people.
 #[derive(Clone, Debug, Serialize)]
@@ -215,8 +216,8 @@ async fn sequences(
                 source,
             })?;
         if let Some(sequence) = row.get::<_, Option<String>>(0) {
-            let staged = definition.columns.iter().any(|staged| staged.name == column.name);
-            let advance = staged.then(|| advance_sequence(&sequence, &name, &column.name));
+            let staged = definition.columns.iter().find(|staged| staged.name == column.name);
+            let advance = staged.map(|staged| advance_sequence(&sequence, &name, staged));
             found.push(Sequence { name: sequence, advance });
         }
     }
@@ -321,22 +322,38 @@ impl Plan {
     }
 }
 
-/// Moves the sequence of an identity column past the greatest value of the column.
-pub(super) fn advance_identity(definition: &TableDefinition, column: &str) -> String {
+/// The greatest number that a column holds, or that its source has given out for it.
+fn highest(column: &ColumnDefinition) -> String {
+    let held = format!("max({})", quote_identifier(&column.name));
+    let most = match column.pg_type {
+        PgType::SmallInt => i64::from(i16::MAX),
+        PgType::Integer => i64::from(i32::MAX),
+        _ => i64::MAX,
+    };
+    match column.sequence {
+        Some(given) => format!("greatest({held}, {})", given.min(most)),
+        None => held,
+    }
+}
+
+/// Moves the sequence of an identity column past the numbers that were given out before. A
+/// sequence begins at 1, whatever lies below.
+pub(super) fn advance_identity(definition: &TableDefinition, column: &ColumnDefinition) -> String {
     let name = qualified(&definition.schema, &definition.name);
     format!(
-        "SELECT setval(pg_get_serial_sequence({}, {}), max({quoted})) FROM {name} HAVING max({quoted}) IS NOT NULL",
+        "SELECT setval(pg_get_serial_sequence({}, {}), highest) \
+         FROM (SELECT {} AS highest FROM {name}) t WHERE highest >= 1",
         quote_literal(&name),
-        quote_literal(column),
-        quoted = quote_identifier(column),
+        quote_literal(&column.name),
+        highest(column),
     )
 }
 
-/// Moves a sequence past the greatest value of its column.
-fn advance_sequence(sequence: &str, table: &str, column: &str) -> String {
-    let (column, literal) = (quote_identifier(column), quote_literal(sequence));
+/// Moves a sequence past the numbers that were given out before.
+fn advance_sequence(sequence: &str, table: &str, column: &ColumnDefinition) -> String {
+    let (highest, literal) = (highest(column), quote_literal(sequence));
     format!(
         "SELECT setval({literal}, greatest(highest, last_value)) \
-         FROM (SELECT max({column}) AS highest FROM {table}) t, {sequence} WHERE highest IS NOT NULL"
+         FROM (SELECT {highest} AS highest FROM {table}) t, {sequence} WHERE highest IS NOT NULL"
     )
 }

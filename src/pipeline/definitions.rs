@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::model::{
-    Check, Column, Dangling, DefaultValue, Junction, Literal, OnDelete, Pipeline, Table,
+    Check, Column, Dangling, DefaultValue, Deferrable, Index, Junction, Literal, OnDelete,
+    Pipeline, Table,
 };
 use crate::pgcopy::PgType;
 use crate::postgres::{qualified, quote_identifier};
@@ -48,6 +49,7 @@ fn column_definition(column: &Column) -> ColumnDefinition {
         DefaultValue::Now => "CURRENT_TIMESTAMP".to_owned(),
         DefaultValue::Uuid => "gen_random_uuid()".to_owned(),
         DefaultValue::Literal(value) => literal(value),
+        DefaultValue::Sql(expression) => format!("({expression})"),
     });
     ColumnDefinition {
         name: column.name.clone(),
@@ -55,6 +57,8 @@ fn column_definition(column: &Column) -> ColumnDefinition {
         nullable: !column.required && column.key.is_none() && !column.identity,
         identity: column.identity,
         default,
+        // Known from the source, at the time of the transform.
+        sequence: None,
     }
 }
 
@@ -101,11 +105,12 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
             columns: vec![column.name.clone()],
             references_table: reference.table.clone(),
             references_columns: vec![reference.column.clone()],
-            on_delete: reference.on_delete.map(|action| {
-                match action {
-                    OnDelete::Cascade => "CASCADE",
-                    OnDelete::SetNull => "SET NULL",
-                    OnDelete::Restrict => "RESTRICT",
+            on_delete: reference.on_delete.map(|action| OnDelete::sql(action).to_owned()),
+            on_update: reference.on_update.map(|action| OnDelete::sql(action).to_owned()),
+            deferrable: reference.deferrable.map(|checked| {
+                match checked {
+                    Deferrable::Immediate => "INITIALLY IMMEDIATE",
+                    Deferrable::Deferred => "INITIALLY DEFERRED",
                 }
                 .to_owned()
             }),
@@ -115,16 +120,24 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
     let mut indexed = HashSet::new();
     for index in &table.indexes {
         // A column may be indexed for its reference and be named again as a filter field.
-        let same =
-            (index.columns.clone(), index.unique, index.method.clone(), index.predicate.clone());
-        if !indexed.insert(same) {
+        if !indexed.insert(Index { name: None, ..index.clone() }) {
             continue;
         }
-        let columns = index.columns.join("_");
+        let words: Vec<&str> = index
+            .columns
+            .iter()
+            .flat_map(|column| {
+                let lower = index.lower.contains(column).then_some("lower");
+                std::iter::once(column.as_str()).chain(lower)
+            })
+            .collect();
+        let columns = words.join("_");
         let kind = if index.unique { "key" } else { "idx" };
         indexes.push(IndexDefinition {
             name: index.name.clone().unwrap_or_else(|| identifier(&[name, &columns, kind])),
             columns: index.columns.clone(),
+            lower: index.lower.clone(),
+            descending: index.descending.clone(),
             unique: index.unique,
             method: index.method.clone(),
             predicate: index.predicate.clone(),
@@ -206,6 +219,7 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         nullable: false,
         identity: false,
         default: None,
+        sequence: None,
     });
     let foreign_keys = junction.columns.iter().map(|column| ForeignKeyDefinition {
         name: identifier(&[&junction.name, &column.name, "fkey"]),
@@ -215,6 +229,8 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
             key_of(&column.table).map_or("id".to_owned(), |key| key.name.clone()),
         ],
         on_delete: Some("CASCADE".to_owned()),
+        on_update: None,
+        deferrable: None,
     });
     TableDefinition {
         schema: pipeline.schema.clone(),
@@ -230,6 +246,8 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         indexes: vec![IndexDefinition {
             name: identifier(&[&junction.name, &junction.columns[1].name, "idx"]),
             columns: vec![junction.columns[1].name.clone()],
+            lower: Vec::new(),
+            descending: Vec::new(),
             unique: false,
             method: "btree".to_owned(),
             predicate: None,

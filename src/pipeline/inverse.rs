@@ -186,11 +186,25 @@ fn back_table(
         if let Some(action) = &foreign.on_delete {
             let _ = write!(create, " ON DELETE {action}");
         }
+        if let Some(action) = &foreign.on_update {
+            let _ = write!(create, " ON UPDATE {action}");
+        }
+        if let Some(checked) = &foreign.deferrable {
+            let _ = write!(create, " DEFERRABLE {checked}");
+        }
     }
     create.push_str("\n)");
     let indexes = definition.indexes.iter().filter_map(|index| {
         let plain = index.method == "btree" && index.predicate.is_none();
-        let columns = field_of(&index.columns).filter(|_| plain)?;
+        let mut columns = field_of(&index.columns).filter(|_| plain)?;
+        for (column, name) in columns.iter_mut().zip(&index.columns) {
+            if index.lower.contains(name) {
+                *column = format!("lower({column})");
+            }
+            if index.descending.contains(name) {
+                column.push_str(" DESC");
+            }
+        }
         let sql = format!(
             "CREATE {}INDEX {} ON {} ({})",
             if index.unique { "UNIQUE " } else { "" },

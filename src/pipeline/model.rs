@@ -212,6 +212,8 @@ pub struct Column {
     pub format: Option<String>,
     /// Text holds JSON, which goes into a jsonb column as what it says.
     pub parse_json: bool,
+    /// The empty text is stored as NULL and counted (`empty = "null"`).
+    pub empty_is_null: bool,
     /// Byte order of legacy UUIDs (binary subtype 3); without it they are refused as `uuid`.
     pub uuid_order: Option<UuidOrder>,
 }
@@ -225,6 +227,8 @@ pub enum DefaultValue {
     Uuid,
     /// A fixed value.
     Literal(Literal),
+    /// An SQL expression (`default = { sql = "…" }`).
+    Sql(String),
 }
 
 /// A value written in the pipeline file.
@@ -249,6 +253,19 @@ pub struct Reference {
     pub column: String,
     /// What happens to the row when its target is deleted later.
     pub on_delete: Option<OnDelete>,
+    /// What happens to the row when its target's key is changed later.
+    pub on_update: Option<OnDelete>,
+    /// The check may wait for the end of a transaction.
+    pub deferrable: Option<Deferrable>,
+}
+
+/// When a foreign key that can be deferred is checked, unless a session says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferrable {
+    /// After each statement.
+    Immediate,
+    /// At the end of the transaction.
+    Deferred,
 }
 
 /// Referential action.
@@ -258,8 +275,22 @@ pub enum OnDelete {
     Cascade,
     /// Clear the column.
     SetNull,
+    /// Set the column to its default.
+    SetDefault,
     /// Refuse the deletion.
     Restrict,
+}
+
+impl OnDelete {
+    /// The action as SQL writes it.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::Cascade => "CASCADE",
+            Self::SetNull => "SET NULL",
+            Self::SetDefault => "SET DEFAULT",
+            Self::Restrict => "RESTRICT",
+        }
+    }
 }
 
 /// What happens to a reference whose target does not exist.
@@ -325,18 +356,30 @@ pub enum UuidOrder {
 }
 
 /// A secondary index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Index {
     /// Index name; made from table and columns when absent.
     pub name: Option<String>,
     /// Column names.
     pub columns: Vec<String>,
+    /// Those of them that are indexed in lower case: `lower(column)`.
+    pub lower: Vec<String>,
+    /// Those of them that are indexed from the greatest value to the least.
+    pub descending: Vec<String>,
     /// Refuses repeated values.
     pub unique: bool,
     /// Access method.
     pub method: String,
     /// Predicate of a partial index, as SQL.
     pub predicate: Option<String>,
+}
+
+impl Index {
+    /// No two rows have the same values, which transform sees to. The condition of a partial index
+    /// is SQL that only PostgreSQL knows to apply.
+    pub fn checked(&self) -> bool {
+        self.unique && self.predicate.is_none()
+    }
 }
 
 /// A full-text column.

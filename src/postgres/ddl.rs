@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{qualified, quote_identifier, quote_literal};
 use crate::pgcopy::PgType;
-use crate::staging::table::TableDefinition;
+use crate::staging::table::{IndexDefinition, TableDefinition};
 
 /// Characters of a row that full-text search covers: a tsvector holds less than 1 MB, and one that
 /// would be larger is an error that stops its row.
@@ -29,6 +29,16 @@ fn statement(table: &str, kind: &'static str, name: &str, sql: String) -> Statem
 
 fn column_list(columns: &[String]) -> String {
     columns.iter().map(|column| quote_identifier(column)).collect::<Vec<_>>().join(", ")
+}
+
+/// What an index holds: columns, some in lower case or from the greatest value to the least.
+fn index_columns(index: &IndexDefinition) -> String {
+    let columns = index.columns.iter().map(|column| {
+        let quoted = quote_identifier(column);
+        let value = if index.lower.contains(column) { format!("lower({quoted})") } else { quoted };
+        if index.descending.contains(column) { format!("{value} DESC") } else { value }
+    });
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 fn sql_type(schema: &str, pg_type: &PgType) -> String {
@@ -182,7 +192,7 @@ pub fn key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
                 "CREATE {unique}INDEX {} ON {name} USING {} ({})",
                 quote_identifier(&index.name),
                 index.method,
-                column_list(&index.columns)
+                index_columns(index)
             );
             if let Some(predicate) = &index.predicate {
                 let _ = write!(sql, " WHERE {predicate}");
@@ -230,6 +240,12 @@ pub fn foreign_key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
             );
             if let Some(action) = &key.on_delete {
                 let _ = write!(sql, " ON DELETE {action}");
+            }
+            if let Some(action) = &key.on_update {
+                let _ = write!(sql, " ON UPDATE {action}");
+            }
+            if let Some(checked) = &key.deferrable {
+                let _ = write!(sql, " DEFERRABLE {checked}");
             }
             result.push(statement(&table.name, "foreign key", &key.name, sql));
         }

@@ -85,6 +85,10 @@ pub struct ColumnDefinition {
     /// migrated rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
+    /// The greatest number that the source has given out for an identity column, where it keeps
+    /// count: the next number is greater, whatever rows are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<i64>,
 }
 
 /// A unique constraint.
@@ -107,9 +111,16 @@ pub struct ForeignKeyDefinition {
     pub references_table: String,
     /// Referenced columns.
     pub references_columns: Vec<String>,
-    /// What happens when the referenced row is deleted: `CASCADE`, `SET NULL`, `RESTRICT`.
+    /// What happens when the referenced row is deleted: `CASCADE`, `SET NULL`, `SET DEFAULT`,
+    /// `RESTRICT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_delete: Option<String>,
+    /// What happens when the referenced key is changed, in the same words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_update: Option<String>,
+    /// `INITIALLY IMMEDIATE` or `INITIALLY DEFERRED`, where the check can be deferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferrable: Option<String>,
 }
 
 /// A secondary index.
@@ -119,6 +130,12 @@ pub struct IndexDefinition {
     pub name: String,
     /// Its columns, by name.
     pub columns: Vec<String>,
+    /// Those of them that are indexed in lower case: `lower(column)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lower: Vec<String>,
+    /// Those of them that are indexed from the greatest value to the least.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub descending: Vec<String>,
     /// Whether it refuses repeated values.
     #[serde(default)]
     pub unique: bool,

@@ -13,7 +13,7 @@ use crate::pipeline::model::{
     Dangling, FieldPath, Key, Literal, Nul, OnFail, Origin, Otherwise, Pipeline, Unmapped,
     UuidOrder,
 };
-use crate::staging::manifest::ExportManifest;
+use crate::staging::manifest::{CollectionManifest, ExportManifest};
 use crate::staging::table::TableDefinition;
 
 /// Everything the workers share.
@@ -36,21 +36,31 @@ impl Plan {
 #[derive(Default)]
 pub(super) struct Sources {
     /// Tables of a relational source: their `_id` repeats what their columns hold, and needs no
-    /// place.
-    tables: HashSet<String>,
+    /// place. Each with the field that is numbered and the greatest number given out for it, where
+    /// the source keeps count.
+    tables: HashMap<String, Option<(String, i64)>>,
     /// Time series, in which several measurements may have one `_id`.
     series: HashSet<String>,
 }
 
 impl Sources {
     pub(super) fn of(export: &ExportManifest) -> Self {
-        let named = |kind: &str| {
-            let collections = export.collections.iter();
-            let found = collections.filter(|collection| collection.kind == kind);
-            found.map(|collection| collection.name.clone()).collect()
+        let of_kind = |kind: &'static str| {
+            export.collections.iter().filter(move |collection| collection.kind == kind)
         };
-        Self { tables: named("table"), series: named("timeseries") }
+        let tables = of_kind("table").map(|table| (table.name.clone(), given_out(table)));
+        let series = of_kind("timeseries").map(|collection| collection.name.clone());
+        Self { tables: tables.collect(), series: series.collect() }
     }
+}
+
+/// The field of a table that is numbered, and the greatest number given out for it.
+fn given_out(table: &CollectionManifest) -> Option<(String, i64)> {
+    let options = &table.options;
+    let columns = options["columns"].as_array().into_iter().flatten();
+    let mut key = columns.filter(|column| column["key"].as_i64().is_some_and(|place| place > 0));
+    let (Some(column), None) = (key.next(), key.next()) else { return None };
+    Some((column["name"].as_str()?.to_owned(), options["sequence"].as_i64()?))
 }
 
 /// One table.
@@ -74,10 +84,26 @@ pub(super) struct TablePlan {
     pub(super) ids_repeat: bool,
     /// The key is a number that stands for the `_id`.
     pub(super) serial: bool,
-    pub(super) unique: Vec<Vec<usize>>,
+    /// Values that no two rows share, besides the key.
+    pub(super) unique: Vec<UniquePlan>,
     /// Sets this table feeds: (set, column).
     pub(super) feeds: Vec<(usize, usize)>,
     pub(super) definition: TableDefinition,
+}
+
+/// Columns whose values together belong to one row.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UniquePlan {
+    pub(super) columns: Vec<usize>,
+    /// Places in `columns` of texts that are compared in lower case.
+    pub(super) lower: Vec<usize>,
+}
+
+impl UniquePlan {
+    /// Columns that are compared as they are.
+    pub(super) fn plain(columns: Vec<usize>) -> Self {
+        Self { columns, lower: Vec::new() }
+    }
 }
 
 /// One column.
@@ -106,6 +132,7 @@ pub(super) struct ColumnPlan {
     pub(super) format: Option<String>,
     pub(super) uuid_order: Option<UuidOrder>,
     pub(super) parse_json: bool,
+    pub(super) empty_is_null: bool,
     /// The slot of a column that has one, no reference, and no rules of its own: most values are
     /// taken as they are.
     pub(super) plain_slot: Option<usize>,
@@ -372,6 +399,7 @@ impl Plan {
                         && reference.is_none()
                         && column.values.is_empty()
                         && column.format.is_none()
+                        && !column.empty_is_null
                 });
                 columns.push(ColumnPlan {
                     name: column.name.clone(),
@@ -396,6 +424,7 @@ impl Plan {
                     format: column.format.clone(),
                     uuid_order: column.uuid_order,
                     parse_json: column.parse_json,
+                    empty_is_null: column.empty_is_null,
                     plain_slot,
                 });
             }
@@ -411,7 +440,7 @@ impl Plan {
                     });
                 }
             }
-            if sources.tables.contains(&table.source) {
+            if sources.tables.contains_key(&table.source) {
                 tree.insert(&["_id".to_owned()]).taken = true;
             }
             for path in &table.ignore {
@@ -439,7 +468,25 @@ impl Plan {
             let column_at = |name: &String| position(&table.name, name).map(|(_, column)| column);
             let mut unique = Vec::new();
             for names in &table.unique {
-                unique.push(names.iter().map(column_at).collect::<Result<Vec<_>, _>>()?);
+                let columns = names.iter().map(column_at).collect::<Result<Vec<_>, _>>()?;
+                unique.push(UniquePlan::plain(columns));
+            }
+            for index in table.indexes.iter().filter(|index| index.checked()) {
+                let columns = index.columns.iter().map(column_at).collect::<Result<Vec<_>, _>>()?;
+                let names = index.columns.iter().enumerate();
+                let lower = names.filter(|(_, name)| index.lower.contains(name));
+                let lower = lower.map(|(place, _)| place).collect();
+                unique.push(UniquePlan { columns, lower });
+            }
+            let mut definition = definition_of(&table.name)?;
+            if let Some(Some((field, given))) = sources.tables.get(&table.source)
+                && table.each.is_none()
+            {
+                let numbered = Origin::Paths(vec![FieldPath(vec![field.clone()])]);
+                let all = definition.columns.iter_mut().zip(&table.columns);
+                for (staged, _) in all.filter(|(_, column)| column.origin == numbered) {
+                    staged.sequence = staged.identity.then_some(*given);
+                }
             }
             tables.push(TablePlan {
                 name: table.name.clone(),
@@ -460,7 +507,7 @@ impl Plan {
                 serial,
                 unique,
                 feeds: Vec::new(),
-                definition: definition_of(&table.name)?,
+                definition,
             });
         }
 

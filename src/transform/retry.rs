@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::journal::TransformJournal;
 use super::keys::KeySet;
 use super::links::merge_junction;
-use super::plan::{Plan, Sources, TablePlan};
+use super::plan::{Plan, Sources, TablePlan, UniquePlan};
 use super::settle::{Prior, settle};
 use super::staged::identities;
 use super::write::{Context, PartResult, finish_part, links_to};
@@ -221,7 +221,9 @@ impl Retry<'_> {
         for (set, (table, column)) in sets.iter_mut().zip(&plan.sets) {
             let table = &plan.tables[*table];
             if let Some(there) = there(&table.name) {
-                *set = identities(staged, table, there, &[vec![*column]])?.pop().map(Arc::new);
+                *set = identities(staged, table, there, &[UniquePlan::plain(vec![*column])])?
+                    .pop()
+                    .map(Arc::new);
             }
         }
         let before: Vec<Arc<KeySet>> =
@@ -245,7 +247,7 @@ impl Retry<'_> {
                 }
                 parts.push(work);
                 let mut groups = table.unique.clone();
-                groups.push(table.key.clone());
+                groups.push(UniquePlan::plain(table.key.clone()));
                 taken.push(match there(&table.name) {
                     Some(there) => identities(staged, table, there, &groups)?,
                     None => groups.iter().map(|_| KeySet::default()).collect(),

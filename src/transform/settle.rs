@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cell::Cell;
 use super::keys::{KeySet, digest_identity};
-use super::plan::{Plan, TablePlan};
+use super::plan::{Plan, TablePlan, UniquePlan};
 use super::records::{Item, Walk};
 use super::shape::{Row, Shaper};
 use super::{PartTask, TransformError};
@@ -60,6 +60,31 @@ pub(super) fn identity_of(cells: &[Cell<'_>], columns: &[usize]) -> Option<u128>
         bytes.extend(cells[*column].identity()?.to_be_bytes());
     }
     Some(digest_identity(&bytes))
+}
+
+impl UniquePlan {
+    /// The identity of a row's values; none when one of them is NULL.
+    pub(super) fn identity(&self, cells: &[Cell<'_>]) -> Option<u128> {
+        if self.lower.is_empty() {
+            return identity_of(cells, &self.columns);
+        }
+        let mut folded = Vec::with_capacity(self.columns.len());
+        for (place, column) in self.columns.iter().enumerate() {
+            folded.push(match &cells[*column] {
+                Cell::Text(text) if self.lower.contains(&place) => Cell::Text(lowered(text).into()),
+                other => other.clone(),
+            });
+        }
+        let all: Vec<usize> = (0..folded.len()).collect();
+        identity_of(&folded, &all)
+    }
+}
+
+/// A text as PostgreSQL's `lower` gives it, letter by letter. The two small sigmas count as one:
+/// which of them ends a word depends on the server's library.
+fn lowered(text: &str) -> String {
+    let letters = text.chars().flat_map(char::to_lowercase);
+    letters.map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect()
 }
 
 /// Settles a group of tables: the verdicts of every part, and the accepted values of the columns
@@ -200,7 +225,7 @@ impl Candidate {
             hard: hard.map(|pending| (pending.column, pending.set, pending.candidates)).collect(),
             number,
             key: identity_of(&row.cells, &table.key),
-            unique: table.unique.iter().map(|columns| identity_of(&row.cells, columns)).collect(),
+            unique: table.unique.iter().map(|unique| unique.identity(&row.cells)).collect(),
         }
     }
 }
@@ -212,11 +237,11 @@ pub(super) struct Claims(Vec<Vec<u128>>);
 
 impl Claims {
     pub(super) fn add(&mut self, table: &TablePlan, row: &Row<'_>) {
-        let key = Some(&table.key).filter(|key| !key.is_empty());
-        let constraints = table.unique.iter().chain(key);
         self.0.resize_with(table.unique.len() + 1, Vec::new);
-        for (values, columns) in self.0.iter_mut().zip(constraints) {
-            values.extend(identity_of(&row.cells, columns));
+        let unique = table.unique.iter().map(|unique| unique.identity(&row.cells));
+        let key = (!table.key.is_empty()).then(|| identity_of(&row.cells, &table.key));
+        for (values, identity) in self.0.iter_mut().zip(unique.chain(key)) {
+            values.extend(identity);
         }
     }
 
@@ -243,7 +268,13 @@ fn first_stays(
 ) {
     let constraints = table.unique.len() + usize::from(!table.key.is_empty());
     for constraint in 0..constraints {
-        let columns = table.unique.get(constraint).unwrap_or(&table.key);
+        let unique = table.unique.get(constraint);
+        let columns = unique.map_or(&table.key, |unique| &unique.columns);
+        let apart = if unique.is_some_and(|unique| !unique.lower.is_empty()) {
+            " in lower case"
+        } else {
+            ""
+        };
         let value = |record: &Candidate| match record.unique.get(constraint) {
             Some(value) => *value,
             None => record.key,
@@ -286,7 +317,7 @@ fn first_stays(
                         rule: "unique",
                         column: columns.first().copied(),
                         detail: format!(
-                            "an earlier row, {}, has the same {}",
+                            "an earlier row, {}, has the same {}{apart}",
                             describe_key(winner.key),
                             names.join(", ")
                         ),

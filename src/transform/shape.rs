@@ -338,6 +338,15 @@ impl<'p> Shaper<'p> {
                 return Ok(());
             }
         };
+        let empty = |value: &Value<'_>| column.empty_is_null && matches!(value, Value::String(""));
+        let (value, state) = match value {
+            Some(value) if empty(value) => {
+                let refusal = Refusal::new("empty", "the empty text is stored as NULL");
+                row.findings.push(found(at, column, "empty_null", *value, &refusal));
+                (None, State::Null)
+            }
+            other => (other, state),
+        };
         row.states.push(state);
         let Some(value) = value else {
             if !column.nullable {

@@ -10,8 +10,7 @@ use std::borrow::Cow;
 use super::TransformError;
 use super::cell::Cell;
 use super::keys::KeySet;
-use super::plan::TablePlan;
-use super::settle::identity_of;
+use super::plan::{TablePlan, UniquePlan};
 use crate::pgcopy::PgType;
 use crate::staging::StagingError;
 use crate::staging::layout::RunDirectory;
@@ -63,7 +62,7 @@ pub(super) fn identities(
     run: &RunDirectory,
     table: &TablePlan,
     manifest: &TableManifest,
-    groups: &[Vec<usize>],
+    groups: &[UniquePlan],
 ) -> Result<Vec<KeySet>, TransformError> {
     let mut keys: Vec<Vec<u128>> = groups.iter().map(|_| Vec::new()).collect();
     for file in &manifest.parts {
@@ -73,11 +72,15 @@ pub(super) fn identities(
             for row in 0..batch.num_rows() {
                 for (group, keys) in groups.iter().zip(&mut keys) {
                     let cells: Vec<Cell<'_>> = group
+                        .columns
                         .iter()
                         .map(|at| cell(&table.columns[*at].pg_type, batch.column(*at), row))
                         .collect();
-                    let all: Vec<usize> = (0..cells.len()).collect();
-                    keys.extend(identity_of(&cells, &all));
+                    let own = UniquePlan {
+                        columns: (0..cells.len()).collect(),
+                        lower: group.lower.clone(),
+                    };
+                    keys.extend(own.identity(&cells));
                 }
             }
         }

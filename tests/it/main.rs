@@ -24,6 +24,7 @@ mod rejects;
 mod restore;
 mod series;
 mod sources;
+mod sqlite;
 mod stages;
 mod support;
 mod systems;

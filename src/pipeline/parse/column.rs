@@ -4,8 +4,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    ColumnDraft, DANGLING, NUL, ON_DELETE, ON_FAIL, Parser, SYSTEM_COLUMNS, UUID_ORDER, Wants,
-    field_path,
+    ColumnDraft, DANGLING, DEFERRABLE, NUL, ON_DELETE, ON_FAIL, Parser, SYSTEM_COLUMNS, UUID_ORDER,
+    Wants, field_path,
 };
 use crate::pgcopy::PgType;
 use crate::pipeline::fields::{Fields, Located, nearest, string, strings};
@@ -125,12 +125,15 @@ impl Parser {
         let email = fields.boolean("email", mistakes).unwrap_or(false);
         let reference = fields.string("references", mistakes);
         let on_delete = fields.word("on_delete", ON_DELETE, mistakes).or(self.defaults.on_delete);
+        let on_update = fields.word("on_update", ON_DELETE, mistakes);
+        let deferrable = fields.word("deferrable", DEFERRABLE, mistakes);
         let dangling =
             fields.word("dangling", DANGLING, mistakes).unwrap_or(self.defaults.dangling);
         let nul = fields.word("nul", NUL, mistakes).unwrap_or(self.defaults.nul);
         let on_fail = fields.word("on_fail", ON_FAIL, mistakes).unwrap_or(self.defaults.on_fail);
         let uuid_order = fields.word("uuid_order", UUID_ORDER, mistakes);
         let parse_json = fields.boolean("json", mistakes).unwrap_or(false);
+        let empty_is_null = fields.word("empty", &[("null", true)], mistakes).unwrap_or(false);
         let format = fields.string("format", mistakes).map(|format| format.value);
         let min = fields.number("min", mistakes);
         let max = fields.number("max", mistakes);
@@ -219,9 +222,10 @@ impl Parser {
             format,
             identity,
             parse_json,
+            empty_is_null,
             uuid_order,
         };
-        Some((ColumnDraft { name, reference, on_delete }, column, wants))
+        Some((ColumnDraft { name, reference, on_delete, on_update, deferrable }, column, wants))
     }
 
     pub(super) fn values(
@@ -267,6 +271,15 @@ impl Parser {
         value: &Spanned<DeValue<'_>>,
         pg_type: Option<&PgType>,
     ) -> Option<DefaultValue> {
+        if let DeValue::Table(table) = value.get_ref() {
+            let mut fields = Fields::new(table);
+            let sql = fields.string("sql", &mut self.mistakes);
+            fields.finish(&mut self.mistakes);
+            if sql.is_none() {
+                self.mistakes.add(value.span(), "an expression is written `{ sql = \"…\" }`");
+            }
+            return sql.map(|sql| DefaultValue::Sql(sql.value));
+        }
         let literal = self.literal(value)?;
         let pg_type = pg_type?;
         let temporal = matches!(

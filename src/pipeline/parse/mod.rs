@@ -13,8 +13,8 @@ mod table;
 use super::error::{Mistake, PipelineError};
 use super::fields::{Fields, Located, Mistakes, string, strings};
 use super::model::{
-    ChangedBy, Dangling, EnumType, FieldPath, Nul, OnDelete, OnFail, Otherwise, Pipeline, Table,
-    UuidOrder,
+    ChangedBy, Dangling, Deferrable, EnumType, FieldPath, Nul, OnDelete, OnFail, Otherwise,
+    Pipeline, Table, UuidOrder,
 };
 use crate::staging::manifest::Hook;
 
@@ -121,8 +121,11 @@ const ON_FAIL: &[(&str, OnFail)] =
 const ON_DELETE: &[(&str, OnDelete)] = &[
     ("cascade", OnDelete::Cascade),
     ("set null", OnDelete::SetNull),
+    ("set default", OnDelete::SetDefault),
     ("restrict", OnDelete::Restrict),
 ];
+const DEFERRABLE: &[(&str, Deferrable)] =
+    &[("immediate", Deferrable::Immediate), ("deferred", Deferrable::Deferred)];
 const OTHERWISE: &[(&str, Otherwise)] = &[("reject", Otherwise::Reject), ("drop", Otherwise::Drop)];
 const UUID_ORDER: &[(&str, UuidOrder)] =
     &[("standard", UuidOrder::Standard), ("csharp", UuidOrder::CSharp), ("java", UuidOrder::Java)];
@@ -144,6 +147,8 @@ struct ColumnDraft {
     name: Located<String>,
     reference: Option<Located<String>>,
     on_delete: Option<OnDelete>,
+    on_update: Option<OnDelete>,
+    deferrable: Option<Deferrable>,
 }
 
 impl Parser {

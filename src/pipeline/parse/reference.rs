@@ -37,6 +37,8 @@ impl Parser {
                             table: drafts[table].name.value.clone(),
                             column: found.name.clone(),
                             on_delete: place.on_delete,
+                            on_update: place.on_update,
+                            deferrable: place.deferrable,
                         },
                         found.pg_type.clone(),
                     )),

@@ -3,6 +3,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::{ColumnDraft, OTHERWISE, Parser, TableDraft, field_path, located, texts};
+use crate::pgcopy::PgType;
 use crate::pipeline::fields::{Fields, Located, string, strings};
 use crate::pipeline::model::{Check, Column, Index, Origin, Otherwise, Search, Table, Unmapped};
 
@@ -82,7 +83,7 @@ impl Parser {
             }
         }
         for index in fields.tables("indexes", &mut self.mistakes) {
-            indexes.push(self.index(index.value, &column_names));
+            indexes.push(self.index(index.value, &columns));
         }
         let mut search = Vec::new();
         for item in fields.tables("search", &mut self.mistakes) {
@@ -176,9 +177,11 @@ impl Parser {
         texts(names)
     }
 
-    pub(super) fn index(&mut self, table: &DeTable<'_>, columns: &[String]) -> Index {
+    pub(super) fn index(&mut self, table: &DeTable<'_>, columns: &[Column]) -> Index {
         let mut fields = Fields::new(table);
         let names = fields.strings("columns", &mut self.mistakes);
+        let lower = fields.strings("lower", &mut self.mistakes);
+        let descending = fields.strings("descending", &mut self.mistakes);
         let name = fields.string("name", &mut self.mistakes);
         let unique = fields.boolean("unique", &mut self.mistakes).unwrap_or(false);
         let methods = [
@@ -191,9 +194,29 @@ impl Parser {
         let method = fields.word("method", &methods, &mut self.mistakes).unwrap_or("btree");
         let predicate = fields.string("where", &mut self.mistakes);
         fields.finish(&mut self.mistakes);
+        for part in &lower {
+            let column = columns.iter().find(|column| column.name == part.value);
+            let text =
+                |column: &Column| matches!(column.pg_type, PgType::Text | PgType::Varchar(_));
+            if let Some(column) = column.filter(|column| !text(column)) {
+                self.mistakes.add(
+                    part.span.clone(),
+                    format!("`lower` needs a text column, this one is {}", column.pg_type),
+                );
+            }
+        }
+        if let Some(first) = descending.first()
+            && method != "btree"
+        {
+            self.mistakes.add(first.span.clone(), format!("a {method} index has no order"));
+        }
+        let own: Vec<String> = names.iter().map(|name| name.value.clone()).collect();
+        let columns: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         Index {
             name: name.map(|name| name.value),
-            columns: self.known_columns(names, columns),
+            lower: self.known_columns(lower, &own),
+            descending: self.known_columns(descending, &own),
+            columns: self.known_columns(names, &columns),
             unique,
             method: method.to_owned(),
             predicate: predicate.map(|predicate| predicate.value),
@@ -205,6 +228,8 @@ pub(super) fn simple_index(column: &str) -> Index {
     Index {
         name: None,
         columns: vec![column.to_owned()],
+        lower: Vec::new(),
+        descending: Vec::new(),
         unique: false,
         method: "btree".to_owned(),
         predicate: None,
