@@ -28,6 +28,8 @@ pub(super) struct DraftTable {
     pub(super) columns: Vec<DraftColumn>,
     pub(super) unique: Vec<Vec<String>>,
     pub(super) indexes: Vec<DraftIndex>,
+    /// Conditions by name.
+    pub(super) checks: Vec<(String, String)>,
     pub(super) search: Vec<Vec<String>>,
 }
 
@@ -59,6 +61,10 @@ pub(super) struct DraftColumn {
     /// `dangling = …` where it is not the default.
     pub(super) dangling: Option<&'static str>,
     pub(super) on_delete: Option<String>,
+    pub(super) on_update: Option<String>,
+    pub(super) deferrable: Option<&'static str>,
+    /// Empty texts are NULL.
+    pub(super) empty: bool,
     pub(super) identity: bool,
     pub(super) default: Option<String>,
     pub(super) comment: String,
@@ -81,6 +87,9 @@ impl DraftColumn {
             references: None,
             dangling: None,
             on_delete: None,
+            on_update: None,
+            deferrable: None,
+            empty: false,
             identity: false,
             default: None,
             comment: String::new(),
@@ -90,10 +99,17 @@ impl DraftColumn {
 }
 
 /// A drafted index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DraftIndex {
     pub(super) columns: Vec<String>,
+    /// Those of them that are indexed in lower case.
+    pub(super) lower: Vec<String>,
+    /// Those of them that are indexed from the greatest value to the least.
+    pub(super) descending: Vec<String>,
+    pub(super) unique: bool,
     pub(super) method: Option<&'static str>,
+    /// Condition of a partial index.
+    pub(super) predicate: Option<String>,
 }
 
 /// A drafted junction table.
@@ -176,6 +192,15 @@ impl DraftColumn {
         if let Some(action) = &self.on_delete {
             parts.push(format!("on_delete = {}", text(action)));
         }
+        if let Some(action) = &self.on_update {
+            parts.push(format!("on_update = {}", text(action)));
+        }
+        if let Some(checked) = self.deferrable {
+            parts.push(format!("deferrable = \"{checked}\""));
+        }
+        if self.empty {
+            parts.push("empty = \"null\"".to_owned());
+        }
         if let Some(default) = &self.default {
             parts.push(format!("default = {default}"));
         }
@@ -233,10 +258,28 @@ impl DraftTable {
                 let _ = writeln!(out, "# {said}\n{line}");
             }
         }
+        if !self.checks.is_empty() {
+            let _ = writeln!(out, "[tables.{name}.checks]");
+            for (check, condition) in &self.checks {
+                let _ = writeln!(out, "{} = {}", key(check), text(condition));
+            }
+        }
         for index in &self.indexes {
             let _ = writeln!(out, "[[tables.{name}.indexes]]\ncolumns = {}", texts(&index.columns));
+            if !index.lower.is_empty() {
+                let _ = writeln!(out, "lower = {}", texts(&index.lower));
+            }
+            if !index.descending.is_empty() {
+                let _ = writeln!(out, "descending = {}", texts(&index.descending));
+            }
+            if index.unique {
+                out.push_str("unique = true\n");
+            }
             if let Some(method) = index.method {
                 let _ = writeln!(out, "method = \"{method}\"");
+            }
+            if let Some(predicate) = &index.predicate {
+                let _ = writeln!(out, "where = {}", text(predicate));
             }
         }
         for columns in &self.search {

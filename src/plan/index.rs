@@ -74,7 +74,11 @@ pub(super) fn indexes(one: &Surveyed, paths: &BTreeMap<String, String>, table: &
             table.about.push(said("decide: texts are too long for a B-tree, left out"));
         } else if nested {
             if let [only] = columns.as_slice() {
-                table.indexes.push(DraftIndex { columns: vec![only.clone()], method: Some("gin") });
+                table.indexes.push(DraftIndex {
+                    columns: vec![only.clone()],
+                    method: Some("gin"),
+                    ..DraftIndex::default()
+                });
             } else {
                 table.about.push(said("decide: over arrays or documents, left out"));
             }
@@ -90,7 +94,7 @@ pub(super) fn indexes(one: &Surveyed, paths: &BTreeMap<String, String>, table: &
                 ));
             }
         } else {
-            let draft = DraftIndex { columns, method: None };
+            let draft = DraftIndex { columns, ..DraftIndex::default() };
             let simple = found.len() == 1 && found[0].index;
             if !simple && !table.indexes.contains(&draft) {
                 table.indexes.push(draft);

@@ -293,7 +293,7 @@ fn indexes(one: &Surveyed, table: &mut DraftTable) {
                 table.unique.push(columns);
             }
         } else if !indexed {
-            let draft = DraftIndex { columns, method: None };
+            let draft = DraftIndex { columns, ..DraftIndex::default() };
             if !table.indexes.contains(&draft) {
                 table.indexes.push(draft);
             }

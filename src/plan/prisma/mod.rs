@@ -146,7 +146,9 @@ impl Mapper<'_> {
             };
             match found.name.as_str() {
                 "unique" => table.unique.push(names),
-                "index" => table.indexes.push(DraftIndex { columns: names, method: None }),
+                "index" => {
+                    table.indexes.push(DraftIndex { columns: names, ..DraftIndex::default() })
+                }
                 _ => {}
             }
         }
