@@ -78,6 +78,12 @@ pub fn parse_with_format(text: &str, format: &str) -> Option<i64> {
     micros_of(civil)
 }
 
+/// Whether a date-time says how far it is from UTC.
+pub fn has_offset(text: &str) -> bool {
+    let text = text.trim();
+    split_offset(text).is_some_and(|(body, _)| body.len() < text.len())
+}
+
 /// Takes `Z`, `±hh`, `±hhmm` or `±hh:mm` off a date-time.
 fn split_offset(text: &str) -> Option<(&str, i32)> {
     if let Some(body) = text.strip_suffix(['Z', 'z']) {

@@ -133,8 +133,17 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
             .collect();
         let columns = words.join("_");
         let kind = if index.unique { "key" } else { "idx" };
+        let taken = |name: &String| indexes.iter().any(|other| other.name == *name);
+        // Another order or condition makes another index of the same columns.
+        let free = (1..).map(|number| match number {
+            1 => identifier(&[name, &columns, kind]),
+            _ => identifier(&[name, &columns, &format!("{kind}{number}")]),
+        });
+        let made =
+            || free.clone().find(|name| !taken(name)).expect("invariant: numbers do not end");
+        let own = index.name.clone().unwrap_or_else(made);
         indexes.push(IndexDefinition {
-            name: index.name.clone().unwrap_or_else(|| identifier(&[name, &columns, kind])),
+            name: own,
             columns: index.columns.clone(),
             lower: index.lower.clone(),
             descending: index.descending.clone(),
