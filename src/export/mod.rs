@@ -89,6 +89,7 @@ impl Exported {
             address: source.display(),
             database: database.to_owned(),
             server_version: None,
+            settings: serde_json::Value::Null,
         };
         Self::new(source, snapshot)
     }

@@ -130,12 +130,13 @@ pub(super) async fn sqlite(
         }
         let left = left.into_iter().map(|left| Skipped {
             name: left.name,
-            reason: left.reason.to_owned(),
+            reason: left.reason,
             options: Json::String(left.sql),
         });
-        Ok::<_, ExportError>((read, left.collect::<Vec<_>>()))
+        let settings = database_file.settings()?;
+        Ok::<_, ExportError>((read, left.collect::<Vec<_>>(), settings))
     });
-    let (read, skipped) = reader.await.map_err(ExportError::Worker)??;
+    let (read, skipped, settings) = reader.await.map_err(ExportError::Worker)??;
     for table in read {
         exported.collections.push(match table {
             Err(finished) => finished,
@@ -145,6 +146,7 @@ pub(super) async fn sqlite(
         });
     }
     exported.skipped = skipped;
+    exported.source.settings = settings;
     Ok(exported)
 }
 
@@ -164,6 +166,7 @@ pub(super) async fn postgres(
             address: source.display(),
             database: server.database.clone(),
             server_version: Some(server.version.clone()),
+            settings: Json::Null,
         },
         snapshot,
     );

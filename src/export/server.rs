@@ -37,6 +37,7 @@ pub(super) async fn export(
         address: server.address().to_owned(),
         database: server.database().to_owned(),
         server_version: Some(server.version.clone()),
+        settings: serde_json::Value::Null,
     };
     let mut exported = Exported::new(source, snapshot);
     let mut work = Vec::new();

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
+use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 use sha2::{Digest, Sha256};
 
 use super::{RestoreError, RestoreReport, RestoredTable, new_file};
@@ -14,6 +14,7 @@ use crate::pgcopy::digest::ContentDigest;
 use crate::postgres::quote_identifier;
 use crate::progress::{Progress, Stage, Total};
 use crate::source::sqlite::NOT_UTF8;
+use crate::source::sqlite::declaration::{module_of, option_of};
 use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, ExportManifest};
@@ -156,6 +157,7 @@ fn write(
     progress.expect(Stage::Restore, &expected);
     for collection in &manifest.collections {
         let rows = writer.table(collection)?;
+        writer.sequence(collection)?;
         let name = collection.name.clone();
         writer.report.tables.push(RestoredTable { name, rows, ..RestoredTable::default() });
     }
@@ -166,18 +168,44 @@ fn write(
             }
         }
     }
-    for skipped in &manifest.skipped {
-        let sql = skipped.options.as_str().unwrap_or_default();
-        let kind = sql.get(..11).unwrap_or_default().to_ascii_uppercase();
-        if kind.starts_with("CREATE VIEW") || kind.starts_with("CREATE TRIG") {
-            writer.execute(&format!("make {}", skipped.name), sql)?;
-        } else if !skipped.name.starts_with("sqlite_") {
-            writer.report.notes.push(format!("{} is left out: {}", skipped.name, skipped.reason));
+    writer.others(manifest)?;
+    for name in ["user_version", "application_id"] {
+        if let Some(number) = manifest.source.settings[name].as_i64() {
+            writer.execute(&format!("set {name}"), &format!("PRAGMA {name} = {number}"))?;
         }
     }
     writer.execute("end the transaction", "COMMIT")?;
     writer.check_references()?;
     Ok(writer.report)
+}
+
+/// The fields that hold the values of a table's columns.
+fn fields_of(collection: &CollectionManifest, columns: &[String]) -> Vec<String> {
+    let field = |column: &String| {
+        let described = collection.options["columns"].as_array().into_iter().flatten();
+        let own = described.filter(|own| own["name"] == column.as_str());
+        own.filter_map(|own| own["field"].as_str()).next().unwrap_or(column).to_owned()
+    };
+    columns.iter().map(field).collect()
+}
+
+/// Whether the documents' `_id` is the number that SQLite gave the row.
+fn has_rowids(collection: &CollectionManifest, keyed: bool) -> bool {
+    // The first column of an R-tree is its rowid.
+    let module = collection.options["module"].as_str().unwrap_or_default();
+    match collection.options["id"].as_str() {
+        Some(id) => id == "rowid" && !module.starts_with("rtree"),
+        // Exports of earlier versions do not say.
+        None => {
+            let first = collection.parts.first();
+            !keyed && first.is_some_and(|part| part.first_id.contains("$numberLong"))
+        }
+    }
+}
+
+fn begins(sql: &str, words: &str) -> bool {
+    let mut own = sql.split_ascii_whitespace();
+    words.split(' ').all(|word| own.next().is_some_and(|own| own.eq_ignore_ascii_case(word)))
 }
 
 impl Writer<'_> {
@@ -190,12 +218,65 @@ impl Writer<'_> {
         self.connection.execute_batch(sql).map_err(self.failed(action))
     }
 
-    /// Names of a table's columns, and whether one of them is its key.
+    /// Makes what holds no rows of its own: views, triggers, full-text indexes over tables.
+    fn others(&mut self, manifest: &ExportManifest) -> Result<(), RestoreError> {
+        let made = manifest.collections.iter().map(|collection| &collection.options["sql"]);
+        let left = manifest.skipped.iter().map(|skipped| &skipped.options);
+        let names: Vec<&String> = manifest.collections.iter().map(|one| &one.name).collect();
+        let names = names.into_iter().chain(manifest.skipped.iter().map(|one| &one.name));
+        let owners: Vec<String> = made
+            .chain(left)
+            .zip(names)
+            .filter(|(sql, _)| sql.as_str().is_some_and(|sql| begins(sql, "CREATE VIRTUAL")))
+            .map(|(_, name)| format!("{name}_"))
+            .collect();
+        for skipped in &manifest.skipped {
+            let (name, sql) = (&skipped.name, skipped.options.as_str().unwrap_or_default());
+            let action = format!("make {name}");
+            let over = module_of(sql)
+                .filter(|(module, _)| begins(sql, "CREATE VIRTUAL") && module.starts_with("fts"))
+                .and_then(|(_, arguments)| option_of(&arguments, "content"))
+                .filter(|content| !content.is_empty());
+            if begins(sql, "CREATE VIEW") || begins(sql, "CREATE TRIGGER") {
+                self.execute(&action, sql)?;
+            } else if over.is_some() {
+                self.execute(&action, sql)?;
+                let quoted = quote_identifier(name);
+                let fill = format!("INSERT INTO {quoted}({quoted}) VALUES('rebuild')");
+                self.execute(&format!("fill {name}"), &fill)?;
+            } else if !name.starts_with("sqlite_")
+                && !owners.iter().any(|owner| name.starts_with(owner.as_str()))
+            {
+                let note = format!("{name} is left out: {}", skipped.reason);
+                self.report.notes.push(note);
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers of rows that are gone stay given out.
+    fn sequence(&self, collection: &CollectionManifest) -> Result<(), RestoreError> {
+        let Some(given) = collection.options["sequence"].as_i64() else { return Ok(()) };
+        let failed = self.failed(&format!("set the next number of {}", collection.name));
+        self.connection
+            .execute("DELETE FROM sqlite_sequence WHERE name = ?", [&collection.name])
+            .and_then(|_| {
+                self.connection.execute(
+                    "INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)",
+                    params![&collection.name, given],
+                )
+            })
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Names of a table's columns, without those that SQLite computes, and whether one of them is
+    /// its key.
     fn columns(&self, table: &str) -> Result<(Vec<String>, bool), RestoreError> {
         let failed = self.failed(&format!("look at table {table}"));
         let mut statement = self
             .connection
-            .prepare("SELECT name, pk FROM pragma_table_info(?)")
+            .prepare("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0")
             .map_err(&failed)?;
         let columns = statement
             .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -214,13 +295,11 @@ impl Writer<'_> {
         let (columns, keyed) = self.columns(name)?;
         let mut targets: Vec<String> =
             columns.iter().map(|column| quote_identifier(column)).collect();
-        let mut fields = columns;
-        // A row without a key has its number as `_id`.
-        let taken = |name: &&str| fields.iter().any(|column| column.eq_ignore_ascii_case(name));
+        let taken = |name: &&str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
         let rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !taken(name));
-        let numbered =
-            collection.parts.first().is_some_and(|part| part.first_id.contains("$numberLong"));
-        if let Some(rowid) = rowid.filter(|_| !keyed && numbered) {
+        let mut fields = fields_of(collection, &columns);
+        let numbered = has_rowids(collection, keyed);
+        if let Some(rowid) = rowid.filter(|_| numbered) {
             targets.push(rowid.to_owned());
             fields.push("_id".to_owned());
         }

@@ -1,8 +1,9 @@
 //! What can be wrong with a source.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::mongodb::error::ErrorKind;
+use rusqlite::ErrorCode;
 
 use crate::failure::{Exit, Explain};
 use crate::pgcopy::reader::NotACopy;
@@ -37,7 +38,7 @@ pub enum SourceError {
         detail: String,
     },
     /// SQLite refused.
-    #[error("could not {action} of {path}: {cause}")]
+    #[error("could not {action} in {path}: {cause}")]
     Sqlite {
         /// Which file.
         path: PathBuf,
@@ -45,6 +46,14 @@ pub enum SourceError {
         action: String,
         /// SQLite's message.
         cause: rusqlite::Error,
+    },
+    /// A SQLite file holds rows that it does not find again.
+    #[error("{path} is damaged: {detail}")]
+    SqliteDamaged {
+        /// Which file.
+        path: PathBuf,
+        /// What does not agree.
+        detail: String,
     },
     /// PostgreSQL cannot be reached, or refused.
     #[error(transparent)]
@@ -137,7 +146,37 @@ impl Explain for SourceError {
             Self::SnapshotEnded { .. } => Some(
                 "Raise the server's minSnapshotHistoryWindowInSeconds, or export with --no-snapshot.".into(),
             ),
+            Self::SqliteDamaged { .. } => Some(
+                "Repair a copy: `sqlite3 COPY REINDEX` makes indexes anew, `sqlite3 FILE .recover | sqlite3 NEW` saves what the pages hold.".into(),
+            ),
+            Self::Sqlite { path, cause, .. } => sqlite_hint(path, cause),
             _ => None,
         }
+    }
+}
+
+/// The way out of an error of SQLite.
+fn sqlite_hint(path: &Path, cause: &rusqlite::Error) -> Option<String> {
+    let log = path.with_file_name(format!(
+        "{}-wal",
+        path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
+    ));
+    match cause.sqlite_error_code()? {
+        ErrorCode::NotADatabase => Some(
+            "It is no SQLite database, or an encrypted one: decrypt it first, as with sqlcipher_export.".into(),
+        ),
+        ErrorCode::DatabaseCorrupt => Some(
+            "`sqlite3 FILE .recover | sqlite3 NEW` saves what the pages hold; look at what is missing before it is moved.".into(),
+        ),
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen if log.exists() => Some(
+            "Its newest rows are in the file of the same name with -wal, which SQLite opens only where it may write: copy both into another folder, and read the copy.".into(),
+        ),
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen => Some(
+            "A database in WAL mode is opened only where SQLite may write beside it: copy it into another folder, and read the copy.".into(),
+        ),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            Some("Another program is writing to it: try again when it is done.".into())
+        }
+        _ => None,
     }
 }

@@ -12,7 +12,7 @@ use super::archive::{Archive, Event};
 use super::dump::{Dump, DumpReader, DumpedCollection, Frame, plain_size};
 use super::json::{self, JsonCollection, JsonReader, Record};
 use super::mongodb::{IdRange, Server, extended, range_count};
-use super::sqlite::{Sqlite, SqliteTable};
+use super::sqlite::{Left, Sqlite, SqliteTable};
 use super::{SourceAddress, SourceError};
 
 /// BSON bytes of a batch.
@@ -100,7 +100,7 @@ enum From {
     Server(Server, Vec<bool>),
     Files(Vec<PathBuf>),
     Archive(Box<Archive>, Vec<Option<usize>>),
-    Sqlite(PathBuf, Vec<SqliteTable>),
+    Sqlite(PathBuf, Vec<SqliteTable>, Vec<Left>),
     Json(Vec<JsonCollection>),
 }
 
@@ -157,7 +157,7 @@ impl Whole {
             }
             SourceAddress::Sqlite(path) => {
                 let file = Sqlite::open(path)?;
-                let (tables, _) = file.tables()?;
+                let (tables, left) = file.tables()?;
                 let mut collections = Vec::new();
                 for table in &tables {
                     collections.push(Listed {
@@ -169,7 +169,7 @@ impl Whole {
                         bytes: None,
                     });
                 }
-                let from = From::Sqlite(path.clone(), tables);
+                let from = From::Sqlite(path.clone(), tables, left);
                 Ok(Self { database: stem(path), collections, from })
             }
             SourceAddress::Json(path) => {
@@ -227,6 +227,14 @@ impl Whole {
         Self { database: dump.database, collections, from: From::Files(files) }
     }
 
+    /// What a SQLite file holds that no collection is made of: views, triggers, some virtual tables.
+    pub fn left_out(&self) -> &[Left] {
+        match &self.from {
+            From::Sqlite(_, _, left) => left,
+            _ => &[],
+        }
+    }
+
     /// Reads it, with so many readers at the same time. Says of each collection whether all of its
     /// documents were handed over.
     pub async fn read(
@@ -280,7 +288,7 @@ impl Whole {
                 let take = Arc::clone(&take);
                 tasks.spawn_blocking(move || read_archive(*archive, &places, limit, &take));
             }
-            From::Sqlite(path, tables) => {
+            From::Sqlite(path, tables, _) => {
                 let take = Arc::clone(&take);
                 tasks.spawn_blocking(move || {
                     let file = Sqlite::open(&path)?;

@@ -70,6 +70,9 @@ pub struct SourceDescription {
     /// Server version, where a server told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_version: Option<String>,
+    /// What a SQLite file says of itself as a whole: `user_version`, `application_id`, `encoding`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub settings: Value,
 }
 
 /// Whether an export is consistent across collections.
