@@ -105,6 +105,7 @@ impl<'p> Planner<'p> {
             };
             draft.tables.push(table);
         }
+        super::relational::relate(self.surveyed, &mut draft.tables);
         for (at, path, members) in children {
             let child = self.child(at, &path, members);
             draft.tables.push(child);

@@ -96,6 +96,15 @@ impl DraftColumn {
             decide: None,
         }
     }
+
+    /// Adds a point for a person to decide.
+    pub(super) fn decide(&mut self, point: impl Into<String>) {
+        let point = point.into();
+        self.decide = Some(match self.decide.take() {
+            Some(before) => format!("{before}; {point}"),
+            None => point,
+        });
+    }
 }
 
 /// A drafted index.

@@ -28,6 +28,7 @@ use self::decide::Planner;
 use self::survey::Survey;
 use crate::pipeline::model::Pipeline;
 use crate::progress::{Progress, Stage, Total};
+use crate::source::sqlite::Left;
 use crate::source::whole::{Documents, Limit, Listed, Take, Whole};
 use crate::source::{SourceAddress, SourceError};
 
@@ -75,9 +76,8 @@ pub async fn plan(
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Plan, SourceError> {
-    let surveyed = survey(source, options, progress).await?;
+    let (surveyed, left) = survey(source, options, progress).await?;
     let mut draft = Planner::new(&surveyed, options.names).draft(name);
-    let decisions = draft.to_toml().matches("decide: ").count();
     draft.about.push(format!(
         "Drafted by docferry {} from {}.",
         env!("CARGO_PKG_VERSION"),
@@ -87,6 +87,13 @@ pub async fn plan(
         "Each comment says what was found; `decide:` marks what a person should look at."
             .to_owned(),
     );
+    if surveyed.is_empty() {
+        draft
+            .about
+            .push("decide: the source holds nothing to move: is it the right one?".to_owned());
+    }
+    draft.about.extend(left.iter().map(|left| format!("decide: {left}")));
+    let decisions = draft.to_toml().matches("decide: ").count();
     Ok(Plan {
         toml: draft.to_toml(),
         decisions,
@@ -104,17 +111,19 @@ pub async fn diff(
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Drift>, SourceError> {
-    Ok(drift::drift(pipeline, &survey(source, options, progress).await?))
+    let (surveyed, _) = survey(source, options, progress).await?;
+    Ok(drift::drift(pipeline, &surveyed))
 }
 
-/// Reads a source and surveys each of its collections.
+/// Reads a source and surveys each of its collections. Says what else the source holds.
 async fn survey(
     source: &SourceAddress,
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
-) -> Result<Vec<Surveyed>, SourceError> {
+) -> Result<(Vec<Surveyed>, Vec<String>), SourceError> {
     let whole = Whole::open(source).await?;
     let listed = whole.collections.clone();
+    let left = whole.left_out().iter().filter_map(Left::said).collect();
     let total = |listed: &Listed| match (listed.documents, listed.bytes) {
         (Some(documents), _) => Total::Records(documents),
         (None, Some(bytes)) => Total::Bytes(bytes),
@@ -157,7 +166,7 @@ async fn survey(
         progress.finish(Stage::Plan, &listed.name);
         surveyed.push(Surveyed { listed, survey, whole });
     }
-    Ok(surveyed)
+    Ok((surveyed, left))
 }
 
 /// What one thread found, by collection.

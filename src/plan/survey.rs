@@ -113,11 +113,13 @@ pub(super) struct Numbers {
     pub(super) fractions: u64,
     /// NaN and infinities.
     pub(super) special: u64,
+    /// 0 and 1.
+    pub(super) bits: u64,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { least: i64::MAX, greatest: i64::MIN, fractions: 0, special: 0 }
+        Self { least: i64::MAX, greatest: i64::MIN, fractions: 0, special: 0, bits: 0 }
     }
 }
 
@@ -350,6 +352,7 @@ impl Node {
     fn whole(&mut self, number: i64) {
         self.numbers.least = self.numbers.least.min(number);
         self.numbers.greatest = self.numbers.greatest.max(number);
+        self.numbers.bits += u64::from(matches!(number, 0 | 1));
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "its bounds are looked at first")]
@@ -429,6 +432,7 @@ impl Node {
         self.numbers.greatest = self.numbers.greatest.max(other.numbers.greatest);
         self.numbers.fractions += other.numbers.fractions;
         self.numbers.special += other.numbers.special;
+        self.numbers.bits += other.numbers.bits;
         self.far_dates += other.far_dates;
         self.forms.merge(&other.forms);
         for (text, count) in other.examples.unwrap_or_default() {

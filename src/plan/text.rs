@@ -1,6 +1,6 @@
 //! What texts look like: ids, dates, numbers, JSON.
 
-use crate::document::datetime::{parse_date, parse_timestamp};
+use crate::document::datetime::{has_offset, parse_date, parse_timestamp};
 use crate::document::id::parse_object_id_hex;
 
 /// Texts longer than this are not tried as JSON.
@@ -27,6 +27,10 @@ pub(super) struct Forms {
     pub(super) dates: u64,
     /// ISO 8601 dates with a time.
     pub(super) timestamps: u64,
+    /// Those of them with an offset from UTC.
+    pub(super) offsets: u64,
+    /// The same, but finer than a microsecond.
+    pub(super) finer: u64,
     /// Numbers.
     pub(super) numbers: u64,
     /// JSON objects and arrays.
@@ -51,6 +55,7 @@ impl Forms {
             self.empty += 1;
             return;
         };
+        let filled = self.texts - self.empty;
         match bytes.len() {
             24 if parse_object_id_hex(text).is_some() => self.object_ids += 1,
             36 if bytes[8] == b'-' && is_uuid(text) => self.uuids += 1,
@@ -62,15 +67,18 @@ impl Forms {
                     self.dates += 1;
                 } else if parse_timestamp(text).is_some() {
                     self.timestamps += 1;
+                    self.offsets += u64::from(has_offset(text));
+                } else if is_finer(text) {
+                    self.finer += 1;
                 }
             }
             if bytes.len() <= 40 && is_number(bytes) {
                 self.numbers += 1;
-                self.any_json += u64::from(self.any_json + 1 == self.texts);
+                self.any_json += u64::from(self.any_json + 1 == filled);
             }
         } else if matches!(first, b'{' | b'[') {
             // Once another text was no JSON, this one does not matter.
-            if self.any_json + 1 == self.texts
+            if self.any_json + 1 == filled
                 && bytes.len() <= LONGEST_JSON
                 && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
             {
@@ -79,7 +87,7 @@ impl Forms {
             }
         } else if matches!(text, "null" | "true" | "false") || *first == b'"' {
             let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-            self.any_json += u64::from(is_json && self.any_json + 1 == self.texts);
+            self.any_json += u64::from(is_json && self.any_json + 1 == filled);
         }
     }
 
@@ -93,6 +101,8 @@ impl Forms {
         self.object_ids += other.object_ids;
         self.dates += other.dates;
         self.timestamps += other.timestamps;
+        self.offsets += other.offsets;
+        self.finer += other.finer;
         self.numbers += other.numbers;
         self.json += other.json;
         self.any_json += other.any_json;
@@ -109,6 +119,13 @@ impl Forms {
 fn is_uuid(text: &str) -> bool {
     let lower = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f' | b'-');
     text.bytes().all(lower) && uuid::Uuid::try_parse(text).is_ok()
+}
+
+/// A date with a time that `timestamp` would round.
+fn is_finer(text: &str) -> bool {
+    let Some((whole, fraction)) = text.rsplit_once(['.', ',']) else { return false };
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    digits > 6 && parse_timestamp(&format!("{whole}{}", &fraction[digits..])).is_some()
 }
 
 /// A decimal number without needless zeros at the front.

@@ -25,6 +25,7 @@ mod restore;
 mod series;
 mod sources;
 mod sqlite;
+mod sqlite_schemas;
 mod stages;
 mod support;
 mod systems;
