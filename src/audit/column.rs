@@ -293,6 +293,7 @@ mod tests {
             nullable: true,
             identity: false,
             default: None,
+            sequence: None,
         };
         let mut reader = ColumnReader::new(&definition);
         let mut place = 0;
