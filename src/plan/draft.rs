@@ -57,6 +57,8 @@ pub(super) struct DraftColumn {
     pub(super) coerce: bool,
     pub(super) json: bool,
     pub(super) index: bool,
+    /// A reference that needs no index of its own.
+    pub(super) indexed_by_key: bool,
     pub(super) references: Option<String>,
     /// `dangling = …` where it is not the default.
     pub(super) dangling: Option<&'static str>,
@@ -84,6 +86,7 @@ impl DraftColumn {
             coerce: false,
             json: false,
             index: false,
+            indexed_by_key: false,
             references: None,
             dangling: None,
             on_delete: None,
@@ -215,6 +218,8 @@ impl DraftColumn {
         }
         if self.index {
             parts.push("index = true".to_owned());
+        } else if self.indexed_by_key {
+            parts.push("index = false".to_owned());
         }
         let mut said = comment(&self.comment);
         if let Some(decide) = &self.decide {

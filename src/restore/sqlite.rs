@@ -183,8 +183,8 @@ fn write(
 fn fields_of(collection: &CollectionManifest, columns: &[String]) -> Vec<String> {
     let field = |column: &String| {
         let described = collection.options["columns"].as_array().into_iter().flatten();
-        let own = described.filter(|own| own["name"] == column.as_str());
-        own.filter_map(|own| own["field"].as_str()).next().unwrap_or(column).to_owned()
+        let mut own = described.filter(|own| own["name"] == column.as_str());
+        own.find_map(|own| own["field"].as_str()).unwrap_or(column).to_owned()
     };
     columns.iter().map(field).collect()
 }

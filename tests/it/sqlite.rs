@@ -171,8 +171,9 @@ fn defaults_and_checks_are_kept_or_said() {
             tries INTEGER NOT NULL DEFAULT 0, made DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,
             active BOOLEAN NOT NULL DEFAULT 1, price DECIMAL(10,2) DEFAULT 1.50,
             code TEXT DEFAULT (upper(hex(randomblob(2)))), mail TEXT CHECK(mail GLOB '*@*'),
-            CONSTRAINT few CHECK(tries BETWEEN 0 AND 9));
-        INSERT INTO jobs(id, made, mail) VALUES(1, '2024-01-31 10:00:00', 'a@x');
+            old INTEGER CHECK(old > 5), CONSTRAINT few CHECK(tries BETWEEN 0 AND 9));
+        PRAGMA ignore_check_constraints = ON;
+        INSERT INTO jobs(id, made, mail, old) VALUES(1, '2024-01-31 10:00:00', 'a@x', 1);
         CREATE VIEW open_jobs AS SELECT * FROM jobs WHERE state = 'new';
         CREATE TRIGGER counts AFTER UPDATE ON jobs BEGIN UPDATE jobs SET tries = 1; END;";
     let Some((text, done)) = moved("defaults", sql) else { return };
@@ -186,6 +187,7 @@ fn defaults_and_checks_are_kept_or_said() {
     let broken = "SELECT count(*)::text FROM jobs WHERE NOT (state IN ('new', 'it''s'))";
     assert_eq!(done.rows(broken), ["0"]);
     assert_said(&text, &["DEFAULT upper(hex(randomblob(2))) is left out"]);
+    assert_said(&text, &["CHECK (old > 5) is left out", "1 rows break it"]);
     assert_said(&text, &["CHECK (mail GLOB '*@*') is left out"]);
     assert_said(&text, &["view open_jobs"]);
     assert_said(&text, &["trigger counts"]);
@@ -204,8 +206,9 @@ fn what_is_compared_without_case_stays_unique() {
         INSERT INTO users VALUES(1, 'Ann@x', 'Ann', 1, 0, 1), (2, 'bob@x', 'bob', 1, 1, 2);
         CREATE TABLE teams(name TEXT COLLATE NOCASE PRIMARY KEY) WITHOUT ROWID;
         INSERT INTO teams VALUES('Red'), ('blue');
-        CREATE TABLE members(id INTEGER PRIMARY KEY, team TEXT COLLATE NOCASE REFERENCES teams(name));
-        INSERT INTO members VALUES(1, 'red'), (2, 'Red');";
+        CREATE TABLE members(id INTEGER PRIMARY KEY, team TEXT COLLATE NOCASE REFERENCES teams(name),
+            person INTEGER UNIQUE REFERENCES users(id));
+        INSERT INTO members VALUES(1, 'red', 1), (2, 'Red', 2);";
     let Some((text, done)) = moved("nocase", sql) else { return };
     done.assert_whole(6, 0);
     let again = |sql: &str| done.runtime.block_on(done.client.batch_execute(sql)).is_err();
@@ -229,6 +232,9 @@ fn what_is_compared_without_case_stays_unique() {
             "(shop, n)",
         ]
     );
+    let of_members = "SELECT indexrelid::regclass::text FROM pg_index \
+        WHERE indrelid = 'members'::regclass ORDER BY 1";
+    assert_eq!(done.rows(of_members), ["members_person_key", "members_pkey", "members_team_idx"]);
     assert_said(&text, &["u_odd", "n + 1"]);
     assert_said(&text, &["team", "compared without case", "1 of 2 values lead to no row"]);
 }

@@ -67,6 +67,10 @@ const CHECKS: [&str; 7] = [
     "{} <> 77 OR {} IS NULL",
 ];
 
+fn append(text: &mut String, more: &str) {
+    text.push_str(more);
+}
+
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -98,14 +102,14 @@ fn generated_table(number: usize) -> impl Strategy<Value = Made> {
                 let free = own && behind[at].is_empty();
                 match kind {
                     0 if own && !behind[at].contains("DEFAULT") => {
-                        behind[at] += &format!(" DEFAULT {}", DEFAULTS[right % DEFAULTS.len()]);
+                        append(&mut behind[at], &format!(" DEFAULT {}", DEFAULTS[right % DEFAULTS.len()]));
                         if DEFAULTS[right % DEFAULTS.len()] != "NULL" {
                             traits.push(Trait::Default(at));
                         }
                     }
                     1 if own => {
                         let check = CHECKS[right % CHECKS.len()].replace("{}", &column);
-                        behind[at] += &format!(" CHECK({check})");
+                        append(&mut behind[at], &format!(" CHECK({check})"));
                         traits.push(Trait::Check);
                     }
                     2 if !behind[at].contains("COLLATE") && kinds[at] == "TEXT" => {
@@ -124,13 +128,13 @@ fn generated_table(number: usize) -> impl Strategy<Value = Made> {
                         traits.push(Trait::Unique(at));
                     }
                     5 => {
-                        after += &format!("CREATE INDEX \"d{number} {name}\" ON {table}({column} DESC, id);",
-                            name = name.replace('"', "\"\""));
+                        append(&mut after, &format!("CREATE INDEX \"d{number} {name}\" ON {table}({column} DESC, id);",
+                            name = name.replace('"', "\"\"")));
                         traits.push(Trait::Descending(at));
                     }
                     6 => {
-                        after += &format!("CREATE INDEX \"p{number} {name}\" ON {table}({column}) WHERE {column} IS NOT NULL;",
-                            name = name.replace('"', "\"\""));
+                        append(&mut after, &format!("CREATE INDEX \"p{number} {name}\" ON {table}({column}) WHERE {column} IS NOT NULL;",
+                            name = name.replace('"', "\"\"")));
                         traits.push(Trait::Partial(at));
                     }
                     7 if !names.iter().any(|name| name == "parent") => {
@@ -177,20 +181,20 @@ fn generated_table(number: usize) -> impl Strategy<Value = Made> {
                     .filter(|(_, kind)| **kind != "made")
                     .map(|(name, _)| quoted(name))
                     .collect();
-                sql += &format!(
+                append(&mut sql, &format!(
                     "INSERT OR IGNORE INTO {} (id, {}) VALUES ({}, {});",
                     quoted(&name),
                     of.join(", "),
                     row + 1,
                     values.join(", ")
-                );
+                ));
             }
             if auto {
                 let name = name.replace('\'', "''");
-                sql += &format!(
+                append(&mut sql, &format!(
                     "DELETE FROM sqlite_sequence WHERE name = '{name}';
                      INSERT INTO sqlite_sequence(name, seq) VALUES('{name}', 99);"
-                );
+                ));
             }
             Made { name, columns: names, traits, rows, sql }
         },

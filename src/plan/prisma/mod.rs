@@ -147,7 +147,7 @@ impl Mapper<'_> {
             match found.name.as_str() {
                 "unique" => table.unique.push(names),
                 "index" => {
-                    table.indexes.push(DraftIndex { columns: names, ..DraftIndex::default() })
+                    table.indexes.push(DraftIndex { columns: names, ..DraftIndex::default() });
                 }
                 _ => {}
             }

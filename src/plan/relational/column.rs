@@ -24,6 +24,12 @@ fn few(bad: u64, all: u64) -> bool {
     bad == 0 || all >= MANY && bad * 10 <= all
 }
 
+/// Whether a declaration stands for numbers, so that a text among them is an odd one.
+fn is_numeric(name: &str) -> bool {
+    let words = ["INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL", "DATE", "TIME"];
+    words.iter().any(|word| name.contains(word))
+}
+
 /// A type for all values but a few.
 struct Choice {
     pg_type: String,
@@ -52,11 +58,20 @@ pub(super) fn column_type(column: &mut DraftColumn, declaration: &str, node: Opt
     let numbers = node.count(Kind::Int64) + node.count(Kind::Double);
     // Texts among numbers, all but the empty ones; outliers are counted out of the kinds.
     let odd = forms.texts - forms.empty;
-    let binary = node.subtypes.is_empty();
-    let choice = if numbers > 0 && binary && (texts_are_empty || few(odd, numbers)) {
-        numeric(column, &name, node, odd)
-    } else if node.only(&[Kind::String]) && binary {
-        of_texts(column, &name, &lengths, forms, node)
+    let of_numbers = node.kinds().iter().all(|kind| {
+        matches!(kind, Kind::Int64 | Kind::Double) || *kind == Kind::String && is_numeric(&name)
+    });
+    // Values of kinds that hardly ever occur were set aside: texts among them count here.
+    let aside = forms.texts - node.count(Kind::String);
+    let others = node.outliers.saturating_sub(aside);
+    let choice = if numbers > 0 && of_numbers && (texts_are_empty || few(odd, numbers)) {
+        let mut choice = numeric(column, &name, node, odd);
+        choice.bad += others;
+        choice
+    } else if node.only(&[Kind::String]) {
+        let mut choice = of_texts(column, &name, &lengths, forms, node);
+        choice.bad += node.outliers;
+        choice
     } else if node.only(&[Kind::Binary]) && node.subtypes == [0] {
         Choice::new("bytea", node.outliers)
     } else {

@@ -86,7 +86,9 @@ fn now(form: &str, column: &DraftColumn) -> Option<String> {
         "timestamp" | "date" if date => Some(expression(&format!("({NOW})::date"))),
         "time" if time => Some(expression(&format!("({NOW})::time(0)"))),
         "text" => Some(expression(&format!("to_char({NOW}, '{form}')"))),
-        other if other.starts_with("varchar") => {
+        other
+            if other.starts_with("varchar") && fits(other, &form.replace(['"', '2', '4'], "")) =>
+        {
             Some(expression(&format!("to_char({NOW}, '{form}')")))
         }
         _ => None,

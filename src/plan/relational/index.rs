@@ -219,6 +219,7 @@ pub(super) fn without_repeats(table: &mut DraftTable) {
         let first = |columns: &Vec<String>| columns.first() == Some(&column.name);
         if table.unique.iter().any(first) {
             column.index = false;
+            column.indexed_by_key = true;
         }
     }
 }

@@ -34,7 +34,12 @@ fn checks(one: &Surveyed, table: &mut DraftTable) {
         let sql = check["sql"].as_str().unwrap_or_default();
         let written = condition(sql, &known(table, options));
         let named = check["name"].as_str().filter(|name| !name.is_empty() && name.len() <= 63);
+        let broken = check["broken"].as_u64().unwrap_or(0);
         match written {
+            _ if broken > 0 => table.about.push(format!(
+                "decide: CHECK ({sql}) is left out: {} rows break it",
+                count(broken)
+            )),
             Some(written) if written == "true" => {
                 table.about.push(format!("check {sql}: every value of the column meets it"));
             }

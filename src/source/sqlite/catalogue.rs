@@ -239,6 +239,10 @@ impl Sqlite {
         });
         if let Some(options) = options.as_object_mut() {
             options.extend(properties(listed, &declaration));
+            let checks = self.checks(listed, &declaration);
+            if !checks.is_empty() {
+                options.insert("checks".to_owned(), checks.into());
+            }
             if null_keys > 0 {
                 options.insert("null_keys".to_owned(), null_keys.into());
             }
@@ -299,6 +303,23 @@ impl Sqlite {
         Ok((indexes, full))
     }
 
+    /// The conditions of a table, each with the rows that break it: SQLite does not look at rows
+    /// that are there when a condition is added, and can be told to look at none.
+    fn checks(&self, listed: &Listed, declaration: &Declaration) -> Vec<Json> {
+        let checks = declaration.checks.iter().map(|check| {
+            let sql = format!(
+                "SELECT count(*) FROM {} NOT INDEXED WHERE NOT ({})",
+                quote_identifier(&listed.name),
+                check.expression
+            );
+            // A condition may call a function of the application's own.
+            let broken: Option<i64> = self.connection.query_row(&sql, [], |row| row.get(0)).ok();
+            json!({"name": check.name, "column": check.column, "sql": check.expression,
+                "broken": broken})
+        });
+        checks.collect()
+    }
+
     /// Rows with NULL in their primary key, which SQLite allows in most tables.
     fn null_keys(
         &self,
@@ -355,12 +376,6 @@ impl Sqlite {
 fn properties(listed: &Listed, declaration: &Declaration) -> Map<String, Json> {
     let mut properties = Map::new();
     let mut add = |name: &str, value: Json| properties.insert(name.to_owned(), value);
-    if !declaration.checks.is_empty() {
-        let checks = declaration.checks.iter().map(
-            |check| json!({"name": check.name, "column": check.column, "sql": check.expression}),
-        );
-        add("checks", checks.collect());
-    }
     if !declaration.conflicts.is_empty() {
         add("on_conflict", declaration.conflicts.clone().into());
     }
