@@ -164,8 +164,9 @@ pub struct StagingArguments {
 /// What is read.
 #[derive(Clone, Debug, Args)]
 pub struct SourceArguments {
-    /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
-    /// file, files of JSON, or the `postgres://` URI of a database that this pipeline filled.
+    /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive
+    /// (`FILE#DATABASE` of one with several databases), a .bson file, files of JSON, or the
+    /// `postgres://` URI of a database that this pipeline filled.
     #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
     pub source: Option<String>,
 
@@ -333,8 +334,9 @@ pub struct RunsArguments {
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArguments {
-    /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive, a .bson
-    /// file, or files of JSON. With --prisma it may be left out.
+    /// A MongoDB URI with its database, `sqlite:FILE`, a mongodump directory or archive
+    /// (`FILE#DATABASE` of one with several databases), a .bson file, or files of JSON. With
+    /// --prisma it may be left out.
     #[arg(env = "MONGODB_URI", hide_env_values = true)]
     pub source: Option<String>,
 

@@ -17,9 +17,10 @@ use crate::postgres::{PostgresError, Target, quote_identifier};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
 use crate::restore::{Destination, RestoreOptions, check, restore};
+use crate::source::names::database_folder;
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::StagingError;
-use crate::staging::layout::{RunDirectory, folder_name};
+use crate::staging::layout::RunDirectory;
 use crate::staging::lock::{PipelineLock, RunLock};
 use crate::staging::manifest::{ExportManifest, TransformManifest};
 use crate::staging::run::RunRecord;
@@ -121,7 +122,7 @@ async fn in_folder(
     let destination = Destination::Dump(folder.to_owned());
     restore(run, &destination, &options(1), progress).await?;
     let database = ExportManifest::read(run)?.source.database;
-    let restored = folder.join(folder_name(&database)).display().to_string();
+    let restored = folder.join(database_folder(&database)).display().to_string();
     compared(run, &restored, threads(None), progress).await
 }
 

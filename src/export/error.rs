@@ -55,6 +55,12 @@ pub enum ExportError {
         /// On the command line.
         given: String,
     },
+    /// Records of the source are neither documents nor rejects: a defect of docferry.
+    #[error("not all of the source is accounted for: {}", problems.join("; "))]
+    Unaccounted {
+        /// What does not agree.
+        problems: Vec<String>,
+    },
     /// A worker ended without a result: a defect of docferry.
     #[error("a worker of the export ended unexpectedly")]
     Worker(#[source] tokio::task::JoinError),
@@ -89,6 +95,9 @@ impl Explain for ExportError {
             Self::Document { .. } => {
                 Some("Take the dump again, or repair the collection with `validate`.".into())
             }
+            Self::Unaccounted { .. } => Some(
+                "Begin a new run without --resume; where it comes again, report it.".into(),
+            ),
             _ => None,
         }
     }

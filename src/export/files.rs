@@ -14,7 +14,7 @@ use super::writer::{Context, Range, RangeWriter};
 use super::{About, ExportError, Exported, records, rejects_before, size_of};
 use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
-use crate::source::archive::{Archive, Event};
+use crate::source::archive::{Archive, Event, Position};
 use crate::source::dump::{Dump, DumpReader, DumpedCollection, Frame};
 use crate::source::json;
 use crate::staging::manifest::{Skipped, Snapshot};
@@ -26,7 +26,10 @@ pub(super) async fn export(
     threads: usize,
 ) -> Result<Exported, ExportError> {
     match source {
-        SourceAddress::Archive(path) => archive(context, state, source, path).await,
+        SourceAddress::Archive(path, database) => {
+            let archive = Archive::open(path, database.as_deref())?;
+            self::archive(context, state, source, archive).await
+        }
         SourceAddress::File(path) => {
             directory(context, state, source, Dump::open_file(path)?, threads).await
         }
@@ -35,8 +38,7 @@ pub(super) async fn export(
         }
         SourceAddress::Sqlite(path) => records::sqlite(context, state, source, path).await,
         SourceAddress::Json(path) => {
-            let collections = json::open(path)?;
-            records::json(context, state, source, path, collections).await
+            records::json(context, state, source, path, json::open(path)?).await
         }
         SourceAddress::MongoDb(_) | SourceAddress::Postgres(_) => {
             Err(ExportError::OtherSource { begun: "files".to_owned(), given: source.display() })
@@ -73,6 +75,10 @@ async fn directory(
     threads: usize,
 ) -> Result<Exported, ExportError> {
     let mut result = exported("mongodump", source, &dump.database);
+    result.objects = dump.objects;
+    for collection in &dump.collections {
+        collection.check_buckets(Path::new(&collection.name))?;
+    }
     // The largest first, so that no thread is left with it at the end.
     let bytes = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
     dump.collections.sort_by_cached_key(|collection| {
@@ -85,21 +91,15 @@ async fn directory(
     context.progress.expect(Stage::Export, &data.collect::<Vec<_>>());
     let mut tasks = Vec::new();
     for collection in dump.collections {
-        let (about, path) = match (describe(&collection), collection.data) {
-            (Err(skipped), _) => {
+        let about = match describe(&collection) {
+            Ok(about) => about,
+            Err(skipped) => {
                 result.skipped.push(skipped);
                 continue;
             }
-            (Ok(about), None) => {
-                result.skipped.push(Skipped {
-                    name: about.name,
-                    reason: "the dump holds its metadata only".to_owned(),
-                    options: about.options,
-                });
-                continue;
-            }
-            (Ok(about), Some(path)) => (about, path),
         };
+        // Whatever is not left out has a file of documents.
+        let Some(path) = collection.data else { continue };
         let before = state.take(&about.name);
         if let Some(finished) = context.finished(&before) {
             result.collections.push(finished);
@@ -111,19 +111,24 @@ async fn directory(
         tasks.push(tokio::spawn(async move {
             let _place = places.acquire_owned().await;
             context.check()?;
-            let range = if before.ordered.is_some() {
-                rejects_before(&before)
+            let (range, read) = if before.ordered.is_some() {
+                (rejects_before(&before), None)
             } else {
-                read_file(&context, &database, &about.name, path, &before).await?
+                let read = read_file(&context, &database, &about.name, path, &before).await;
+                read.map(|(range, read)| (range, Some(read)))?
             };
-            context.conclude(&database, about, vec![range], before.ordered).await
+            let concluded = context.conclude(&database, about, vec![range], before.ordered);
+            Ok((concluded.await?, read))
         }));
     }
     // All are waited for, so that what is in hand is kept when one of them fails.
     let mut failure = None;
     for task in tasks {
         match task.await.map_err(ExportError::Worker)? {
-            Ok(collection) => result.collections.push(collection),
+            Ok((collection, read)) => {
+                result.read.extend(read.map(|read| (collection.name.clone(), read)));
+                result.collections.push(collection);
+            }
             Err(error) => {
                 failure.get_or_insert(error);
             }
@@ -135,20 +140,21 @@ async fn directory(
     }
 }
 
+/// Reads a file to its end, and counts its records.
 async fn read_file(
     context: &Context,
     database: &str,
     collection: &str,
     path: PathBuf,
     before: &Before,
-) -> Result<Range, ExportError> {
+) -> Result<(Range, u64), ExportError> {
     let mut writer = RangeWriter::only(context, database, collection, before)?;
     let (context, handle) = (context.clone(), Handle::current());
     let reader = tokio::task::spawn_blocking(move || {
         let read = read_documents(&context, &handle, &path, &mut writer);
         // What is in hand is kept, whatever ended the reading.
         let range = handle.block_on(writer.finish())?;
-        read.map(|()| range)
+        read.map(|read| (range, read))
     });
     reader.await.map_err(ExportError::Worker)?
 }
@@ -158,13 +164,18 @@ fn read_documents(
     handle: &Handle,
     path: &Path,
     writer: &mut RangeWriter,
-) -> Result<(), ExportError> {
+) -> Result<u64, ExportError> {
     let mut reader = DumpReader::open(path)?;
     let mut skipped = Vec::new();
+    let mut read = 0;
     for _ in 0..writer.taken() {
         skipped.clear();
-        // What cannot be followed was the last that an earlier attempt took.
-        let Frame::Document { .. } = reader.frame(&mut skipped)? else { return Ok(()) };
+        match reader.frame(&mut skipped)? {
+            Frame::Document { .. } => read += 1,
+            // It was the last that an earlier attempt took.
+            Frame::Broken { .. } | Frame::Terminator { .. } => return Ok(read + 1),
+            Frame::End => return Ok(read),
+        }
     }
     loop {
         let mut batch = Batch::default();
@@ -181,12 +192,13 @@ fn read_documents(
             }
             Frame::End => false,
         };
+        read += batch.len() as u64;
         if batch.len() > 0 {
             handle.block_on(writer.submit(batch))?;
             context.check()?;
         }
         if !more {
-            return Ok(());
+            return Ok(read);
         }
     }
 }
@@ -196,17 +208,19 @@ struct Stream {
     writer: RangeWriter,
     batch: Batch,
     to_skip: u64,
+    /// Documents that the archive gave.
+    read: u64,
 }
 
 async fn archive(
     context: &Context,
     mut state: State,
     source: &SourceAddress,
-    path: &Path,
+    mut archive: Archive,
 ) -> Result<Exported, ExportError> {
-    let archive = Archive::open(path)?;
     let database = archive.database.clone();
     let mut result = exported("archive", source, &database);
+    result.objects = std::mem::take(&mut archive.objects);
     // By index into the archive's collections.
     let mut wanted: BTreeMap<usize, (About, Before)> = BTreeMap::new();
     for (at, collection) in archive.collections.iter().enumerate() {
@@ -231,14 +245,17 @@ async fn archive(
         // What is in hand is kept, whatever ended the reading.
         let mut ranges = BTreeMap::new();
         for (at, stream) in streams {
-            ranges.insert(at, handle.block_on(stream.writer.finish())?);
+            ranges.insert(at, (handle.block_on(stream.writer.finish())?, stream.read));
         }
         read.map(|()| (wanted, ranges))
     });
     let (wanted, mut ranges) = reader.await.map_err(ExportError::Worker)??;
     for (at, (about, before)) in wanted {
         let range = match ranges.remove(&at) {
-            Some(range) => range,
+            Some((range, read)) => {
+                result.read.insert(about.name.clone(), read);
+                range
+            }
             None => rejects_before(&before),
         };
         let concluded = context.conclude(&database, about, vec![range], before.ordered);
@@ -258,9 +275,9 @@ fn read_archive(
     for (at, (about, before)) in wanted.iter().filter(|(_, (_, before))| before.ordered.is_none()) {
         let writer = RangeWriter::only(context, database, &about.name, before)?;
         let to_skip = writer.taken();
-        streams.insert(*at, Stream { writer, batch: Batch::default(), to_skip });
+        streams.insert(*at, Stream { writer, batch: Batch::default(), to_skip, read: 0 });
     }
-    let mut position = None;
+    let mut position = Position::default();
     let mut document = Vec::new();
     loop {
         document.clear();
@@ -268,6 +285,7 @@ fn read_archive(
             None => return Ok(()),
             Some(Event::Document { collection, offset }) => {
                 let Some(stream) = streams.get_mut(&collection) else { continue };
+                stream.read += 1;
                 if stream.to_skip > 0 {
                     stream.to_skip -= 1;
                     continue;

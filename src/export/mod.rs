@@ -16,6 +16,7 @@ mod server;
 mod whole;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,10 +32,9 @@ use self::writer::{Context, Range, reject_files};
 use crate::pipeline::inverse::way_back;
 use crate::pipeline::model::{ChangedBy, Pipeline};
 use crate::progress::{Progress, Stage, Total};
-use crate::source::SourceAddress;
-use crate::source::dump::plain_size;
+use crate::source::{SourceAddress, plain_size};
 use crate::staging::StagingError;
-use crate::staging::inventory::{SourceObject, of_collections};
+use crate::staging::inventory::{self, SourceObject, of_collections};
 use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
@@ -74,12 +74,14 @@ struct Exported {
     skipped: Vec<Skipped>,
     /// Every object of the source, where there is not one for each collection.
     objects: Vec<SourceObject>,
+    /// Records that were read of collections, where they were counted.
+    read: BTreeMap<String, u64>,
 }
 
 impl Exported {
     fn new(source: SourceDescription, snapshot: Snapshot) -> Self {
         let (collections, skipped, objects) = (Vec::new(), Vec::new(), Vec::new());
-        Self { source, snapshot, collections, skipped, objects }
+        Self { source, snapshot, collections, skipped, objects, read: BTreeMap::new() }
     }
 
     /// The same for a source that is no server.
@@ -124,7 +126,7 @@ pub async fn export(
         changed: Arc::new(options.changed.clone()),
         validate: matches!(
             source,
-            SourceAddress::Dump(_) | SourceAddress::File(_) | SourceAddress::Archive(_)
+            SourceAddress::Dump(_) | SourceAddress::File(_) | SourceAddress::Archive(..)
         ),
     };
     if options.since.is_some() && !matches!(source, SourceAddress::MongoDb(_)) {
@@ -137,7 +139,7 @@ pub async fn export(
         }
         _ => files::export(&context, state, source, threads).await?,
     };
-    let Exported { source, snapshot, collections, skipped, objects } = exported;
+    let Exported { source, snapshot, collections, skipped, objects, read } = exported;
     let mut manifest = ExportManifest::new(run, source, snapshot);
     manifest.collections = collections;
     manifest.skipped = skipped;
@@ -148,16 +150,36 @@ pub async fn export(
     manifest.source_objects = if objects.is_empty() {
         of_collections(&manifest.collections, &manifest.skipped)
     } else {
-        objects
+        with_records(objects, &manifest.collections, &read)
     };
     manifest.source_objects.sort_by(|left, right| left.name.cmp(&right.name));
     for skipped in &manifest.skipped {
         progress.note(Stage::Export, &format!("skipped {}: {}", skipped.name, skipped.reason));
     }
+    let problems = inventory::problems(&manifest);
+    if !problems.is_empty() {
+        return Err(ExportError::Unaccounted { problems });
+    }
     list_rejects(run, &manifest)?;
     manifest.write(run)?;
     Journal::discard(run, Stage::Export)?;
     Ok(manifest)
+}
+
+/// Gives the objects that hold documents their numbers of records: those that were counted, else
+/// those that were exported by an earlier attempt.
+fn with_records(
+    mut objects: Vec<SourceObject>,
+    collections: &[CollectionManifest],
+    read: &BTreeMap<String, u64>,
+) -> Vec<SourceObject> {
+    for object in objects.iter_mut().filter(|object| object.kind != "metadata") {
+        let Some(name) = object.collection() else { continue };
+        let exported = collections.iter().find(|collection| collection.name == name);
+        let exported = exported.map(|collection| collection.documents + collection.rejects);
+        object.records = read.get(name).copied().or(exported);
+    }
+    objects
 }
 
 /// An export that is finished already: its parts must agree with their hashes.

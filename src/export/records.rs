@@ -13,7 +13,7 @@ use super::{About, ExportError, Exported, rejects_before, size_of};
 use crate::pipeline::inverse::WayBack;
 use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
-use crate::source::json::{JsonCollection, JsonReader, Record};
+use crate::source::json::{JsonFiles, JsonReader, Record};
 use crate::source::postgres::PostgresSource;
 use crate::source::sqlite::Sqlite;
 use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
@@ -230,16 +230,18 @@ pub(super) async fn json(
     mut state: State,
     source: &SourceAddress,
     path: &Path,
-    collections: Vec<JsonCollection>,
+    files: JsonFiles,
 ) -> Result<Exported, ExportError> {
     let reason = "files of JSON do not tell whether they are of one moment".to_owned();
     let mut exported = described("mongoexport", source, path, Snapshot::None { reason });
-    let expected: Vec<_> = collections
+    exported.objects = files.objects;
+    let expected: Vec<_> = files
+        .collections
         .iter()
         .map(|collection| (collection.name.clone(), size_of(&collection.path)))
         .collect();
     context.progress.expect(Stage::Export, &expected);
-    for (collection, (name, total)) in collections.into_iter().zip(expected) {
+    for (collection, (name, total)) in files.collections.into_iter().zip(expected) {
         context.check()?;
         let before = state.take(&name);
         if let Some(finished) = context.finished(&before) {
@@ -257,9 +259,11 @@ pub(super) async fn json(
             let read = tokio::task::spawn_blocking(move || {
                 let done = read_json(&shared, &handle, &collection.path, &mut writer);
                 let range = handle.block_on(writer.finish())?;
-                done.map(|()| range)
+                done.map(|read| (range, read))
             });
-            read.await.map_err(ExportError::Worker)??
+            let (range, read) = read.await.map_err(ExportError::Worker)??;
+            exported.read.insert(name, read);
+            range
         };
         let concluded =
             context.conclude(&exported.source.database, about, vec![range], before.ordered);
@@ -273,14 +277,17 @@ fn read_json(
     handle: &Handle,
     path: &Path,
     writer: &mut RangeWriter,
-) -> Result<(), ExportError> {
+) -> Result<u64, ExportError> {
     let mut reader = JsonReader::open(path)?;
     let mut feeder = Feeder::new(context, handle, writer);
+    let mut read = 0;
     while let Some((offset, record)) = reader.record()? {
+        read += 1;
         match record {
             Record::Document(bytes) => feeder.push(&bytes, Some(offset))?,
             Record::Broken(text, reason) => feeder.push_broken(&text, offset, reason)?,
         }
     }
-    feeder.submit()
+    feeder.submit()?;
+    Ok(read)
 }

@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{GenerateError, Generator};
+use crate::source::names::file_stem;
 use crate::source::without_credentials;
-use crate::staging::layout::folder_name;
 
 /// Documents made by one thread at a time.
 const CHUNK: u64 = 1000;
@@ -38,7 +38,7 @@ pub fn write_dump(
     fs::create_dir_all(folder)
         .map_err(|source| GenerateError::File { path: folder.to_owned(), source })?;
     for (at, name) in generator.names().enumerate() {
-        let path = folder.join(format!("{}.bson", folder_name(name)));
+        let path = folder.join(format!("{}.bson", file_stem(name)));
         let failed = |source| GenerateError::File { path: path.clone(), source };
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
         for group in generator.chunks(at).chunks(rayon::current_num_threads() * 4) {
@@ -58,7 +58,7 @@ pub fn write_dump(
             "collectionName": name,
             "type": "collection",
         });
-        let path = folder.join(format!("{}.metadata.json", folder_name(name)));
+        let path = folder.join(format!("{}.metadata.json", file_stem(name)));
         fs::write(&path, metadata.to_string())
             .map_err(|source| GenerateError::File { path, source })?;
     }

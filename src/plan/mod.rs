@@ -31,6 +31,7 @@ use crate::progress::{Progress, Stage, Total};
 use crate::source::sqlite::Left;
 use crate::source::whole::{Documents, Limit, Listed, Take, Whole};
 use crate::source::{SourceAddress, SourceError};
+use crate::staging::inventory::SourceObject;
 
 /// Documents of a collection that are read before a sample must do: half of them are all read.
 const MOST_DOCUMENTS: u64 = 10_000_000;
@@ -55,6 +56,8 @@ pub struct Plan {
     pub decisions: usize,
     /// Collections looked at, with the documents of each and whether these were all.
     pub collections: Vec<(String, u64, bool)>,
+    /// Every object of the source, taken or left out.
+    pub objects: Vec<SourceObject>,
 }
 
 /// A collection with what was found in it.
@@ -76,7 +79,7 @@ pub async fn plan(
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Plan, SourceError> {
-    let (surveyed, left) = survey(source, options, progress).await?;
+    let (surveyed, left, objects) = survey(source, options, progress).await?;
     let mut draft = Planner::new(&surveyed, options.names).draft(name);
     draft.about.push(format!(
         "Drafted by docferry {} from {}.",
@@ -101,6 +104,7 @@ pub async fn plan(
             .into_iter()
             .map(|one| (one.listed.name, one.survey.documents, one.whole))
             .collect(),
+        objects,
     })
 }
 
@@ -111,7 +115,7 @@ pub async fn diff(
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Drift>, SourceError> {
-    let (surveyed, _) = survey(source, options, progress).await?;
+    let (surveyed, ..) = survey(source, options, progress).await?;
     Ok(drift::drift(pipeline, &surveyed))
 }
 
@@ -120,8 +124,9 @@ async fn survey(
     source: &SourceAddress,
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
-) -> Result<(Vec<Surveyed>, Vec<String>), SourceError> {
-    let whole = Whole::open(source).await?;
+) -> Result<(Vec<Surveyed>, Vec<String>, Vec<SourceObject>), SourceError> {
+    let mut whole = Whole::open(source).await?;
+    let objects = std::mem::take(&mut whole.objects);
     let listed = whole.collections.clone();
     let left = whole.left_out().iter().filter_map(Left::said).collect();
     let total = |listed: &Listed| match (listed.documents, listed.bytes) {
@@ -166,7 +171,7 @@ async fn survey(
         progress.finish(Stage::Plan, &listed.name);
         surveyed.push(Surveyed { listed, survey, whole });
     }
-    Ok((surveyed, left))
+    Ok((surveyed, left, objects))
 }
 
 /// What one thread found, by collection.

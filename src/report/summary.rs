@@ -70,9 +70,12 @@ pub fn inventory(objects: &[SourceObject]) -> String {
         return String::new();
     }
     let sums = tally(objects);
-    let mut text = format!("\nsource: {} objects taken", count(sums.taken));
-    if sums.records > 0 {
-        let _ = write!(text, " with {} records", count(sums.records));
+    let many = |number: u64, what: &str| {
+        format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+    };
+    let mut text = format!("\nsource: {} taken", many(sums.taken, "object"));
+    if objects.iter().any(|object| object.records.is_some()) {
+        let _ = write!(text, " with {}", many(sums.records, "record"));
     }
     let _ = write!(text, ", {} left out", count(sums.left_out));
     let left = objects.iter().filter_map(|object| Some((object, object.reason()?)));
@@ -138,8 +141,9 @@ pub fn planned(plan: &Plan, path: &Path) -> String {
     }
     let file = path.display();
     format!(
-        "{}\n{file}: {} points to decide, marked `decide:`",
+        "{}{}\n{file}: {} points to decide, marked `decide:`",
         rows.finish(),
+        inventory(&plan.objects),
         count(plan.decisions as u64)
     )
 }

@@ -8,22 +8,15 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rayon::prelude::*;
 
 use super::{RestoreError, RestoreOptions, RestoreReport, RestoredTable, metadata, notes, views};
 use crate::progress::{Progress, Stage, Total};
+use crate::source::names::{database_folder, file_stem};
 use crate::staging::StagingError;
 use crate::staging::chain::Chain;
-use crate::staging::layout::{create_folder, folder_name};
+use crate::staging::layout::create_folder;
 use crate::staging::manifest::CollectionManifest;
-
-/// Characters of a collection's name that are escaped in a file's, as a URL's path has them.
-const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'$');
-
-/// Bytes of the longest file name that file systems allow.
-const MAX_FILE_NAME: usize = 255;
 
 /// Writes the directory under a temporary name, and gives it its own when it is whole.
 pub(super) fn restore(
@@ -33,7 +26,7 @@ pub(super) fn restore(
     progress: &dyn Progress,
 ) -> Result<RestoreReport, RestoreError> {
     let manifest = chain.newest();
-    let name = folder_name(&manifest.source.database);
+    let name = database_folder(&manifest.source.database);
     let database = folder.join(&name);
     if database.exists() {
         return Err(RestoreError::Exists { path: database });
@@ -180,13 +173,9 @@ fn sync(folder: &Path) -> Result<(), RestoreError> {
 }
 
 /// Path of a collection's file.
-fn path_of(folder: &Path, name: &str, ending: &str, gzip: bool) -> Result<PathBuf, RestoreError> {
+fn path_of(folder: &Path, name: &str, ending: &str, gzip: bool) -> PathBuf {
     let suffix = if gzip { ".gz" } else { "" };
-    let file = format!("{}.{ending}{suffix}", utf8_percent_encode(name, ESCAPED));
-    if file.len() > MAX_FILE_NAME {
-        return Err(RestoreError::LongName { name: name.to_owned() });
-    }
-    Ok(folder.join(file))
+    folder.join(format!("{}.{ending}{suffix}", file_stem(name)))
 }
 
 /// Writes one file and makes it durable.
@@ -197,7 +186,7 @@ fn file(
     gzip: bool,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
 ) -> Result<(), RestoreError> {
-    let path = path_of(folder, name, ending, gzip)?;
+    let path = path_of(folder, name, ending, gzip);
     write_file(&path, gzip, fill).map_err(|error| error.of(&path))
 }
 

@@ -109,12 +109,6 @@ pub enum RestoreError {
         /// As many as there are.
         found: u64,
     },
-    /// A name that is too long for a file.
-    #[error("the name of collection {name} is too long for a file")]
-    LongName {
-        /// Collection.
-        name: String,
-    },
     /// The address is none that can be restored to.
     #[error("`{0}` is nothing that a run can be restored to")]
     Destination(String),
@@ -184,8 +178,7 @@ impl Explain for RestoreError {
             | Self::NoSuchCollection { .. }
             | Self::NoDocument { .. }
             | Self::NotEmpty { .. }
-            | Self::OtherRestore { .. }
-            | Self::LongName { .. } => Exit::Usage,
+            | Self::OtherRestore { .. } => Exit::Usage,
             Self::Document { .. } => Exit::Damaged,
             Self::Destination(_) | Self::Exists { .. } | Self::NotRows { .. } => Exit::Usage,
             Self::Interrupted => Exit::Interrupted,
@@ -215,7 +208,6 @@ impl Explain for RestoreError {
             Self::OtherRestore { .. } => Some(
                 "Go on with it by the same command, or drop the collection docferry.restore and what it had restored.".into(),
             ),
-            Self::LongName { .. } => Some("Restore to an archive.".into()),
             Self::Interrupted | Self::Unconfirmed { .. } => {
                 Some("The same command goes on with it.".into())
             }

@@ -1,15 +1,17 @@
 //! A mongodump directory: one `.bson` file per collection with its `.metadata.json`, plain or
-//! gzipped. Names are percent-encoded as mongodump does.
+//! gzipped. How collections name their files is in `names`.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-use percent_encoding::percent_decode_str;
 use serde_json::Value as Json;
 
 use super::SourceError;
+use super::file::{SMALL, open, read_small};
+use super::folder::{Entry, EntryKind, Folder, kind_of, reason_of, twice};
+use super::names::{BUCKETS, Stem, file_stem, read_stem};
+use crate::staging::inventory::SourceObject;
 
 /// Greatest length a dumped document can have; MongoDB's own limit is 16 MiB and 16 KiB.
 const MAX_DOCUMENT_BYTES: usize = 48 << 20;
@@ -24,18 +26,23 @@ pub struct DumpedCollection {
     pub name: String,
     /// The `.bson` file; a view has none.
     pub data: Option<PathBuf>,
+    /// The documents are the buckets of a time series, not its measurements: they come from
+    /// `system.buckets.NAME`.
+    pub buckets: bool,
     /// Content of the metadata file.
     pub metadata: Json,
 }
 
 impl DumpedCollection {
     fn metadata(&self, key: &str) -> Json {
-        self.metadata.get(key).cloned().unwrap_or_default()
+        self.metadata.get(key).cloned().unwrap_or(Json::Null)
     }
 
     /// `collection`, `view` or `timeseries`.
     pub fn kind(&self) -> &str {
-        self.metadata.get("type").and_then(Json::as_str).unwrap_or("collection")
+        let stated = self.metadata.get("type").and_then(Json::as_str).unwrap_or("collection");
+        // `mongodump --viewsAsCollections` keeps the type of a view and takes its definition away.
+        if stated == "view" && !self.is_view() { "collection" } else { stated }
     }
 
     /// Its options (Extended JSON).
@@ -51,19 +58,45 @@ impl DumpedCollection {
 
     /// Its indexes (Extended JSON).
     pub fn indexes(&self) -> Vec<Json> {
-        self.metadata("indexes").as_array().cloned().unwrap_or_default()
+        match self.metadata("indexes") {
+            Json::Array(indexes) => indexes,
+            _ => Vec::new(),
+        }
     }
 
-    /// Why it holds no documents of its own; none when it does.
+    /// Whether it is a view, which holds no documents of its own.
+    fn is_view(&self) -> bool {
+        self.options().get("viewOn").is_some()
+    }
+
+    /// The reason for leaving it out; `None` for a collection that holds documents.
     pub fn left_out(&self) -> Option<&'static str> {
-        let view = self.kind() == "view" || self.options().get("viewOn").is_some();
-        left_out(&self.name, view)
+        left_out(&self.name, self.is_view())
+    }
+
+    /// An error where its documents are buckets: they are not unpacked yet. `path` is that of an
+    /// archive.
+    pub fn check_buckets(&self, path: &Path) -> Result<(), SourceError> {
+        if !self.buckets {
+            return Ok(());
+        }
+        Err(SourceError::Unread {
+            path: self.data.clone().unwrap_or_else(|| path.to_owned()),
+            detail: format!(
+                "it holds the buckets of the time series {}, which are not unpacked",
+                self.name
+            ),
+            way_out: "Read the time series from a running MongoDB, or dump the other collections."
+                .to_owned(),
+        })
     }
 }
 
-/// Why a collection of this name holds no documents of its own; none when it does.
+/// The reason for leaving out a collection of this name; `None` for one that holds documents.
 pub(super) fn left_out(name: &str, view: bool) -> Option<&'static str> {
-    if name.starts_with("system.") {
+    if name.starts_with("$admin.") {
+        Some("users and roles of the server, with their secrets")
+    } else if name.starts_with("system.") {
         Some("MongoDB's own collection")
     } else if view {
         Some("a view holds no documents of its own")
@@ -72,10 +105,24 @@ pub(super) fn left_out(name: &str, view: bool) -> Option<&'static str> {
     }
 }
 
-/// How many bytes there are to read in a file; nobody can tell of a compressed one.
-pub fn plain_size(path: &Path) -> Option<u64> {
-    let compressed = path.extension().is_some_and(|extension| extension == "gz");
-    path.metadata().ok().filter(|_| !compressed).map(|found| found.len())
+/// Databases of the server itself, which come along when all are dumped.
+const SERVERS_OWN: [&str; 3] = ["admin", "config", "local"];
+
+/// The one database to read among several: those of the server itself count only where there is no
+/// other.
+pub(super) fn choose<'n>(names: &[&'n str]) -> Option<&'n str> {
+    let others = names.iter().filter(|name| !SERVERS_OWN.contains(name));
+    match (names, others.collect::<Vec<_>>().as_slice()) {
+        (_, [only]) => Some(**only),
+        ([only], _) => Some(*only),
+        _ => None,
+    }
+}
+
+/// One of several databases, for a hint.
+pub(super) fn example<'n>(names: &[&'n str]) -> &'n str {
+    let mut others = names.iter().filter(|name| !SERVERS_OWN.contains(name));
+    others.next().or(names.first()).copied().unwrap_or_default()
 }
 
 /// A database of a dump.
@@ -85,127 +132,280 @@ pub struct Dump {
     pub database: String,
     /// Collections, by name.
     pub collections: Vec<DumpedCollection>,
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> SourceError + '_ {
-    |source| SourceError::Io { path: path.to_owned(), source }
-}
-
-fn entries(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let mut paths = fs::read_dir(path)
-        .and_then(|entries| {
-            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()
-        })
-        .map_err(io_error(path))?;
-    paths.sort();
-    Ok(paths)
+    /// Every file below the folder that was named.
+    pub objects: Vec<SourceObject>,
 }
 
 impl Dump {
-    /// Looks at a folder: a database's, or one that holds just one such folder.
+    /// Looks at a folder: a database's, or one that holds the folders of databases, of which one
+    /// is read.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let holds_data = |path: &Path| -> Result<bool, SourceError> {
-            Ok(entries(path)?.iter().any(|entry| collection_of(entry).is_some()))
+        let mut folder = Folder::list(path)?;
+        // The oplog of a whole server lies beside the folders of its databases.
+        let is_oplog =
+            |entry: &Entry| matches!(&entry.kind, EntryKind::Data { stem } if stem == "oplog");
+        let is_dumped = |entry: &Entry| {
+            matches!(entry.kind, EntryKind::Data { .. } | EntryKind::Metadata { .. })
         };
-        let mut folder = path.to_owned();
-        if !holds_data(path)? {
-            let mut databases = Vec::new();
-            for entry in entries(path)? {
-                if entry.is_dir() && holds_data(&entry)? {
-                    databases.push(entry);
-                }
-            }
-            match databases.as_slice() {
-                [one] => folder.clone_from(one),
-                [] => {
-                    return Err(SourceError::Address {
-                        address: path.display().to_string(),
-                        detail: "the folder holds no .bson files".to_owned(),
-                    });
-                }
-                many => {
-                    let names: Vec<_> =
-                        many.iter().map(|path| path.display().to_string()).collect();
-                    return Err(SourceError::Address {
-                        address: path.display().to_string(),
-                        detail: format!(
-                            "it holds several databases; name one of {}",
-                            names.join(", ")
-                        ),
-                    });
-                }
-            }
+        let databases: Vec<String> = folder
+            .folders
+            .iter()
+            .filter(|(_, files)| files.iter().any(is_dumped))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let own = folder.files.iter().any(|entry| is_dumped(entry) && !is_oplog(entry));
+        if own || databases.is_empty() {
+            let mut objects = folder.inner_left_out(
+                None,
+                "it is in a folder inside, which is read only when it is named",
+            );
+            let found = gather(&folder.files)?;
+            objects.extend(found.objects);
+            let database = folder_name(path);
+            return Ok(Self { database, collections: found.collections, objects });
         }
-        let database = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-        let database = database.file_name().map(|name| name.to_string_lossy().into_owned());
-        let mut collections: Vec<DumpedCollection> = Vec::new();
-        for entry in entries(&folder)? {
-            let Some((name, is_data)) = collection_of(&entry) else { continue };
-            let at = if let Some(at) = collections.iter().position(|known| known.name == name) {
-                at
-            } else {
-                collections.push(DumpedCollection { name, data: None, metadata: Json::Null });
-                collections.len() - 1
-            };
-            if is_data {
-                collections[at].data = Some(entry);
-            } else {
-                let mut text = String::new();
-                open(&entry)?.read_to_string(&mut text).map_err(io_error(&entry))?;
-                collections[at].metadata = serde_json::from_str(&text).map_err(|error| {
-                    SourceError::Damaged { path: entry.clone(), detail: error.to_string() }
-                })?;
-            }
-        }
-        collections.sort_by(|left, right| left.name.cmp(&right.name));
-        Ok(Self { database: database.unwrap_or_default(), collections })
-    }
-}
-
-impl Dump {
-    /// A single `.bson` file: one collection, with its metadata file where there is one beside it.
-    pub fn open_file(path: &Path) -> Result<Self, SourceError> {
-        let Some((name, true)) = collection_of(path) else {
-            return Err(SourceError::Address {
-                address: path.display().to_string(),
-                detail: "it is neither an archive nor a .bson file".to_owned(),
+        let names: Vec<&str> = databases.iter().map(String::as_str).collect();
+        let Some(database) = choose(&names).map(str::to_owned) else {
+            return Err(SourceError::Ambiguous {
+                path: path.to_owned(),
+                detail: format!("it holds several databases ({})", names.join(", ")),
+                way_out: format!("Name one of them: {}.", path.join(example(&names)).display()),
             });
         };
+        let reason = format!("only database {database} is read");
+        let mut objects = folder.inner_left_out(Some(&database), &reason);
+        objects.extend(folder.files.iter().map(|entry| match &entry.kind {
+            EntryKind::Data { .. } => SourceObject {
+                kind: "oplog".to_owned(),
+                ..entry.left_out("the oplog of the server")
+            },
+            _ => entry.left_out(reason_of(entry)),
+        }));
+        let chosen = folder.folders.iter().position(|(name, _)| *name == database);
+        let files = chosen.map(|index| folder.folders.swap_remove(index).1).unwrap_or_default();
+        let found = gather(&files)?;
+        objects.extend(found.objects);
+        Ok(Self { database, collections: found.collections, objects })
+    }
+
+    /// A single `.bson` file: one collection, with its metadata file where there is one beside it.
+    /// No other file is looked at.
+    pub fn open_file(path: &Path) -> Result<Self, SourceError> {
+        let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let stem = match kind_of(file_name) {
+            Ok(Some(EntryKind::Data { stem })) => stem,
+            Ok(Some(EntryKind::Csv)) => {
+                let detail =
+                    "it is CSV, which is not read; export JSON with `mongoexport --type=json`";
+                return Err(no_source(path, detail));
+            }
+            _ => return Err(no_source(path, "it is neither an archive nor a .bson file")),
+        };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut dump = Self::open(folder.unwrap_or(Path::new(".")))?;
-        dump.collections.retain(|collection| collection.name == name);
-        for collection in &mut dump.collections {
-            collection.data = Some(path.to_owned());
+        let folder = folder.unwrap_or(Path::new("."));
+        // Buckets have their metadata under the name of the time series.
+        let of_series = match read_stem(&stem) {
+            Ok(Stem::Whole(name)) => name.strip_prefix(BUCKETS).map(file_stem),
+            _ => None,
+        };
+        let described = of_series.as_ref().unwrap_or(&stem);
+        let mut files = vec![Folder::file(path, EntryKind::Data { stem: stem.clone() })?];
+        for ending in ["metadata.json", "metadata.json.gz"] {
+            let beside = folder.join(format!("{described}.{ending}"));
+            if beside.is_file() {
+                let kind = EntryKind::Metadata { stem: described.clone() };
+                files.push(Folder::file(&beside, kind)?);
+            }
         }
-        Ok(dump)
+        let found = gather(&files)?;
+        if let Some(object) = found.objects.iter().find(|object| object.name == file_name)
+            && let Some(reason) = object.reason()
+        {
+            return Err(no_source(path, reason));
+        }
+        let database = folder_name(folder);
+        Ok(Self { database, collections: found.collections, objects: found.objects })
     }
 }
 
-/// The collection that a file belongs to, and whether it holds its documents.
-fn collection_of(path: &Path) -> Option<(String, bool)> {
-    let name = path.file_name()?.to_str()?;
-    let name = name.strip_suffix(".gz").unwrap_or(name);
-    let (stem, is_data) = match name.strip_suffix(".bson") {
-        Some(stem) => (stem, true),
-        None => (name.strip_suffix(".metadata.json")?, false),
-    };
-    // The prelude describes the server, the oplog belongs to no database.
-    if stem == "prelude" || (stem == "oplog" && is_data) {
-        return None;
-    }
-    Some((percent_decode_str(stem).decode_utf8().ok()?.into_owned(), is_data))
+fn no_source(path: &Path, detail: &str) -> SourceError {
+    SourceError::Address { address: path.display().to_string(), detail: detail.to_owned() }
 }
 
-/// Opens a file; one that begins as gzip does is unpacked on the way, whatever its name.
-pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, SourceError> {
-    let file = File::open(path).map_err(io_error(path))?;
-    // Small, so that what is read in large pieces is not copied through it.
-    let mut reader = BufReader::with_capacity(1 << 16, file);
-    let gzipped = reader.fill_buf().map_err(io_error(path))?.starts_with(&[0x1f, 0x8b]);
-    if gzipped {
-        Ok(Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(reader))))
-    } else {
-        Ok(Box::new(reader))
+/// The last name of a folder's path.
+fn folder_name(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The collections of a folder's files, and each file as an object.
+struct Gathered {
+    collections: Vec<DumpedCollection>,
+    objects: Vec<SourceObject>,
+}
+
+/// The files of one name.
+#[derive(Default)]
+struct Files<'e> {
+    data: Option<&'e Entry>,
+    metadata: Option<&'e Entry>,
+}
+
+impl<'e> Files<'e> {
+    /// The first of them, for messages.
+    fn any(&self) -> Option<&'e Entry> {
+        self.data.or(self.metadata)
+    }
+
+    fn each(&self) -> impl Iterator<Item = &'e Entry> + use<'e> {
+        self.data.into_iter().chain(self.metadata)
+    }
+}
+
+fn damaged(entry: &Entry, detail: impl Into<String>) -> SourceError {
+    SourceError::Damaged { path: entry.path.clone(), detail: detail.into() }
+}
+
+/// Puts the files of one database together.
+fn gather(entries: &[Entry]) -> Result<Gathered, SourceError> {
+    let mut stems: BTreeMap<&str, Files<'_>> = BTreeMap::new();
+    let mut objects = Vec::new();
+    for entry in entries {
+        let (place, what) = match &entry.kind {
+            EntryKind::Data { stem } => {
+                (&mut stems.entry(stem).or_default().data, "the documents of one collection")
+            }
+            EntryKind::Metadata { stem } => {
+                (&mut stems.entry(stem).or_default().metadata, "the metadata of one collection")
+            }
+            _ => {
+                objects.push(entry.left_out(reason_of(entry)));
+                continue;
+            }
+        };
+        if let Some(first) = place.replace(entry) {
+            return Err(twice(first, entry, what));
+        }
+    }
+    let mut named: BTreeMap<String, (DumpedCollection, Files<'_>)> = BTreeMap::new();
+    // Buckets of time series, with their own names; none where it was cut.
+    let mut buckets: Vec<(Option<String>, &str, &Entry)> = Vec::new();
+    for (stem, files) in stems {
+        let Some(any) = files.any() else { continue };
+        let whole = match read_stem(stem) {
+            Ok(Stem::Whole(name)) => Some(name),
+            Ok(Stem::Cut) => None,
+            Err(detail) => return Err(damaged(any, detail)),
+        };
+        let series = match &whole {
+            Some(name) => name.strip_prefix(BUCKETS),
+            None => stem.strip_prefix(BUCKETS),
+        };
+        if let (Some(series), Some(data)) = (series, files.data) {
+            let own = whole.is_some().then(|| series.to_owned());
+            buckets.push((own, stem, data));
+            objects.extend(files.metadata.map(|entry| entry.left_out("MongoDB's own collection")));
+            continue;
+        }
+        // Metadata of what is left out by its name is not read.
+        if let Some(reason) = whole.as_deref().and_then(|name| left_out(name, false)) {
+            objects.extend(files.each().map(|entry| entry.left_out(reason)));
+            continue;
+        }
+        let metadata = files.metadata.map_or(Ok(Json::Null), metadata)?;
+        let name = match whole {
+            Some(name) => name,
+            None => match metadata.get("collectionName").and_then(Json::as_str) {
+                Some(name) => name.to_owned(),
+                None => {
+                    let detail = "its name was cut, and no metadata tells the whole one";
+                    return Err(damaged(any, detail));
+                }
+            },
+        };
+        let data = files.data.map(|entry| entry.path.clone());
+        let collection = DumpedCollection { name: name.clone(), data, buckets: false, metadata };
+        if let Some((_, (_, before))) = named.get_key_value(&name)
+            && let Some(before) = before.any()
+        {
+            return Err(twice(before, any, &format!("of collection {name}")));
+        }
+        named.insert(name, (collection, files));
+    }
+    join_buckets(&mut named, buckets)?;
+    let mut collections = Vec::new();
+    for (name, (collection, files)) in named {
+        check_files(&collection, &files)?;
+        let of_kind = |entry: &Entry| match entry.kind {
+            EntryKind::Metadata { .. } => "metadata",
+            _ => "bson",
+        };
+        objects.extend(files.each().map(|entry| match collection.left_out() {
+            Some(reason) => entry.left_out(reason),
+            None => entry.taken(of_kind(entry), &name),
+        }));
+        collections.push(collection);
+    }
+    Ok(Gathered { collections, objects })
+}
+
+/// Gives time series the files of their buckets.
+fn join_buckets<'e>(
+    named: &mut BTreeMap<String, (DumpedCollection, Files<'e>)>,
+    buckets: Vec<(Option<String>, &str, &'e Entry)>,
+) -> Result<(), SourceError> {
+    for (name, stem, data) in buckets {
+        let found = named.values_mut().find(|(collection, _)| match &name {
+            Some(name) => collection.name == *name,
+            None => file_stem(&format!("{BUCKETS}{}", collection.name)) == stem,
+        });
+        match found {
+            Some((collection, files)) if collection.kind() == "timeseries" => {
+                if let Some(first) = files.data.replace(data) {
+                    let what = format!("of the time series {}", collection.name);
+                    return Err(twice(first, data, &what));
+                }
+                collection.data = Some(data.path.clone());
+                collection.buckets = true;
+            }
+            _ => {
+                let detail = "it holds the buckets of a time series, whose metadata are missing";
+                return Err(damaged(data, detail));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A collection has documents, a view has none.
+fn check_files(collection: &DumpedCollection, files: &Files<'_>) -> Result<(), SourceError> {
+    match (collection.left_out(), files.data, files.metadata) {
+        (None, None, Some(metadata)) => {
+            let detail = format!(
+                "the documents of collection {} are missing: mongodump writes a .bson file beside \
+                 the metadata, even of an empty collection",
+                collection.name
+            );
+            Err(damaged(metadata, detail))
+        }
+        (Some(reason), Some(data), _) if data.bytes > 0 => {
+            Err(damaged(data, format!("it holds documents of {}: {reason}", collection.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a metadata file.
+fn metadata(entry: &Entry) -> Result<Json, SourceError> {
+    let text = read_small(&entry.path, SMALL)?;
+    if text.is_empty() {
+        let detail = "it is empty; without it the collection is read, but not its indexes";
+        return Err(damaged(entry, detail));
+    }
+    match serde_json::from_slice(&text) {
+        Ok(metadata @ Json::Object(_)) => Ok(metadata),
+        Ok(_) => Err(damaged(entry, "it is no JSON object")),
+        Err(error) => Err(damaged(entry, format!("it is no JSON: {error}"))),
     }
 }
 

@@ -37,6 +37,26 @@ pub enum SourceError {
         /// What is wrong.
         detail: String,
     },
+    /// Files of which it cannot be told which ones are the source.
+    #[error("{path} is no single source: {detail}")]
+    Ambiguous {
+        /// The folder or file.
+        path: PathBuf,
+        /// The files or databases that exclude each other.
+        detail: String,
+        /// How to choose.
+        way_out: String,
+    },
+    /// A file of a form that is not read.
+    #[error("{path} cannot be read: {detail}")]
+    Unread {
+        /// Which one.
+        path: PathBuf,
+        /// What it holds.
+        detail: String,
+        /// What to do instead.
+        way_out: String,
+    },
     /// SQLite refused.
     #[error("could not {action} in {path}: {cause}")]
     Sqlite {
@@ -127,7 +147,7 @@ fn tried(tries: u32) -> String {
 impl Explain for SourceError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Address { .. } => Exit::Usage,
+            Self::Address { .. } | Self::Ambiguous { .. } => Exit::Usage,
             Self::Postgres(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
@@ -137,8 +157,11 @@ impl Explain for SourceError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Address { .. } => Some(
-                "Name mongodb://HOST/DATABASE, sqlite:FILE, postgres://HOST/DATABASE, the folder of a database in a mongodump directory, a mongodump archive, a .bson file, or a file or folder of mongoexport's JSON.".into(),
+                "Name mongodb://HOST/DATABASE, sqlite:FILE, postgres://HOST/DATABASE, the folder of a database in a mongodump directory, a mongodump archive (ARCHIVE#DATABASE where it holds several), a .bson file, or a file or folder of mongoexport's JSON.".into(),
             ),
+            Self::Ambiguous { way_out, .. } | Self::Unread { way_out, .. } => {
+                Some(way_out.clone())
+            }
             Self::Server { .. } => {
                 Some("Check that the server runs, and host, port, user and password.".into())
             }

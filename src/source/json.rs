@@ -1,12 +1,14 @@
 //! What mongoexport writes: canonical or relaxed Extended JSON, or plain JSON, one document after
 //! another or all in one array.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use super::SourceError;
+use super::folder::{Entry, EntryKind, Folder, kind_of, reason_of, twice};
 use crate::document::extended_json::to_bson;
+use crate::staging::inventory::SourceObject;
 
 /// A file of documents.
 #[derive(Clone, Debug)]
@@ -17,38 +19,44 @@ pub struct JsonCollection {
     pub path: PathBuf,
 }
 
-/// Name of the collection in a file, if its name is that of an export.
-pub fn collection_of(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
-    let name = name.strip_suffix(".gz").unwrap_or(name);
-    if name.ends_with(".metadata.json") {
-        return None;
-    }
-    let name =
-        [".json", ".ndjson", ".jsonl"].into_iter().find_map(|ending| name.strip_suffix(ending))?;
-    (!name.is_empty() && !name.starts_with('.')).then(|| name.to_owned())
+/// Files of mongoexport.
+#[derive(Clone, Debug)]
+pub struct JsonFiles {
+    /// Collections, by name.
+    pub collections: Vec<JsonCollection>,
+    /// Every file below the folder that was named.
+    pub objects: Vec<SourceObject>,
 }
 
 /// The collections of a path: a folder of files, or one file.
-pub fn open(path: &Path) -> Result<Vec<JsonCollection>, SourceError> {
-    match collection_of(path) {
-        Some(name) if path.is_file() => Ok(vec![JsonCollection { name, path: path.to_owned() }]),
-        _ => collections(path),
-    }
-}
-
-/// The files of a folder, by collection.
-pub fn collections(folder: &Path) -> Result<Vec<JsonCollection>, SourceError> {
-    let io = |source| SourceError::Io { path: folder.to_owned(), source };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if let Some(name) = collection_of(&path).filter(|_| path.is_file()) {
-            found.push(JsonCollection { name, path });
+pub fn open(path: &Path) -> Result<JsonFiles, SourceError> {
+    let (files, mut objects) = if path.is_dir() {
+        let folder = Folder::list(path)?;
+        let reason = "it is in a folder inside, which is read only when it is named";
+        let inner = folder.inner_left_out(None, reason);
+        (folder.files, inner)
+    } else {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match kind_of(&name) {
+            Ok(Some(kind)) => (vec![Folder::file(path, kind)?], Vec::new()),
+            _ => (Vec::new(), Vec::new()),
         }
+    };
+    let mut found: BTreeMap<&str, &Entry> = BTreeMap::new();
+    for entry in &files {
+        let EntryKind::Json { stem } = &entry.kind else {
+            objects.push(entry.left_out(reason_of(entry)));
+            continue;
+        };
+        if let Some(first) = found.insert(stem, entry) {
+            return Err(twice(first, entry, &format!("of collection {stem}")));
+        }
+        objects.push(entry.taken("json", stem));
     }
-    found.sort_by(|left, right| left.name.cmp(&right.name));
-    Ok(found)
+    let collections = found
+        .into_iter()
+        .map(|(name, entry)| JsonCollection { name: name.to_owned(), path: entry.path.clone() });
+    Ok(JsonFiles { collections: collections.collect(), objects })
 }
 
 /// A record of a file.
@@ -69,7 +77,7 @@ pub struct JsonReader {
 impl JsonReader {
     /// Opens a file, gzipped or not.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        Ok(Self::new(path, super::dump::open(path)?))
+        Ok(Self::new(path, super::file::open(path)?))
     }
 
     /// Reads an open stream; `path` is for messages.

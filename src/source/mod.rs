@@ -5,11 +5,15 @@ pub mod archive;
 pub mod buckets;
 pub mod dump;
 mod error;
+mod file;
+mod folder;
 pub mod json;
 pub mod mongodb;
+pub mod names;
 pub mod postgres;
 pub mod sqlite;
 pub mod whole;
 
 pub use address::{SourceAddress, without_credentials};
 pub use error::{SourceError, describe, may_pass};
+pub use file::plain_size;

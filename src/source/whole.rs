@@ -8,12 +8,15 @@ use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::archive::{Archive, Event};
-use super::dump::{Dump, DumpReader, DumpedCollection, Frame, plain_size};
-use super::json::{self, JsonCollection, JsonReader, Record};
+use super::archive::{Archive, Event, Position};
+use super::dump::{Dump, DumpReader, DumpedCollection, Frame};
+use super::json::{self, JsonCollection, JsonFiles, JsonReader, Record};
 use super::mongodb::{IdRange, Server, extended, range_count};
+use super::names::BUCKETS;
 use super::sqlite::{Left, Sqlite, SqliteTable};
-use super::{SourceAddress, SourceError};
+use super::{SourceAddress, SourceError, plain_size};
+use crate::staging::inventory::{SourceObject, of_skipped};
+use crate::staging::manifest::Skipped;
 
 /// BSON bytes of a batch.
 const BATCH_BYTES: usize = 1 << 20;
@@ -93,6 +96,8 @@ pub struct Whole {
     pub database: String,
     /// What is read, in order of names.
     pub collections: Vec<Listed>,
+    /// Every object of the source, taken or left out.
+    pub objects: Vec<SourceObject>,
     from: From,
 }
 
@@ -141,10 +146,10 @@ impl Whole {
     pub async fn open(address: &SourceAddress) -> Result<Self, SourceError> {
         match address {
             SourceAddress::MongoDb(uri) => Self::server(uri).await,
-            SourceAddress::Dump(path) => Ok(Self::dump(Dump::open(path)?)),
-            SourceAddress::File(path) => Ok(Self::dump(Dump::open_file(path)?)),
-            SourceAddress::Archive(path) => {
-                let archive = Archive::open(path)?;
+            SourceAddress::Dump(path) => Self::dump(Dump::open(path)?),
+            SourceAddress::File(path) => Self::dump(Dump::open_file(path)?),
+            SourceAddress::Archive(path, database) => {
+                let mut archive = Archive::open(path, database.as_deref())?;
                 let mut collections = Vec::new();
                 let mut places = Vec::new();
                 for collection in &archive.collections {
@@ -153,7 +158,9 @@ impl Whole {
                     collections.extend(listed);
                 }
                 let database = archive.database.clone();
-                Ok(Self { database, collections, from: From::Archive(Box::new(archive), places) })
+                let objects = std::mem::take(&mut archive.objects);
+                let from = From::Archive(Box::new(archive), places);
+                Ok(Self { database, collections, objects, from })
             }
             SourceAddress::Sqlite(path) => {
                 let file = Sqlite::open(path)?;
@@ -169,11 +176,17 @@ impl Whole {
                         bytes: None,
                     });
                 }
+                let skipped = left.iter().map(|left| Skipped {
+                    name: left.name.clone(),
+                    reason: left.reason.clone(),
+                    options: Json::String(left.sql.clone()),
+                });
+                let objects = objects(&collections, &skipped.collect::<Vec<_>>());
                 let from = From::Sqlite(path.clone(), tables, left);
-                Ok(Self { database: stem(path), collections, from })
+                Ok(Self { database: stem(path), collections, objects, from })
             }
             SourceAddress::Json(path) => {
-                let files = json::open(path)?;
+                let JsonFiles { collections: files, objects } = json::open(path)?;
                 let listed = files.iter().map(|file| Listed {
                     name: file.name.clone(),
                     kind: "collection".to_owned(),
@@ -183,7 +196,8 @@ impl Whole {
                     bytes: plain_size(&file.path),
                 });
                 let collections = listed.collect();
-                Ok(Self { database: stem(path), collections, from: From::Json(files) })
+                let from = From::Json(files);
+                Ok(Self { database: stem(path), collections, objects, from })
             }
             SourceAddress::Postgres(_) => Err(SourceError::Address {
                 address: address.display(),
@@ -195,8 +209,14 @@ impl Whole {
     async fn server(uri: &str) -> Result<Self, SourceError> {
         let server = Server::connect(uri).await?;
         let (mut collections, mut by_index) = (Vec::new(), Vec::new());
+        let mut left = Vec::new();
         for listed in server.collections().await? {
-            if listed.left_out().is_some() {
+            if let Some(reason) = listed.left_out() {
+                // They are what a time series is stored in.
+                if !listed.name.starts_with(BUCKETS) {
+                    let options = extended(&listed.options);
+                    left.push(Skipped { name: listed.name, reason: reason.to_owned(), options });
+                }
                 continue;
             }
             let (documents, bytes) = server.size(&listed.name).await.unwrap_or_default();
@@ -212,19 +232,22 @@ impl Whole {
             });
         }
         let database = server.database().to_owned();
-        Ok(Self { database, collections, from: From::Server(server, by_index) })
+        let objects = objects(&collections, &left);
+        Ok(Self { database, collections, objects, from: From::Server(server, by_index) })
     }
 
-    fn dump(dump: Dump) -> Self {
+    fn dump(dump: Dump) -> Result<Self, SourceError> {
         let (mut collections, mut files) = (Vec::new(), Vec::new());
         for collection in &dump.collections {
+            collection.check_buckets(Path::new(&collection.name))?;
             let Some(path) = &collection.data else { continue };
             if let Some(listed) = of_dump(collection, plain_size(path)) {
                 collections.push(listed);
                 files.push(path.clone());
             }
         }
-        Self { database: dump.database, collections, from: From::Files(files) }
+        let (database, objects) = (dump.database, dump.objects);
+        Ok(Self { database, collections, objects, from: From::Files(files) })
     }
 
     /// What a SQLite file holds that no collection is made of: views, triggers, some virtual tables.
@@ -311,6 +334,14 @@ impl Whole {
         }
         Ok(take.thinned.iter().map(|thinned| !thinned.load(Ordering::Relaxed)).collect())
     }
+}
+
+/// The objects of a source that has one for each collection.
+fn objects(collections: &[Listed], left: &[Skipped]) -> Vec<SourceObject> {
+    let taken = collections
+        .iter()
+        .map(|listed| SourceObject::taken(&listed.name, &listed.kind, &listed.name));
+    taken.chain(left.iter().map(of_skipped)).collect()
 }
 
 /// Gathers documents into batches and hands them over.
@@ -409,12 +440,21 @@ fn read_dump(path: &Path, limit: Limit, at: usize, take: &Arc<Sink>) -> Result<(
     let mut reader = DumpReader::open(path)?;
     let mut feeder = Feeder::new(limit, at, take);
     let mut document = Vec::new();
-    // What is no document is for the export to refuse.
-    while let Frame::Document { .. } = reader.frame(&mut document)? {
-        if !feeder.push(&document) {
-            break;
+    loop {
+        match reader.frame(&mut document)? {
+            Frame::Document { .. } => {
+                if !feeder.push(&document) {
+                    break;
+                }
+                document.clear();
+            }
+            Frame::End => break,
+            // The export rejects what is no document; what follows it cannot be looked at.
+            Frame::Broken { .. } | Frame::Terminator { .. } => {
+                take.thinned[at].store(true, Ordering::Relaxed);
+                break;
+            }
         }
-        document.clear();
     }
     feeder.finish();
     Ok(())
@@ -442,7 +482,7 @@ fn read_archive(
 ) -> Result<(), SourceError> {
     let mut feeders: Vec<Feeder<'_>> =
         places.iter().flatten().map(|at| Feeder::new(limit, *at, take)).collect();
-    let (mut position, mut document) = (None, Vec::new());
+    let (mut position, mut document) = (Position::default(), Vec::new());
     while let Some(event) = archive.next(&mut position, &mut document)? {
         if let Event::Document { collection, .. } = event
             && let Some(at) = places[collection]

@@ -101,10 +101,12 @@ pub fn of_collections(
         let taken = SourceObject::taken(&collection.name, &collection.kind, &collection.name);
         SourceObject { records, ..taken }
     });
-    let left = skipped.iter().map(|skipped| {
-        SourceObject::left_out(&skipped.name, kind_of_skipped(skipped), &skipped.reason)
-    });
-    taken.chain(left).collect()
+    taken.chain(skipped.iter().map(of_skipped)).collect()
+}
+
+/// The object that was left out.
+pub fn of_skipped(skipped: &Skipped) -> SourceObject {
+    SourceObject::left_out(&skipped.name, kind_of_skipped(skipped), &skipped.reason)
 }
 
 /// The kind of an object that was left out, by its definition.

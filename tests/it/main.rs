@@ -15,6 +15,7 @@ mod faults;
 mod homes;
 mod id;
 mod incremental;
+mod inventory;
 mod load;
 mod oracle;
 mod pipeline;

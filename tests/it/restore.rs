@@ -198,7 +198,7 @@ fn a_restored_database_has_the_same_hash_whichever_way_it_took() {
         trial.done(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         again(trial.path(read).to_str().unwrap());
     }
-    assert!(trial.path("plain/docferry_restore/dots.and%20spaces%2F%C5%BE%25.bson").is_file());
+    assert!(trial.path("plain/docferry_restore/dots.and+spaces%2F%C5%BE%25.bson").is_file());
     assert!(trial.path("packed/docferry_restore/people.metadata.json.gz").is_file());
 
     // Nothing is written over.

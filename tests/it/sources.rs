@@ -102,6 +102,11 @@ fn archive(collections: &[(&str, Vec<Document>)], with_admin: bool) -> Vec<u8> {
         archive.extend(header(name, true, crc.checksum(&all)));
         archive.extend(terminator);
     }
+    if with_admin {
+        let end = doc! {"db": "admin", "collection": "system.version", "EOF": true, "CRC": 0_i64};
+        archive.extend(bytes(&end));
+        archive.extend(terminator);
+    }
     archive
 }
 
@@ -140,7 +145,7 @@ fn a_changed_byte_of_an_archive_is_found_by_its_checksum() {
     std::fs::write(&path, bytes).unwrap();
     let (code, shown) = export(folder.path(), path.to_str().unwrap(), &[]);
     assert_eq!(code, Some(1));
-    assert!(shown.contains("the checksum of collection orders"), "{shown}");
+    assert!(shown.contains("the checksum of collection shop.orders"), "{shown}");
 }
 
 #[test]
