@@ -6,33 +6,23 @@ use super::model::{
     Check, Column, Dangling, DefaultValue, Deferrable, Index, Junction, Literal, OnDelete,
     Pipeline, Table,
 };
+use super::object_names::name_objects;
 use crate::pgcopy::PgType;
 use crate::postgres::{qualified, quote_identifier};
-use crate::staging::checksum::sha256_hex;
 use crate::staging::table::{
     CheckDefinition, ColumnDefinition, EnumDefinition, ForeignKeyDefinition, IndexDefinition,
     SearchDefinition, TableDefinition, TableKind, UniqueDefinition,
 };
 
-/// All tables, then all junction tables, in the order of the file.
+/// All tables, then all junction tables, in the order of the file. Derived names are empty until
+/// all definitions are there: they share one namespace.
 pub fn table_definitions(pipeline: &Pipeline) -> Vec<TableDefinition> {
     let tables = pipeline.tables.iter().map(|table| table_definition(pipeline, table));
     let junctions =
         pipeline.junctions.iter().map(|junction| junction_definition(pipeline, junction));
-    tables.chain(junctions).collect()
-}
-
-/// A name of at most 63 bytes; a longer one is cut and ends in a digest of the whole.
-fn identifier(parts: &[&str]) -> String {
-    let name = parts.join("_");
-    if name.len() <= 63 {
-        return name;
-    }
-    let digest = sha256_hex(name.as_bytes());
-    let suffix = parts.last().copied().unwrap_or_default();
-    let room = 63 - suffix.len() - 10;
-    let cut = (0..=room).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}_{}_{suffix}", &name[..cut], &digest[..8])
+    let mut definitions: Vec<TableDefinition> = tables.chain(junctions).collect();
+    name_objects(&mut definitions);
+    definitions
 }
 
 fn literal(value: &Literal) -> String {
@@ -92,7 +82,6 @@ fn check_definition(check: &Check) -> CheckDefinition {
 }
 
 fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
-    let name = table.name.as_str();
     let mut foreign_keys = Vec::new();
     for column in &table.columns {
         let Some(reference) =
@@ -101,7 +90,7 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
             continue;
         };
         foreign_keys.push(ForeignKeyDefinition {
-            name: identifier(&[name, &column.name, "fkey"]),
+            name: String::new(),
             columns: vec![column.name.clone()],
             references_table: reference.table.clone(),
             references_columns: vec![reference.column.clone()],
@@ -123,27 +112,8 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
         if !indexed.insert(Index { name: None, ..index.clone() }) {
             continue;
         }
-        let words: Vec<&str> = index
-            .columns
-            .iter()
-            .flat_map(|column| {
-                let lower = index.lower.contains(column).then_some("lower");
-                std::iter::once(column.as_str()).chain(lower)
-            })
-            .collect();
-        let columns = words.join("_");
-        let kind = if index.unique { "key" } else { "idx" };
-        let taken = |name: &String| indexes.iter().any(|other| other.name == *name);
-        // Another order or condition makes another index of the same columns.
-        let free = (1..).map(|number| match number {
-            1 => identifier(&[name, &columns, kind]),
-            _ => identifier(&[name, &columns, &format!("{kind}{number}")]),
-        });
-        let made =
-            || free.clone().find(|name| !taken(name)).expect("invariant: numbers do not end");
-        let own = index.name.clone().unwrap_or_else(made);
         indexes.push(IndexDefinition {
-            name: own,
+            name: index.name.clone().unwrap_or_default(),
             columns: index.columns.clone(),
             lower: index.lower.clone(),
             descending: index.descending.clone(),
@@ -158,6 +128,7 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
         name: table.name.clone(),
         kind: TableKind::Table,
         source: Some(table.source.clone()),
+        primary_key_name: None,
         primary_key: table
             .columns
             .iter()
@@ -165,13 +136,8 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
             .map(|column| column.name.clone())
             .collect(),
         upsert_by: table.upsert_by.clone(),
-        unique: table
-            .unique
-            .iter()
-            .map(|columns| UniqueDefinition {
-                name: identifier(&[name, &columns.join("_"), "key"]),
-                columns: columns.clone(),
-            })
+        unique: distinct(&table.unique)
+            .map(|columns| UniqueDefinition { name: String::new(), columns: columns.clone() })
             .collect(),
         foreign_keys,
         indexes,
@@ -180,7 +146,7 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
             .iter()
             .map(|search| SearchDefinition {
                 column: search.column.clone(),
-                index: identifier(&[name, &search.column, "idx"]),
+                index: String::new(),
                 sources: search.columns.clone(),
                 language: search.language.clone(),
             })
@@ -196,6 +162,12 @@ fn table_definition(pipeline: &Pipeline, table: &Table) -> TableDefinition {
         enums: enums(pipeline, &columns),
         columns,
     }
+}
+
+/// The column lists, each once.
+fn distinct(unique: &[Vec<String>]) -> impl Iterator<Item = &Vec<String>> {
+    let mut known = HashSet::new();
+    unique.iter().filter(move |columns| known.insert(*columns))
 }
 
 fn enums(pipeline: &Pipeline, columns: &[ColumnDefinition]) -> Vec<EnumDefinition> {
@@ -231,7 +203,7 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         sequence: None,
     });
     let foreign_keys = junction.columns.iter().map(|column| ForeignKeyDefinition {
-        name: identifier(&[&junction.name, &column.name, "fkey"]),
+        name: String::new(),
         columns: vec![column.name.clone()],
         references_table: column.table.clone(),
         references_columns: vec![
@@ -247,13 +219,14 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         kind: TableKind::Junction,
         source: None,
         columns: columns.collect(),
+        primary_key_name: None,
         primary_key: junction.columns.iter().map(|column| column.name.clone()).collect(),
         upsert_by: Vec::new(),
         unique: Vec::new(),
         foreign_keys: foreign_keys.collect(),
         // The primary key serves look-ups by the first column only.
         indexes: vec![IndexDefinition {
-            name: identifier(&[&junction.name, &junction.columns[1].name, "idx"]),
+            name: String::new(),
             columns: vec![junction.columns[1].name.clone()],
             lower: Vec::new(),
             descending: Vec::new(),

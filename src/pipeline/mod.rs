@@ -5,6 +5,7 @@ mod error;
 mod fields;
 pub mod inverse;
 pub mod model;
+mod object_names;
 mod parse;
 
 pub use error::{Mistake, PipelineError};

@@ -1,5 +1,6 @@
 //! The SQL that makes tables, in the order in which a load needs it.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::{qualified, quote_identifier, quote_literal};
@@ -9,6 +10,14 @@ use crate::staging::table::{IndexDefinition, TableDefinition};
 /// Characters of a row that full-text search covers: a tsvector holds less than 1 MB, and one that
 /// would be larger is an error that stops its row.
 const SEARCHED_CHARACTERS: u32 = 200_000;
+
+/// The function that makes one text of a text array, for full-text search.
+pub const TEXT_OF_ARRAY: &str = "docferry_text";
+/// Its body.
+pub const TEXT_OF_ARRAY_BODY: &str = " SELECT pg_catalog.array_to_string($1, ' ') ";
+
+/// The policy that shows a session the rows of its tenant.
+pub const TENANT_POLICY: &str = "tenant_isolation";
 
 /// A statement and what it makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,16 +94,28 @@ pub fn create_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
         result.push(statement(
             "",
             "function",
-            "docferry_text",
+            TEXT_OF_ARRAY,
             format!(
                 "CREATE FUNCTION {}(text[]) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE \
-                 AS $$ SELECT pg_catalog.array_to_string($1, ' ') $$",
-                qualified(schema, "docferry_text")
+                 AS $${TEXT_OF_ARRAY_BODY}$$",
+                qualified(schema, TEXT_OF_ARRAY)
             ),
         ));
     }
-    result.extend(tables.iter().map(|table| create_table(table)));
+    // PostgreSQL names the sequence of an identity column itself, and takes another name where the
+    // usual one is taken by then: a table of that name comes first.
+    let sequences: HashSet<String> =
+        tables.iter().flat_map(|table| sequence_names(table)).collect();
+    let (first, then): (Vec<&TableDefinition>, Vec<&TableDefinition>) =
+        tables.iter().partition(|table| sequences.contains(&table.name));
+    result.extend(first.into_iter().chain(then).map(create_table));
     result
+}
+
+/// The usual names of the sequences of a table's identity columns.
+fn sequence_names(table: &TableDefinition) -> impl Iterator<Item = String> {
+    let identity = table.columns.iter().filter(|column| column.identity);
+    identity.map(|column| format!("{}_{}_seq", table.name, column.name))
 }
 
 fn is_array(table: &TableDefinition, column: &str) -> bool {
@@ -102,7 +123,8 @@ fn is_array(table: &TableDefinition, column: &str) -> bool {
     found.is_some_and(|column| matches!(column.pg_type, PgType::Array(_)))
 }
 
-fn create_table(table: &TableDefinition) -> Statement {
+/// A table without keys.
+pub fn create_table(table: &TableDefinition) -> Statement {
     let mut lines = Vec::new();
     for column in &table.columns {
         let name = quote_identifier(&column.name);
@@ -125,7 +147,7 @@ fn create_table(table: &TableDefinition) -> Statement {
             .map(|source| {
                 let column = quote_identifier(source);
                 if is_array(table, source) {
-                    format!("coalesce({}({column}), '')", qualified(&table.schema, "docferry_text"))
+                    format!("coalesce({}({column}), '')", qualified(&table.schema, TEXT_OF_ARRAY))
                 } else {
                     format!("coalesce({column}, '')")
                 }
@@ -159,12 +181,7 @@ pub fn key_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
             result.push(statement(&table.name, kind, made, sql));
         };
         if !table.primary_key.is_empty() {
-            let key = format!("{}_pkey", table.name);
-            let key = if key.len() > 63 {
-                format!("{}_pkey", &table.name[..table.name.floor_char_boundary(58)])
-            } else {
-                key
-            };
+            let key = table.primary_key_name();
             add(
                 "primary key",
                 &key,
@@ -270,8 +287,8 @@ pub fn policy_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
         let sql = format!(
             "ALTER TABLE {name} ENABLE ROW LEVEL SECURITY;\n\
              ALTER TABLE {name} FORCE ROW LEVEL SECURITY;\n\
-             DROP POLICY IF EXISTS tenant_isolation ON {name};\n\
-             CREATE POLICY tenant_isolation ON {name} USING ({condition}) WITH CHECK ({condition})"
+             DROP POLICY IF EXISTS {TENANT_POLICY} ON {name};\n\
+             CREATE POLICY {TENANT_POLICY} ON {name} USING ({condition}) WITH CHECK ({condition})"
         );
         result.push(statement(&table.name, "policy of", &table.name, sql));
     }

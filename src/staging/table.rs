@@ -31,6 +31,9 @@ pub struct TableDefinition {
     pub columns: Vec<ColumnDefinition>,
     /// Columns of the primary key; empty when there is none.
     pub primary_key: Vec<String>,
+    /// Name of the primary key where its usual one, `…_pkey`, is taken in the pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_key_name: Option<String>,
     /// Columns by which an upsert finds rows that are there already; empty for the primary key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upsert_by: Vec<String>,
@@ -61,7 +64,17 @@ pub struct TableDefinition {
     pub enums: Vec<EnumDefinition>,
 }
 
+/// The usual name of a table's primary key.
+pub fn default_primary_key_name(table: &str) -> String {
+    format!("{}_pkey", &table[..table.floor_char_boundary(58)])
+}
+
 impl TableDefinition {
+    /// Name of the primary key.
+    pub fn primary_key_name(&self) -> String {
+        self.primary_key_name.clone().unwrap_or_else(|| default_primary_key_name(&self.name))
+    }
+
     /// Columns by which an upsert finds rows that are there already; empty when there are none.
     pub fn conflict_columns(&self) -> &[String] {
         if self.upsert_by.is_empty() { &self.primary_key } else { &self.upsert_by }

@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 mod column;
+mod names;
 mod reference;
 mod table;
 
@@ -79,8 +80,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Pipeline, PipelineError> {
         });
         return Err(fail(mistakes.collect()));
     }
-    let mut parser =
-        Parser { mistakes: Mistakes::default(), defaults: Defaults::default(), enums: Vec::new() };
+    let mut parser = Parser {
+        mistakes: Mistakes::default(),
+        defaults: Defaults::default(),
+        enums: Vec::new(),
+        index_names: Vec::new(),
+    };
     let pipeline = parser.pipeline(document.get_ref());
     match pipeline {
         Some(pipeline) if parser.mistakes.0.is_empty() => Ok(pipeline),
@@ -134,6 +139,8 @@ struct Parser {
     mistakes: Mistakes,
     defaults: Defaults,
     enums: Vec<EnumType>,
+    /// Names that the file gives to indexes.
+    index_names: Vec<Located<String>>,
 }
 
 /// A table with the places that later checks need.
@@ -173,6 +180,7 @@ impl Parser {
         if let Some(table) = fields.table("defaults", &mut self.mistakes) {
             self.read_defaults(table);
         }
+        let mut enum_names = Vec::new();
         if let Some(table) = fields.table("enums", &mut self.mistakes) {
             for (key, value) in table {
                 let labels = strings(value, key.get_ref(), &mut self.mistakes);
@@ -181,6 +189,7 @@ impl Parser {
                     self.mistakes.add(value.span(), "an enum needs at least one label");
                 }
                 self.identifier(&located(key));
+                enum_names.push(located(key));
                 self.enums.push(EnumType { name: key.get_ref().clone().into_owned(), labels });
             }
         }
@@ -237,6 +246,7 @@ impl Parser {
         }
         fields.finish(&mut self.mistakes);
         self.references(&mut drafts);
+        self.shared_names(&enum_names, &drafts, &junctions);
         Some(Pipeline {
             name: name?.value,
             schema,

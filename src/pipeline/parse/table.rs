@@ -94,6 +94,9 @@ impl Parser {
             }
             let language = fields.string("language", &mut self.mistakes);
             let column = fields.string("name", &mut self.mistakes);
+            if let Some(column) = &column {
+                self.identifier(column);
+            }
             fields.finish(&mut self.mistakes);
             search.push(Search {
                 column: column.map_or_else(|| "search".to_owned(), |column| column.value),
@@ -107,6 +110,9 @@ impl Parser {
             fields.string("tenant", &mut self.mistakes).into_iter().collect();
         let tenant = self.known_columns(tenant, &column_names).pop();
         let checks = fields.table("checks", &mut self.mistakes);
+        for (key, _) in checks.into_iter().flatten() {
+            self.identifier(&located(key));
+        }
         let checks = self.conditions(checks);
         let expectations = fields.table("expectations", &mut self.mistakes);
         let expectations = self.conditions(expectations);
@@ -183,6 +189,10 @@ impl Parser {
         let lower = fields.strings("lower", &mut self.mistakes);
         let descending = fields.strings("descending", &mut self.mistakes);
         let name = fields.string("name", &mut self.mistakes);
+        if let Some(name) = &name {
+            self.identifier(name);
+            self.index_names.push(Located { span: name.span.clone(), value: name.value.clone() });
+        }
         let unique = fields.boolean("unique", &mut self.mistakes).unwrap_or(false);
         let methods = [
             ("btree", "btree"),
