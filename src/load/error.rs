@@ -4,6 +4,7 @@ use super::Difference;
 use crate::failure::{Exit, Explain};
 use crate::pgcopy::CopyError;
 use crate::postgres::PostgresError;
+use crate::postgres::objects::{ObjectKind, Occupant, Wanted};
 use crate::staging::StagingError;
 use tokio_postgres::error::SqlState;
 
@@ -38,6 +39,42 @@ pub enum LoadError {
     /// Tables that are there are not as the staged rows need them.
     #[error("the tables are not as the staged rows need them: {}", list(.0))]
     Differs(Vec<Difference>),
+    /// Other objects of the schema have names that the load gives.
+    #[error("names are taken in schema {schema}: {}", taken(.occupants))]
+    NamesTaken {
+        /// Schema.
+        schema: String,
+        /// Who has them.
+        occupants: Vec<Occupant>,
+    },
+    /// An object of a table that this run made has another definition.
+    #[error("{kind} {name} of table {table} is {found}, not {expected}")]
+    OtherDefinition {
+        /// Table name.
+        table: String,
+        /// Kind of the object.
+        kind: ObjectKind,
+        /// Its name.
+        name: String,
+        /// Definition in the staged files.
+        expected: String,
+        /// Definition in the database.
+        found: String,
+    },
+    /// A type or function that tables need has another definition.
+    #[error("{kind} {name} exists in schema {schema} as {found}, not as {expected}")]
+    OtherType {
+        /// Schema.
+        schema: String,
+        /// `enum type` or `function`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Definition in the staged files.
+        expected: String,
+        /// Definition in the database.
+        found: String,
+    },
     /// The run was loaded before in another way.
     #[error("the run was begun with --home {home} --mode {mode}")]
     OtherWay {
@@ -94,6 +131,22 @@ pub enum LoadError {
     /// A worker ended without a result: a defect of docferry.
     #[error("a worker of the load ended unexpectedly")]
     Worker(#[source] tokio::task::JoinError),
+}
+
+/// Who has which name.
+fn taken(occupants: &[Occupant]) -> String {
+    let lines = occupants.iter().map(|occupant| {
+        let Wanted { table, kind, name } = &occupant.wanted;
+        let owner = match &occupant.table {
+            Some(table) => format!("{} {name} of table {table}", occupant.kind),
+            None => format!("{} {name}", occupant.kind),
+        };
+        match kind.as_str() {
+            "table" | "enum type" => format!("\n  {owner} has the name of a {kind} of the load"),
+            _ => format!("\n  {owner} has the name of the {kind} of table {table}"),
+        }
+    });
+    lines.collect()
 }
 
 /// Those that hinder the load, then the others.
@@ -157,6 +210,22 @@ impl Explain for LoadError {
                 "Nothing was written. Change the pipeline file, or the tables, until they agree."
                     .into(),
             ),
+            Self::NamesTaken { schema, occupants } => {
+                let renames: Vec<String> =
+                    occupants.iter().map(|occupant| format!("\n  {};", occupant.rename)).collect();
+                Some(format!(
+                    "No row was copied. Load into another schema (`schema` in the pipeline file \
+                     instead of {schema}), drop these objects, or rename them:{}",
+                    renames.concat()
+                ))
+            }
+            Self::OtherDefinition { kind, .. } => Some(format!(
+                "Somebody made this {kind} after the load began. Drop it, and load again."
+            )),
+            Self::OtherType { kind, .. } => Some(format!(
+                "No row was copied. Drop or rename this {kind}, change the pipeline file, or load \
+                 into another schema (`schema` in the pipeline file)."
+            )),
             Self::OtherWay { .. } => {
                 Some("Go on in the same way, or undo it first with `docferry rollback`.".into())
             }

@@ -161,6 +161,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// Records that the run's load goes on: it has not ended until it ends again.
+    pub(super) async fn reopen(&self, client: &Client) -> Result<(), LoadError> {
+        client
+            .execute(
+                "UPDATE docferry.runs SET finished_at = NULL WHERE run = $1 AND schema_name = $2",
+                &[&self.run, &self.schema],
+            )
+            .await
+            .map_err(failed("record the run"))?;
+        Ok(())
+    }
+
     /// Records the end of the run's load.
     pub(super) async fn finish(&self, client: &Client) -> Result<(), LoadError> {
         client

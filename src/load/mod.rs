@@ -9,6 +9,7 @@ mod copy;
 mod differences;
 mod error;
 mod ledger;
+mod names;
 mod plan;
 mod rollback;
 
@@ -200,6 +201,8 @@ impl Job<'_> {
         ledger::create(&client).await?;
         if plan.begun.is_none() {
             self.begin(&client, &ledger, &plan).await?;
+        } else {
+            ledger.reopen(&client).await?;
         }
         for statement in &plan.alter {
             execute(&client, "add a label".to_owned(), statement).await?;
@@ -316,6 +319,8 @@ impl Job<'_> {
                 ledger.create_object(client, statement.kind, &statement.name).await?;
             }
         }
+        // A hook may have taken a name meanwhile.
+        names::check_objects(client, &plan.own_definitions(self.manifest)).await?;
         for sequence in plan.sequences.iter().map(|sequence| &sequence.name) {
             let sql = format!(
                 "INSERT INTO docferry.sequences SELECT $1, $2, $3, last_value, is_called FROM {sequence}"

@@ -7,14 +7,14 @@ use tokio_postgres::Client;
 
 use super::differences::{Difference, compare};
 use super::ledger::{Ledger, Loaded};
-use super::{Home, LoadError, LoadOptions, Mode, aside, copy};
+use super::{Home, LoadError, LoadOptions, Mode, aside, copy, names};
 use crate::pgcopy::PgType;
 use crate::postgres::ddl::{
     Statement, create_statements, foreign_key_statements, key_statements, policy_statements,
 };
 use crate::postgres::{
-    Aside, PostgresError, TableShape, enum_labels, names, qualified, quote_identifier,
-    quote_literal, table_shape,
+    Aside, PostgresError, TableShape, enum_labels, qualified, quote_identifier, quote_literal,
+    table_shape,
 };
 use crate::staging::manifest::{TableManifest, TransformManifest};
 use crate::staging::table::{ColumnDefinition, TableDefinition};
@@ -151,28 +151,38 @@ pub(super) async fn decide(
         return Err(LoadError::Differs(plan.differences));
     }
     if plan.begun.is_none() {
-        let known = names(client, &manifest.schema).await?;
+        let made = names::made_already(client, &missing, &labels, options.mode).await?;
         plan.create = create_statements(&missing)
             .into_iter()
-            .filter(|statement| match statement.kind {
-                "enum" => !labels.contains_key(&statement.name),
-                _ => !known.contains(&statement.name) || statement.kind == "table",
-            })
+            .filter(|statement| !made.contains(&(statement.kind, statement.name.clone())))
             .collect();
         plan.own = missing.iter().map(|definition| definition.name.clone()).collect();
+        names::check_tables(client, &missing).await?;
+    } else {
+        names::check_objects(client, &plan.own_definitions(manifest)).await?;
     }
     plan.asides = aside::find(client, &manifest.schema, &there).await?;
     Ok(plan)
 }
 
-/// The statements that add the labels which an enum of the database lacks.
+/// The statements that add the labels which an enum of the database lacks, each in its place.
 fn new_labels(definition: &TableDefinition, labels: &HashMap<String, Vec<String>>) -> Vec<String> {
     let mut statements = Vec::new();
     for declared in &definition.enums {
         let Some(there) = labels.get(&declared.name) else { continue };
-        for label in declared.labels.iter().filter(|label| !there.contains(label)) {
+        for (index, label) in declared.labels.iter().enumerate() {
+            if there.contains(label) {
+                continue;
+            }
+            // The labels before it are there by then.
+            let place = match index.checked_sub(1).map(|before| &declared.labels[before]) {
+                Some(before) => format!(" AFTER {}", quote_literal(before)),
+                None => there
+                    .first()
+                    .map_or_else(String::new, |next| format!(" BEFORE {}", quote_literal(next))),
+            };
             statements.push(format!(
-                "ALTER TYPE {} ADD VALUE IF NOT EXISTS {}",
+                "ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{place}",
                 qualified(&definition.schema, &declared.name),
                 quote_literal(label)
             ));
@@ -237,19 +247,21 @@ impl Plan {
         client: &Client,
         manifest: &TransformManifest,
     ) -> Result<[Vec<Statement>; 2], LoadError> {
-        let definitions: Vec<&TableDefinition> = manifest
-            .tables
-            .iter()
-            .map(|table| &table.definition)
-            .filter(|definition| self.own.contains(&definition.name))
-            .collect();
-        let known = names(client, &manifest.schema).await?;
-        let fresh = |statements: Vec<Statement>| {
-            let mut statements = statements;
-            statements.retain(|statement| !known.contains(&statement.name));
-            statements
-        };
-        Ok([fresh(key_statements(&definitions)), fresh(foreign_key_statements(&definitions))])
+        let definitions = self.own_definitions(manifest);
+        let missing = names::Missing::of(client, &definitions).await?;
+        Ok([
+            missing.of_statements(key_statements(&definitions))?,
+            missing.of_statements(foreign_key_statements(&definitions))?,
+        ])
+    }
+
+    /// The definitions of the tables that this run makes.
+    pub(super) fn own_definitions<'m>(
+        &self,
+        manifest: &'m TransformManifest,
+    ) -> Vec<&'m TableDefinition> {
+        let definitions = manifest.tables.iter().map(|table| &table.definition);
+        definitions.filter(|definition| self.own.contains(&definition.name)).collect()
     }
 
     /// The whole of it, for people.

@@ -11,6 +11,14 @@ use crate::postgres::{
     PostgresError, Target, foreign_keys, qualified, quote_identifier, quote_literal, table_shape,
 };
 
+/// Objects that use an enum type, or arrays of it.
+const TYPE_USED: &str = "SELECT count(*) FROM pg_depend d JOIN pg_type t \
+    ON t.oid = to_regtype($1) AND d.refobjid IN (t.oid, t.typarray) \
+    WHERE d.refclassid = 'pg_type'::regclass AND d.deptype = 'n'";
+/// Objects that use a function.
+const FUNCTION_USED: &str = "SELECT count(*) FROM pg_depend d \
+    WHERE d.refclassid = 'pg_proc'::regclass AND d.deptype = 'n' AND d.refobjid = to_regproc($1)";
+
 /// What a rollback did.
 #[derive(Clone, Debug, Serialize)]
 pub struct RollbackReport {
@@ -213,12 +221,19 @@ impl Undo<'_> {
             let sql = format!("DROP TABLE IF EXISTS {}", names.join(", "));
             execute(self.client, "drop the tables of the load".to_owned(), &sql).await?;
         }
-        for (kind, sql) in
-            [("enum", "DROP TYPE IF EXISTS"), ("function", "DROP FUNCTION IF EXISTS")]
-        {
+        for (kind, drop, used) in [
+            ("enum", "DROP TYPE IF EXISTS", TYPE_USED),
+            ("function", "DROP FUNCTION IF EXISTS", FUNCTION_USED),
+        ] {
             for name in self.ledger.created(self.client, kind).await? {
-                let sql = format!("{sql} {}", qualified(schema, &name));
-                execute(self.client, format!("drop {kind} {name}"), &sql).await?;
+                let name = qualified(schema, &name);
+                let action = format!("look for users of {name}");
+                let sql = used.replace("$1", &quote_literal(&name));
+                // Tables of another run may share it.
+                if self.count(&action, &sql).await? == 0 {
+                    execute(self.client, format!("drop {kind} {name}"), &format!("{drop} {name}"))
+                        .await?;
+                }
             }
         }
         for saved in &self.saved {

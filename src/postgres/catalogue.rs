@@ -89,7 +89,7 @@ pub struct TriggerShape {
 }
 
 /// A type as the catalogue prints it, as docferry writes it.
-fn pg_type(text: &str, enum_name: Option<&str>) -> Option<PgType> {
+pub fn catalogue_type(text: &str, enum_name: Option<&str>) -> Option<PgType> {
     if let Some(name) = enum_name {
         let scalar = PgType::Enum(name.to_owned());
         return Some(if text.ends_with("[]") { PgType::Array(Box::new(scalar)) } else { scalar });
@@ -143,7 +143,7 @@ pub async fn table_shape(
         let enum_name: Option<String> = row.get(2);
         ColumnShape {
             name: row.get(0),
-            pg_type: pg_type(&type_text, enum_name.as_deref()),
+            pg_type: catalogue_type(&type_text, enum_name.as_deref()),
             type_text,
             not_null: row.get(3),
             default: row.get(4),
@@ -276,19 +276,6 @@ pub async fn plain_indexes(
         .collect())
 }
 
-/// Names of constraints and indexes in a schema.
-pub async fn names(client: &Client, schema: &str) -> Result<Vec<String>, PostgresError> {
-    let rows = client
-        .query(
-            "SELECT conname::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace \
-             WHERE nspname = $1 UNION SELECT indexname::text FROM pg_indexes WHERE schemaname = $1",
-            &[&schema],
-        )
-        .await
-        .map_err(failed("read the catalogue"))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,9 +291,12 @@ mod tests {
             ("double precision", "double precision"),
             ("time(3) without time zone", "time(3)"),
         ] {
-            assert_eq!(pg_type(text, None), expected.parse().ok(), "{text}");
+            assert_eq!(catalogue_type(text, None), expected.parse().ok(), "{text}");
         }
-        assert_eq!(pg_type("tsvector", None), None);
-        assert_eq!(pg_type("public.\"Mood\"", Some("Mood")), Some(PgType::Enum("Mood".into())));
+        assert_eq!(catalogue_type("tsvector", None), None);
+        assert_eq!(
+            catalogue_type("public.\"Mood\"", Some("Mood")),
+            Some(PgType::Enum("Mood".into()))
+        );
     }
 }

@@ -6,11 +6,12 @@ pub mod ddl;
 mod environment;
 mod error;
 mod identifier;
+pub mod objects;
 mod target;
 
 pub use catalogue::{
-    Aside, ColumnShape, TableShape, TriggerShape, enum_labels, enum_oids, foreign_keys, names,
-    plain_indexes, table_shape,
+    Aside, ColumnShape, TableShape, TriggerShape, catalogue_type, enum_labels, enum_oids,
+    foreign_keys, plain_indexes, table_shape,
 };
 pub use error::{PostgresError, describe};
 pub use identifier::{qualified, quote_identifier, quote_literal};
