@@ -226,7 +226,10 @@ async fn loaded(
     Ok(Tried {
         what: "staged rows",
         lines: lines.collect(),
-        differences: differences.chain(report.balance.iter().cloned()).collect(),
+        differences: differences
+            .chain(report.catalogue.differences.iter().map(ToString::to_string))
+            .chain(report.balance.iter().cloned())
+            .collect(),
         compared: json!(report.tables),
     })
 }

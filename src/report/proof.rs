@@ -82,6 +82,9 @@ fn conclude(text: &mut String, run: &RunDirectory, report: &RunReport) {
             );
         }
     }
+    for difference in &report.catalogue.differences {
+        let _ = write!(text, "\n{difference}");
+    }
     for line in report.balance.iter().chain(&report.left_out) {
         let _ = write!(text, "\n{line}");
     }

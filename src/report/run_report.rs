@@ -12,7 +12,7 @@ use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
 use crate::staging::run::{RunRecord, StageState};
 use crate::staging::{FORMAT_VERSION, StagingError};
-use crate::verify::{Account, Sums, TableVerdict, VerifyReport};
+use crate::verify::{Account, CatalogueVerdict, Sums, TableVerdict, VerifyReport};
 
 /// A report of a whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +44,8 @@ pub struct RunReport {
     pub tables: Vec<TableLine>,
     /// Collections left out on purpose, with their documents.
     pub ignored: BTreeMap<String, u64>,
+    /// The target's catalogue against the staged definitions.
+    pub catalogue: CatalogueVerdict,
     /// What the counts of the run contradict.
     pub balance: Vec<String>,
     /// Parts of the proof that were left out.
@@ -149,6 +151,7 @@ impl RunReport {
             stages: stages.collect(),
             tables: verdicts.collect(),
             ignored: manifest.ignored.clone(),
+            catalogue: verified.catalogue.clone(),
             balance: verified.balance.clone(),
             left_out: verified.left_out.clone(),
         }

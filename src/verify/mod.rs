@@ -1,29 +1,34 @@
-//! Proof that PostgreSQL holds what was staged: every row and column by digest, every foreign key
-//! by the catalogue and by a search for orphans, every junction against the arrays of the source,
-//! and every record accounted for.
+//! Proof that PostgreSQL holds what was staged: every row and column by digest, every reference by
+//! a search for orphans, the catalogue against the staged definitions, every junction against the
+//! arrays of the source, and every record accounted for. All read one snapshot of the target.
 
 mod account;
 mod balance;
+mod catalogue;
 mod error;
 mod expectations;
 mod links;
 mod references;
 mod rows;
+mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use account::{Account, CollectionSums, Sums};
+pub use catalogue::{CatalogueDifference, CatalogueVerdict};
 pub use error::VerifyError;
 use serde::Serialize;
 use tokio_postgres::Client;
 
+use self::catalogue::LoadedAs;
 use self::expectations::check_expectations;
 use self::references::check_references;
 use self::rows::{found_rows, key_positions, name_rows, staged_rows};
+use self::snapshot::{Snapshot, guarded};
 use crate::pgcopy::digest::{TableDigest, key_bytes, row_hash};
 use crate::pipeline::model::{Key, Pipeline};
-use crate::postgres::{PostgresError, Target, enum_oids};
+use crate::postgres::{Target, enum_oids};
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TableManifest, TransformManifest};
@@ -45,6 +50,8 @@ pub struct VerifyReport {
     pub tables: Vec<TableVerdict>,
     /// Where the records of the source went.
     pub account: Account,
+    /// The target's catalogue against the staged definitions.
+    pub catalogue: CatalogueVerdict,
     /// What the counts of the run contradict, a sentence each.
     pub balance: Vec<String>,
     /// Why a part of the proof was left out, a sentence each.
@@ -90,7 +97,9 @@ pub struct Expectation {
 impl VerifyReport {
     /// Whether nothing differs.
     pub fn is_proved(&self) -> bool {
-        self.balance.is_empty() && self.tables.iter().all(|table| table.differences.is_empty())
+        self.balance.is_empty()
+            && self.catalogue.differences.is_empty()
+            && self.tables.iter().all(|table| table.differences.is_empty())
     }
 }
 
@@ -104,11 +113,13 @@ pub async fn verify(
     options: &VerifyOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<VerifyReport, VerifyError> {
-    let client = target.connect().await?;
+    let (client, snapshot) = Snapshot::take(target).await?;
     let oids = Arc::new(enum_oids(&client, &manifest.schema).await?);
-    let loaded = loaded_as(&client, run, manifest).await?;
+    let name = format!("{}/{}", run.pipeline(), run.run());
+    let loaded = Arc::new(LoadedAs::read(&client, &name, &manifest.schema).await?);
+    let (catalogue, mut left_out) =
+        catalogue::check(&client, target, &name, manifest, &loaded).await?;
     let export = ExportManifest::read(run).ok();
-    let mut left_out = Vec::new();
     if export.is_none() {
         left_out.push(
             "the run's export is not here: junctions are not compared with the source's arrays, \
@@ -122,11 +133,12 @@ pub async fn verify(
     };
     let pipeline = &without_serial_junctions(pipeline, &mut left_out);
     let mut balance = balance::check(run, pipeline, manifest, export.as_ref())?;
-    let mut tables = verify_tables(run, manifest, target, options, &oids, loaded, progress).await?;
+    let sessions = Sessions { target, snapshot: &snapshot, connections: options.connections };
+    let mut tables = verify_tables(run, manifest, &sessions, &oids, &loaded, progress).await?;
     if let Some(export) = &export {
-        for (name, checked) in
-            links::check(run, pipeline, manifest, export, &client, progress).await?
-        {
+        let beside_others = loaded.beside_others;
+        let linked = links::Linked { run, manifest, export, oids: &oids, beside_others };
+        for (name, checked) in links::check(&linked, pipeline, &client, progress).await? {
             if let Some(verdict) = tables.iter_mut().find(|verdict| verdict.table == name) {
                 verdict.elements = Some(checked.elements);
                 verdict.differences.extend(checked.differences);
@@ -143,17 +155,23 @@ pub async fn verify(
     if balance.is_empty() && tables.iter().all(|table| table.found_rows >= table.staged_rows) {
         balance.extend(balance::unaccounted(&account));
     }
-    Ok(VerifyReport { tables, account, balance, left_out })
+    Ok(VerifyReport { tables, account, catalogue, balance, left_out })
+}
+
+/// Sessions on one moment of the target.
+struct Sessions<'s> {
+    target: &'s Target,
+    snapshot: &'s Snapshot,
+    connections: usize,
 }
 
 /// Verifies the tables over several connections; verdicts come in the order of the manifest.
 async fn verify_tables(
     run: &RunDirectory,
     manifest: &TransformManifest,
-    target: &Target,
-    options: &VerifyOptions,
+    sessions: &Sessions<'_>,
     oids: &Arc<HashMap<String, u32>>,
-    loaded: LoadedAs,
+    loaded: &Arc<LoadedAs>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<TableVerdict>, VerifyError> {
     let mut order: Vec<usize> = (0..manifest.tables.len()).collect();
@@ -169,8 +187,9 @@ async fn verify_tables(
     let queue = Arc::new(Mutex::new(VecDeque::from(order)));
     let tables = Arc::new(manifest.tables.clone());
     let mut workers = Vec::new();
-    for _ in 0..options.connections.max(1) {
-        let client = target.connect().await?;
+    for _ in 0..sessions.connections.max(1) {
+        let client = sessions.snapshot.join(sessions.target).await?;
+        let loaded = Arc::clone(loaded);
         let (run, queue, tables) = (run.clone(), Arc::clone(&queue), Arc::clone(&tables));
         let (oids, progress) = (Arc::clone(oids), Arc::clone(progress));
         workers.push(tokio::spawn(async move {
@@ -181,7 +200,7 @@ async fn verify_tables(
                 let table = &tables[at];
                 let name = &table.definition.name;
                 progress.start(Stage::Verify, name, Total::Records(table.rows));
-                verdicts.push((at, verify_table(&run, table, &client, &oids, loaded).await?));
+                verdicts.push((at, verify_table(&run, table, &client, &oids, &loaded).await?));
                 progress.advance(Stage::Verify, name, table.rows, 0);
                 progress.finish(Stage::Verify, name);
             }
@@ -217,43 +236,6 @@ fn without_serial_junctions(pipeline: &Pipeline, left_out: &mut Vec<String>) -> 
     pipeline
 }
 
-/// How a run was loaded, as far as its proof depends on it.
-#[derive(Clone, Copy, Debug, Default)]
-struct LoadedAs {
-    /// Rows of others may stand in its tables.
-    beside_others: bool,
-    /// Others made its tables.
-    existing: bool,
-}
-
-async fn loaded_as(
-    client: &Client,
-    run: &RunDirectory,
-    manifest: &TransformManifest,
-) -> Result<LoadedAs, VerifyError> {
-    let failed = |source| PostgresError::Statement { action: "read the ledger".to_owned(), source };
-    let ledger = client
-        .query_one("SELECT to_regclass('docferry.runs') IS NOT NULL", &[])
-        .await
-        .map_err(failed)?;
-    if !ledger.get::<_, bool>(0) {
-        return Ok(LoadedAs::default());
-    }
-    let name = format!("{}/{}", run.pipeline(), run.run());
-    let row = client
-        .query_opt(
-            "SELECT mode = 'upsert', home = 'existing' FROM docferry.runs \
-             WHERE run = $1 AND schema_name = $2",
-            &[&name, &manifest.schema],
-        )
-        .await
-        .map_err(failed)?;
-    Ok(row.map_or_else(LoadedAs::default, |row| LoadedAs {
-        beside_others: row.get(0),
-        existing: row.get(1),
-    }))
-}
-
 /// The keys of all staged rows: 16 bytes each.
 async fn own_keys(
     run: RunDirectory,
@@ -282,7 +264,7 @@ async fn verify_table(
     table: &TableManifest,
     client: &Client,
     oids: &Arc<HashMap<String, u32>>,
-    loaded: LoadedAs,
+    loaded: &LoadedAs,
 ) -> Result<TableVerdict, VerifyError> {
     let definition = &table.definition;
     let key = key_positions(definition);
@@ -310,11 +292,8 @@ async fn verify_table(
             found.add(tuple, &key);
         }
     });
-    if let Err(error) = reading.await {
-        match error {
-            VerifyError::Postgres(missing) => differences.push(missing.to_string()),
-            other => return Err(other),
-        }
+    if let Err(refused) = guarded(client, reading).await? {
+        differences.push(refused);
     }
     let (staged, read) = staging.await.map_err(VerifyError::Worker)?;
     if let Err(error) = read {
@@ -326,11 +305,22 @@ async fn verify_table(
     let differing = staged.differing(&found);
     if differences.is_empty() && !differing.is_empty() {
         differences = name_rows(run, table, client, oids, &key, &differing, &is_own).await?;
+        // Different digests are a difference, whether or not a row can be named for it.
+        if differences.is_empty() {
+            differences.push("the content digests differ".to_owned());
+        }
     }
     if staged.rows != found.rows {
         differences.insert(0, format!("{} rows are staged, {} are there", staged.rows, found.rows));
     }
-    differences.extend(check_references(client, definition, loaded.existing).await?);
+    differences.extend(check_references(client, definition).await?);
+    let expectations = match guarded(client, check_expectations(client, definition)).await? {
+        Ok(expectations) => expectations,
+        Err(refused) => {
+            differences.push(refused);
+            Vec::new()
+        }
+    };
     Ok(TableVerdict {
         table: definition.name.clone(),
         staged_rows: staged.rows,
@@ -340,6 +330,6 @@ async fn verify_table(
         references: definition.foreign_keys.len(),
         elements: None,
         differences,
-        expectations: check_expectations(client, definition).await?,
+        expectations,
     })
 }

@@ -1,15 +1,17 @@
 //! Rows on both sides as the bytes of their COPY tuples, and names for those that differ.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio_postgres::Client;
 
 use super::{NAMED_ROWS, VerifyError};
+use crate::document::datetime::iso8601_millis;
 use crate::pgcopy::digest::{bucket, key_bytes, row_hash};
 use crate::pgcopy::reader::fields;
 use crate::pgcopy::{CopyEncoder, PgType};
 use crate::postgres::content::copy_rows;
 use crate::postgres::{PostgresError, qualified, quote_identifier};
+use crate::staging::checksum::to_hex;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::TableManifest;
 use crate::staging::part;
@@ -73,23 +75,28 @@ pub(super) async fn found_rows(
         action: format!("read table {}", definition.name),
         source,
     };
-    let kind = client
-        .query_one("SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)", &[&name])
+    let plain = client
+        .query_opt(
+            "SELECT relkind = 'r' AND NOT relhassubclass FROM pg_class WHERE oid = to_regclass($1)",
+            &[&name],
+        )
         .await
         .map_err(failed)?;
-    // COPY reads no partitioned table itself, only a query of one.
-    let sql = if kind.get::<_, &str>(0) == "p" {
-        format!("COPY (SELECT {columns} FROM {name}) TO STDOUT (FORMAT binary)")
-    } else {
+    // COPY of a table leaves out the rows of those that inherit from it, which a query returns.
+    let sql = if plain.is_none_or(|row| row.get(0)) {
         format!("COPY {name} ({columns}) TO STDOUT (FORMAT binary)")
+    } else {
+        format!("COPY (SELECT {columns} FROM {name}) TO STDOUT (FORMAT binary)")
     };
     Ok(copy_rows(client, &sql, &definition.name, tuple).await?)
 }
 
-/// Rows of the differing buckets: key to hash and fields.
-type Rows = BTreeMap<Vec<u8>, (Vec<u8>, [u8; 32])>;
+/// Rows of the differing buckets by key and hash, and how often each is there. Without a key the
+/// whole row is its key, and it may be there several times.
+type Rows = BTreeMap<Vec<u8>, BTreeMap<[u8; 32], (Vec<u8>, u64)>>;
 
-/// Finds the rows behind differing digests and names them by key, never by value.
+/// Finds the rows behind differing digests and names them by key, by their content where they have
+/// none.
 pub(super) async fn name_rows(
     run: &RunDirectory,
     table: &TableManifest,
@@ -104,7 +111,8 @@ pub(super) async fn name_rows(
     let (mut staged, mut found) = (Rows::new(), Rows::new());
     let keep = |rows: &mut Rows, tuple: &[u8]| {
         if wanted.binary_search(&bucket(tuple, key)).is_ok() {
-            rows.insert(key_bytes(tuple, key), (tuple.to_vec(), row_hash(tuple)));
+            let rows = rows.entry(key_bytes(tuple, key)).or_default();
+            rows.entry(row_hash(tuple)).or_insert_with(|| (tuple.to_vec(), 0)).1 += 1;
         }
     };
     staged_rows(run, table, oids, |tuple| keep(&mut staged, tuple))?;
@@ -115,53 +123,140 @@ pub(super) async fn name_rows(
     };
     found_rows(client, &table.definition, keep_own).await?;
     let mut named = Vec::new();
-    for (row_key, (tuple, hash)) in &staged {
-        match found.get(row_key) {
-            None => named.push(format!("row {} is missing", describe(tuple, key))),
-            Some((_, other)) if other == hash => {}
-            Some((other, _)) => {
-                let pairs = fields(tuple).zip(fields(other)).zip(&table.definition.columns);
-                let columns: Vec<&str> = pairs
-                    .filter(|((staged, found), _)| staged != found)
-                    .map(|(_, column)| column.name.as_str())
-                    .collect();
-                named.push(format!(
-                    "row {} differs in {}",
-                    describe(tuple, key),
-                    columns.join(", ")
-                ));
-            }
+    let none = BTreeMap::new();
+    let keys: BTreeSet<&Vec<u8>> = staged.keys().chain(found.keys()).collect();
+    for row_key in keys {
+        let staged = staged.get(row_key).unwrap_or(&none);
+        let found = found.get(row_key).unwrap_or(&none);
+        name_row(&table.definition, key, staged, found, &mut named);
+        if named.len() > NAMED_ROWS {
+            break;
         }
     }
-    for (row_key, (tuple, _)) in &found {
-        if !staged.contains_key(row_key) {
-            named.push(format!("row {} was not staged", describe(tuple, key)));
-        }
-    }
+    let more = named.len() > NAMED_ROWS || differing.len() > wanted.len();
     named.truncate(NAMED_ROWS);
-    if differing.len() > wanted.len() {
+    if more {
         named.push("more rows differ".to_owned());
     }
     Ok(named)
 }
 
-/// A key as a person can look it up.
-fn describe(tuple: &[u8], key: &[usize]) -> String {
+/// Says what differs between the staged and the found rows of one key.
+fn name_row(
+    definition: &TableDefinition,
+    key: &[usize],
+    staged: &BTreeMap<[u8; 32], (Vec<u8>, u64)>,
+    found: &BTreeMap<[u8; 32], (Vec<u8>, u64)>,
+    named: &mut Vec<String>,
+) {
+    if staged == found {
+        return;
+    }
+    let count = |rows: &BTreeMap<[u8; 32], (Vec<u8>, u64)>| -> u64 {
+        rows.values().map(|(_, count)| count).sum()
+    };
+    let (wanted, there) = (count(staged), count(found));
+    let Some((tuple, _)) = staged.values().chain(found.values()).next() else { return };
+    let row = describe(definition, tuple, key);
+    match (wanted, there) {
+        (0, 1) => named.push(format!("row {row} was not staged")),
+        (1, 0) => named.push(format!("row {row} is missing")),
+        (1, 1) => {
+            let other = found.values().next().map_or(tuple, |(other, _)| other);
+            let pairs = fields(tuple).zip(fields(other)).zip(&definition.columns);
+            let columns: Vec<&str> = pairs
+                .filter(|((staged, found), _)| staged != found)
+                .map(|(_, column)| column.name.as_str())
+                .collect();
+            named.push(format!("row {row} differs in {}", columns.join(", ")));
+        }
+        _ if wanted == there => named.push(format!("rows {row} differ")),
+        _ => named.push(format!(
+            "row {row} is staged {}, it is there {}",
+            times(wanted),
+            times(there)
+        )),
+    }
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+/// Characters of a field that are shown.
+const SHOWN: usize = 40;
+
+/// A key as a person can look it up; the whole row where there is none.
+fn describe(definition: &TableDefinition, tuple: &[u8], key: &[usize]) -> String {
     let all: Vec<Option<&[u8]>> = fields(tuple).collect();
-    let parts: Vec<String> = key
+    let whole: Vec<usize> = (0..all.len()).collect();
+    let shown = if key.is_empty() { &whole } else { key };
+    let parts: Vec<String> = shown
         .iter()
-        .map(|at| match all.get(*at).copied().flatten() {
-            Some(bytes) => match uuid::Uuid::from_slice(bytes) {
-                Ok(uuid) => uuid.to_string(),
-                Err(_) => match (bytes.len(), str::from_utf8(bytes)) {
-                    (4, _) => bytes.try_into().map_or(0, i32::from_be_bytes).to_string(),
-                    (8, _) => bytes.try_into().map_or(0, i64::from_be_bytes).to_string(),
-                    (_, Ok(text)) => text.to_owned(),
-                    (_, Err(_)) => crate::staging::checksum::to_hex(bytes),
-                },
-            },
-            None => "NULL".to_owned(),
+        .map(|index| {
+            let pg_type = definition.columns.get(*index).map(|column| &column.pg_type);
+            match (all.get(*index).copied().flatten(), pg_type) {
+                (Some(bytes), Some(pg_type)) => show(bytes, pg_type, key.is_empty()),
+                _ => "NULL".to_owned(),
+            }
         })
         .collect();
-    parts.join(", ")
+    let text = parts.join(", ");
+    if key.is_empty() { format!("({text})") } else { text }
+}
+
+/// One value of a COPY tuple.
+fn show(bytes: &[u8], pg_type: &PgType, cut: bool) -> String {
+    let whole = match (pg_type, bytes.len()) {
+        (PgType::SmallInt, 2) => bytes.try_into().ok().map(|it| i16::from_be_bytes(it).to_string()),
+        (PgType::Integer, 4) => bytes.try_into().ok().map(|it| i32::from_be_bytes(it).to_string()),
+        (PgType::BigInt, 8) => bytes.try_into().ok().map(|it| i64::from_be_bytes(it).to_string()),
+        (PgType::Double, 8) => bytes.try_into().ok().map(|it| f64::from_be_bytes(it).to_string()),
+        (PgType::Real, 4) => bytes.try_into().ok().map(|it| f32::from_be_bytes(it).to_string()),
+        (PgType::Boolean, 1) => Some((bytes != [0]).to_string()),
+        (PgType::Uuid, _) => uuid::Uuid::from_slice(bytes).ok().map(|uuid| uuid.to_string()),
+        (PgType::Timestamp(_) | PgType::Timestamptz(_), 8) => bytes.try_into().ok().map(|it| {
+            iso8601_millis(i64::from_be_bytes(it).div_euclid(1000).saturating_add(EPOCH_MILLIS))
+        }),
+        (PgType::Text | PgType::Varchar(_) | PgType::Enum(_), _) => {
+            str::from_utf8(bytes).ok().map(str::to_owned)
+        }
+        // A byte that says the version comes first.
+        (PgType::Jsonb, _) => {
+            bytes.get(1..).and_then(|text| str::from_utf8(text).ok()).map(str::to_owned)
+        }
+        _ => None,
+    };
+    let text = whole.unwrap_or_else(|| format!("\\x{}", to_hex(bytes)));
+    match text.char_indices().nth(SHOWN).filter(|_| cut) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Milliseconds from 1970 to 2000, from where PostgreSQL counts.
+const EPOCH_MILLIS: i64 = 946_684_800_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_their_type_and_not_by_their_length() {
+        assert_eq!(show(b"abcd", &PgType::Text, false), "abcd");
+        assert_eq!(show(b"sixteen bytes it", &PgType::Text, false), "sixteen bytes it");
+        assert_eq!(show(&7_i32.to_be_bytes(), &PgType::Integer, false), "7");
+        assert_eq!(
+            show(&0_i64.to_be_bytes(), &PgType::Timestamp(6), false),
+            "2000-01-01T00:00:00.000Z"
+        );
+        assert_eq!(show(&[0xff], &PgType::Bytea, false), "\\xff");
+        assert_eq!(
+            show("ä".repeat(50).as_bytes(), &PgType::Text, true),
+            format!("{}…", "ä".repeat(40))
+        );
+    }
 }

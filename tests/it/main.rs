@@ -8,6 +8,7 @@
 
 mod audit;
 mod backup;
+mod catalogue;
 mod complaints;
 mod corpus;
 mod damage;
@@ -17,6 +18,7 @@ mod id;
 mod incremental;
 mod inventory;
 mod load;
+mod object_names;
 mod oracle;
 mod pipeline;
 mod plan;
