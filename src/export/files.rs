@@ -10,11 +10,13 @@ use tokio::sync::Semaphore;
 
 use super::journal::{Before, State};
 use super::part::Batch;
+use super::records::Feeder;
 use super::writer::{Context, Range, RangeWriter};
 use super::{About, ExportError, Exported, records, rejects_before, size_of};
 use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
 use crate::source::archive::{Archive, Event, Position};
+use crate::source::buckets::{Measurements, Series};
 use crate::source::dump::{Dump, DumpReader, DumpedCollection, Frame};
 use crate::source::json;
 use crate::staging::manifest::{Skipped, Snapshot};
@@ -76,9 +78,6 @@ async fn directory(
 ) -> Result<Exported, ExportError> {
     let mut result = exported("mongodump", source, &dump.database);
     result.objects = dump.objects;
-    for collection in &dump.collections {
-        collection.check_buckets(Path::new(&collection.name))?;
-    }
     // The largest first, so that no thread is left with it at the end.
     let bytes = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
     dump.collections.sort_by_cached_key(|collection| {
@@ -99,7 +98,8 @@ async fn directory(
             }
         };
         // Whatever is not left out has a file of documents.
-        let Some(path) = collection.data else { continue };
+        let Some(path) = collection.data.clone() else { continue };
+        let series = collection.series(&path)?;
         let before = state.take(&about.name);
         if let Some(finished) = context.finished(&before) {
             result.collections.push(finished);
@@ -114,7 +114,8 @@ async fn directory(
             let (range, read) = if before.ordered.is_some() {
                 (rejects_before(&before), None)
             } else {
-                let read = read_file(&context, &database, &about.name, path, &before).await;
+                let read =
+                    read_file(&context, &database, &about.name, (path, series), &before).await;
                 read.map(|(range, read)| (range, Some(read)))?
             };
             let concluded = context.conclude(&database, about, vec![range], before.ordered);
@@ -145,13 +146,16 @@ async fn read_file(
     context: &Context,
     database: &str,
     collection: &str,
-    path: PathBuf,
+    (path, series): (PathBuf, Option<Series>),
     before: &Before,
 ) -> Result<(Range, u64), ExportError> {
     let mut writer = RangeWriter::only(context, database, collection, before)?;
     let (context, handle) = (context.clone(), Handle::current());
     let reader = tokio::task::spawn_blocking(move || {
-        let read = read_documents(&context, &handle, &path, &mut writer);
+        let read = match &series {
+            None => read_documents(&context, &handle, &path, &mut writer),
+            Some(series) => read_buckets(&context, &handle, &path, series, &mut writer),
+        };
         // What is in hand is kept, whatever ended the reading.
         let range = handle.block_on(writer.finish())?;
         read.map(|read| (range, read))
@@ -203,13 +207,89 @@ fn read_documents(
     }
 }
 
+/// Reads a file of buckets to its end, and counts its records: each measurement is one, and so is
+/// a bucket that cannot be unpacked.
+fn read_buckets(
+    context: &Context,
+    handle: &Handle,
+    path: &Path,
+    series: &Series,
+    writer: &mut RangeWriter,
+) -> Result<u64, ExportError> {
+    let mut reader = DumpReader::open(path)?;
+    let mut feeder = Feeder::new(context, handle, writer);
+    let (mut bucket, mut measurements) = (Vec::new(), Measurements::default());
+    let mut read = 0;
+    loop {
+        bucket.clear();
+        match reader.frame(&mut bucket)? {
+            Frame::Document { offset } => match measurements.unpack(&bucket, series) {
+                Ok(()) => {
+                    for measurement in measurements.iter() {
+                        read += 1;
+                        feeder.push(measurement, Some(offset))?;
+                    }
+                }
+                Err(error) => {
+                    read += 1;
+                    feeder.push_broken(&bucket, offset, error.to_string())?;
+                }
+            },
+            Frame::Broken { reason, offset } => {
+                feeder.push_broken(&bucket, offset, reason)?;
+                return Ok(read + 1);
+            }
+            Frame::Terminator { offset } => {
+                let reason = "a document claims a length of -1 bytes".to_owned();
+                feeder.push_broken(&[0xff; 4], offset, reason)?;
+                return Ok(read + 1);
+            }
+            Frame::End => {
+                feeder.submit()?;
+                return Ok(read);
+            }
+        }
+    }
+}
+
 /// A collection of an archive while its documents come.
 struct Stream {
     writer: RangeWriter,
     batch: Batch,
     to_skip: u64,
-    /// Documents that the archive gave.
+    /// Records that the archive gave.
     read: u64,
+}
+
+impl Stream {
+    /// Takes a record; `broken` is the reason for which it is no document.
+    fn push(
+        &mut self,
+        context: &Context,
+        handle: &Handle,
+        (bytes, offset): (&[u8], u64),
+        broken: Option<String>,
+    ) -> Result<(), ExportError> {
+        self.read += 1;
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
+            return Ok(());
+        }
+        self.batch.buffer().extend_from_slice(bytes);
+        let last = broken.is_some();
+        match broken {
+            None => self.batch.end_document_at(offset),
+            Some(reason) => self.batch.end_broken(offset, reason),
+        }
+        if last || self.batch.bytes() >= context.part_bytes { self.submit(handle) } else { Ok(()) }
+    }
+
+    fn submit(&mut self, handle: &Handle) -> Result<(), ExportError> {
+        if self.batch.len() > 0 {
+            handle.block_on(self.writer.submit(std::mem::take(&mut self.batch)))?;
+        }
+        Ok(())
+    }
 }
 
 async fn archive(
@@ -278,30 +358,32 @@ fn read_archive(
         streams.insert(*at, Stream { writer, batch: Batch::default(), to_skip, read: 0 });
     }
     let mut position = Position::default();
-    let mut document = Vec::new();
+    let (mut document, mut measurements) = (Vec::new(), Measurements::default());
     loop {
         document.clear();
         match archive.next(&mut position, &mut document)? {
             None => return Ok(()),
             Some(Event::Document { collection, offset }) => {
                 let Some(stream) = streams.get_mut(&collection) else { continue };
-                stream.read += 1;
-                if stream.to_skip > 0 {
-                    stream.to_skip -= 1;
+                let record = (document.as_slice(), offset);
+                let Some(series) = archive.collections[collection].series(archive.path())? else {
+                    stream.push(context, handle, record, None)?;
                     continue;
+                };
+                match measurements.unpack(&document, &series) {
+                    Ok(()) => {
+                        for measurement in measurements.iter() {
+                            stream.push(context, handle, (measurement, offset), None)?;
+                        }
+                    }
+                    Err(error) => {
+                        stream.push(context, handle, record, Some(error.to_string()))?;
+                    }
                 }
-                stream.batch.buffer().extend_from_slice(&document);
-                stream.batch.end_document_at(offset);
-                if stream.batch.bytes() < context.part_bytes {
-                    continue;
-                }
-                handle.block_on(stream.writer.submit(std::mem::take(&mut stream.batch)))?;
             }
             Some(Event::End { collection }) => {
                 let Some(stream) = streams.get_mut(&collection) else { continue };
-                if stream.batch.len() > 0 {
-                    handle.block_on(stream.writer.submit(std::mem::take(&mut stream.batch)))?;
-                }
+                stream.submit(handle)?;
             }
         }
         context.check()?;

@@ -19,7 +19,7 @@ use crate::source::sqlite::Sqlite;
 use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
 
 /// Gathers the documents of one collection into batches.
-struct Feeder<'f> {
+pub(super) struct Feeder<'f> {
     context: &'f Context,
     handle: &'f Handle,
     writer: &'f mut RangeWriter,
@@ -29,12 +29,16 @@ struct Feeder<'f> {
 }
 
 impl<'f> Feeder<'f> {
-    fn new(context: &'f Context, handle: &'f Handle, writer: &'f mut RangeWriter) -> Self {
+    pub(super) fn new(
+        context: &'f Context,
+        handle: &'f Handle,
+        writer: &'f mut RangeWriter,
+    ) -> Self {
         let to_skip = writer.taken();
         Self { context, handle, writer, batch: Batch::default(), to_skip }
     }
 
-    fn push(&mut self, bytes: &[u8], offset: Option<u64>) -> Result<(), ExportError> {
+    pub(super) fn push(&mut self, bytes: &[u8], offset: Option<u64>) -> Result<(), ExportError> {
         if self.to_skip > 0 {
             self.to_skip -= 1;
             return Ok(());
@@ -48,7 +52,12 @@ impl<'f> Feeder<'f> {
     }
 
     /// A record that is no document.
-    fn push_broken(&mut self, text: &[u8], offset: u64, reason: String) -> Result<(), ExportError> {
+    pub(super) fn push_broken(
+        &mut self,
+        text: &[u8],
+        offset: u64,
+        reason: String,
+    ) -> Result<(), ExportError> {
         if self.to_skip > 0 {
             self.to_skip -= 1;
             return Ok(());
@@ -58,7 +67,7 @@ impl<'f> Feeder<'f> {
         self.submit()
     }
 
-    fn submit(&mut self) -> Result<(), ExportError> {
+    pub(super) fn submit(&mut self) -> Result<(), ExportError> {
         if self.batch.len() > 0 {
             self.handle.block_on(self.writer.submit(std::mem::take(&mut self.batch)))?;
         }

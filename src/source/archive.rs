@@ -182,6 +182,11 @@ impl Archive {
         Ok(())
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads on. `position` is kept between calls. `None` is the end, which comes after the end of
     /// every namespace.
     pub fn next(
@@ -280,7 +285,7 @@ impl Archive {
         if let Some(collection) = namespace.collection {
             let collection = &mut self.collections[collection];
             collection.buckets = collection.kind() == "timeseries" && name != namespace.name;
-            collection.check_buckets(&self.path)?;
+            collection.series(&self.path)?;
         }
         if document.get("EOF") != Ok(Some(Value::Boolean(true))) {
             *position = Position::Block(index);

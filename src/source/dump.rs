@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::SourceError;
+use super::buckets::Series;
 use super::file::{SMALL, open, read_small};
 use super::folder::{Entry, EntryKind, Folder, kind_of, reason_of, twice};
 use super::names::{BUCKETS, Stem, file_stem, read_stem};
@@ -74,21 +75,16 @@ impl DumpedCollection {
         left_out(&self.name, self.is_view())
     }
 
-    /// An error where its documents are buckets: they are not unpacked yet. `path` is that of an
-    /// archive.
-    pub fn check_buckets(&self, path: &Path) -> Result<(), SourceError> {
+    /// How its documents are unpacked where they are buckets; `path` is that of an archive.
+    pub fn series(&self, path: &Path) -> Result<Option<Series>, SourceError> {
         if !self.buckets {
-            return Ok(());
+            return Ok(None);
         }
-        Err(SourceError::Unread {
+        let series = Series::of(&self.options()).ok_or_else(|| SourceError::Damaged {
             path: self.data.clone().unwrap_or_else(|| path.to_owned()),
-            detail: format!(
-                "it holds the buckets of the time series {}, which are not unpacked",
-                self.name
-            ),
-            way_out: "Read the time series from a running MongoDB, or dump the other collections."
-                .to_owned(),
-        })
+            detail: format!("the metadata of the time series {} name no time field", self.name),
+        })?;
+        Ok(Some(series))
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::archive::{Archive, Event, Position};
+use super::buckets::{Measurements, Series};
 use super::dump::{Dump, DumpReader, DumpedCollection, Frame};
 use super::json::{self, JsonCollection, JsonFiles, JsonReader, Record};
 use super::mongodb::{IdRange, Server, extended, range_count};
@@ -103,7 +104,7 @@ pub struct Whole {
 
 enum From {
     Server(Server, Vec<bool>),
-    Files(Vec<PathBuf>),
+    Files(Vec<(PathBuf, Option<Series>)>),
     Archive(Box<Archive>, Vec<Option<usize>>),
     Sqlite(PathBuf, Vec<SqliteTable>, Vec<Left>),
     Json(Vec<JsonCollection>),
@@ -239,11 +240,10 @@ impl Whole {
     fn dump(dump: Dump) -> Result<Self, SourceError> {
         let (mut collections, mut files) = (Vec::new(), Vec::new());
         for collection in &dump.collections {
-            collection.check_buckets(Path::new(&collection.name))?;
             let Some(path) = &collection.data else { continue };
             if let Some(listed) = of_dump(collection, plain_size(path)) {
                 collections.push(listed);
-                files.push(path.clone());
+                files.push((path.clone(), collection.series(path)?));
             }
         }
         let (database, objects) = (dump.database, dump.objects);
@@ -288,11 +288,11 @@ impl Whole {
                 }
             }
             From::Files(files) => {
-                for (at, path) in files.into_iter().enumerate() {
+                for (at, (path, series)) in files.into_iter().enumerate() {
                     let (places, take) = (Arc::clone(&places), Arc::clone(&take));
                     tasks.spawn(async move {
                         let _place = places.acquire_owned().await;
-                        let read = move || read_dump(&path, limit, at, &take);
+                        let read = move || read_dump(&path, series.as_ref(), limit, at, &take);
                         tokio::task::spawn_blocking(read).await.map_err(SourceError::Worker)?
                     });
                 }
@@ -378,6 +378,21 @@ impl<'t> Feeder<'t> {
         self.wanted
     }
 
+    /// The same for a document of a dump, which may be a bucket of measurements. A bucket that
+    /// cannot be unpacked is for the export to reject.
+    fn push_from(
+        &mut self,
+        document: &[u8],
+        series: Option<&Series>,
+        measurements: &mut Measurements,
+    ) -> bool {
+        let Some(series) = series else { return self.push(document) };
+        if measurements.unpack(document, series).is_err() {
+            self.take.thinned[self.collection].store(true, Ordering::Relaxed);
+        }
+        measurements.iter().all(|measurement| self.push(measurement))
+    }
+
     fn submit(&mut self) {
         if !self.batch.is_empty() {
             self.wanted &= (self.take.take)(self.collection, std::mem::take(&mut self.batch));
@@ -436,17 +451,23 @@ async fn read_range(
     Ok(())
 }
 
-fn read_dump(path: &Path, limit: Limit, at: usize, take: &Arc<Sink>) -> Result<(), SourceError> {
+fn read_dump(
+    path: &Path,
+    series: Option<&Series>,
+    limit: Limit,
+    at: usize,
+    take: &Arc<Sink>,
+) -> Result<(), SourceError> {
     let mut reader = DumpReader::open(path)?;
     let mut feeder = Feeder::new(limit, at, take);
-    let mut document = Vec::new();
+    let (mut document, mut measurements) = (Vec::new(), Measurements::default());
     loop {
+        document.clear();
         match reader.frame(&mut document)? {
             Frame::Document { .. } => {
-                if !feeder.push(&document) {
+                if !feeder.push_from(&document, series, &mut measurements) {
                     break;
                 }
-                document.clear();
             }
             Frame::End => break,
             // The export rejects what is no document; what follows it cannot be looked at.
@@ -483,12 +504,15 @@ fn read_archive(
     let mut feeders: Vec<Feeder<'_>> =
         places.iter().flatten().map(|at| Feeder::new(limit, *at, take)).collect();
     let (mut position, mut document) = (Position::default(), Vec::new());
+    let mut measurements = Measurements::default();
     while let Some(event) = archive.next(&mut position, &mut document)? {
         if let Event::Document { collection, .. } = event
             && let Some(at) = places[collection]
-            && !feeders[at].push(&document)
         {
-            return Ok(());
+            let series = archive.collections[collection].series(archive.path())?;
+            if !feeders[at].push_from(&document, series.as_ref(), &mut measurements) {
+                return Ok(());
+            }
         }
         document.clear();
     }

@@ -1,5 +1,9 @@
 //! Time series: measurements out of the buckets that a server stores.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use docferry::source::archive::Checksum;
 use docferry::source::buckets::{Measurements, Series};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
@@ -210,4 +214,118 @@ fn measurements_with_one_id_arrive_and_come_back() {
     assert_eq!(rows, ["1 0.5", "1 0.5", "1 1.5", "1 2.5", "2 3.5"]);
     let scratch = with_database(&uri, "");
     run(&["restore-check", "w/latest", "--staging", staging, "--scratch", &scratch]);
+}
+
+/// A dump of one time series and one collection, as a folder and as an archive.
+struct Dumped {
+    folder: tempfile::TempDir,
+    /// The measurements as the server gives them.
+    expected: Vec<Vec<u8>>,
+}
+
+impl Dumped {
+    async fn new(database: &Database) -> Self {
+        create(database, "s", &measurements(3, &randoms(2000))).await;
+        let folder = tempfile::tempdir().unwrap();
+        let expected = documents(database, "s").await;
+        let dumped = Self { folder, expected };
+        let buckets = documents(database, "system.buckets.s").await;
+        dumped.write(&buckets);
+        dumped
+    }
+
+    fn write(&self, buckets: &[Vec<u8>]) {
+        let folder = self.folder.path().join("dump");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("system.buckets.s.bson"), buckets.concat()).unwrap();
+        fs::write(folder.join("s.metadata.json"), METADATA).unwrap();
+        let mut archive = 0x8199_e26d_u32.to_le_bytes().to_vec();
+        let mut add = |document: Document| archive.extend(document.to_vec().unwrap());
+        add(doc! {"concurrent_collections": 1, "version": "0.1"});
+        add(doc! {"db": "d", "collection": "s", "metadata": METADATA, "type": "timeseries"});
+        archive.extend([0xff; 4]);
+        let name = "system.buckets.s";
+        let block = |eof: bool, crc: u64| {
+            let crc = crc.cast_signed();
+            doc! {"db": "d", "collection": name, "EOF": eof, "CRC": crc}.to_vec().unwrap()
+        };
+        let mut crc = Checksum::default();
+        for buckets in buckets.chunks(7) {
+            archive.extend(block(false, 0));
+            for bucket in buckets {
+                crc.update(bucket);
+                archive.extend(bucket);
+            }
+            archive.extend([0xff; 4]);
+        }
+        archive.extend(block(true, crc.finish()));
+        archive.extend([0xff; 4]);
+        fs::write(self.folder.path().join("d.archive"), archive).unwrap();
+    }
+
+    /// Exports one of the two, and gives status and measurements.
+    fn exported(&self, source: &str) -> (Option<i32>, Vec<Vec<u8>>) {
+        let _ = fs::remove_dir_all(self.folder.path().join("staging"));
+        let _ = fs::remove_dir_all(self.folder.path().join("back"));
+        fs::write(self.folder.path().join("d.toml"), "version = 1\nname = \"d\"\n").unwrap();
+        let run = |arguments: &[&str]| {
+            docferry().args(arguments).current_dir(self.folder.path()).output().unwrap()
+        };
+        let output = run(&["export", "d.toml", "--source", source, "--staging", "staging"]);
+        let status = output.status.code();
+        assert!(matches!(status, Some(0 | 3)), "{}", shown(&output));
+        let output = run(&["restore", "staging/d/latest", "--to", "back"]);
+        assert!(output.status.success(), "{}", shown(&output));
+        let back = walk(&self.folder.path().join("back"));
+        let path = back.iter().find(|path| path.ends_with("s.bson")).unwrap();
+        let bytes = fs::read(path).unwrap();
+        let (mut rest, mut found) = (bytes.as_slice(), Vec::new());
+        while let Some(length) = rest.first_chunk::<4>() {
+            let length = usize::try_from(i32::from_le_bytes(*length)).unwrap();
+            found.push(rest[..length].to_vec());
+            rest = &rest[length..];
+        }
+        found.sort();
+        (status, found)
+    }
+}
+
+const METADATA: &str = r#"{"options":{"timeseries":{"timeField":"at","metaField":"who"}},"indexes":[],"collectionName":"s","type":"timeseries"}"#;
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn dumps_of_time_series_give_their_measurements() {
+    let Some(uri) = server("DOCFERRY_TEST_MONGODB") else { return };
+    let runtime = Runtime::new().unwrap();
+    let (dumped, buckets) = runtime.block_on(async {
+        let database = fresh(&uri, "docferry_series_dump").await;
+        let dumped = Dumped::new(&database).await;
+        (dumped, documents(&database, "system.buckets.s").await)
+    });
+    for source in ["dump", "d.archive"] {
+        assert!(dumped.exported(source) == (Some(0), dumped.expected.clone()), "{source}");
+    }
+    // A damaged bucket costs its own measurements, and is a reject.
+    let mut damaged = buckets.clone();
+    let place = damaged[3].windows(4).position(|bytes| bytes == b"data").unwrap();
+    damaged[3][place] = b'D';
+    let lost = {
+        let mut measurements = Measurements::default();
+        let series = Series { time_field: "at".to_owned(), meta_field: Some("who".to_owned()) };
+        measurements.unpack(&buckets[3], &series).unwrap();
+        measurements.iter().count()
+    };
+    dumped.write(&damaged);
+    for source in ["dump", "d.archive"] {
+        let (status, found) = dumped.exported(source);
+        assert_eq!((status, found.len()), (Some(3), dumped.expected.len() - lost), "{source}");
+        let rejects = dumped.folder.path().join("staging/d/latest/rejects/export.jsonl");
+        let rejects = fs::read_to_string(rejects).unwrap();
+        assert_eq!(rejects.lines().count(), 1, "{rejects}");
+        assert!(rejects.contains("the bucket has no field data"), "{rejects}");
+    }
 }
