@@ -1,16 +1,21 @@
 //! Canonical Extended JSON, version 2, as MongoDB's specification defines it.
 
-use mongodb::bson::{Bson, Document, RawDocumentBuf};
+use std::fmt::Write as _;
+
+use mongodb::bson::Document;
 use serde_json::{Map, Value as Json, json};
 
 use super::datetime::iso8601_millis;
 use super::decimal::decimal128_text;
+use super::json::value_to_bson;
 use super::raw::{Doc, Malformed, Value};
 use crate::staging::checksum::to_hex;
 
-/// A value as canonical Extended JSON text.
+/// A value as canonical Extended JSON text: all of it, a key that occurs twice among it.
 pub fn canonical(value: &Value<'_>) -> Result<String, Malformed> {
-    Ok(to_json(value)?.to_string())
+    let mut text = String::new();
+    write(&mut text, value, 0)?;
+    Ok(text)
 }
 
 /// A document as canonical Extended JSON text.
@@ -18,24 +23,63 @@ pub fn document_canonical(document: Doc<'_>) -> Result<String, Malformed> {
     canonical(&Value::Document(document))
 }
 
-/// A value as canonical Extended JSON.
+/// A value as canonical Extended JSON. Of a key that occurs twice the last value stays.
 pub fn to_json(value: &Value<'_>) -> Result<Json, Malformed> {
     nested(value, 0)
 }
 
-/// The document that Extended JSON, canonical or relaxed, stands for.
+/// The document that Extended JSON stands for.
 pub fn to_document(json: &Json) -> Result<Document, String> {
-    match Bson::try_from(json.clone()).map_err(|error| error.to_string())? {
-        Bson::Document(document) => Ok(document),
-        other => Err(format!("a document is expected, {:?} is there", other.element_type())),
-    }
+    Document::from_reader(to_bson(json)?.as_slice()).map_err(|error| error.to_string())
 }
 
 /// The same as BSON bytes.
 pub fn to_bson(json: &Json) -> Result<Vec<u8>, String> {
-    RawDocumentBuf::try_from(&to_document(json)?)
-        .map(RawDocumentBuf::into_bytes)
-        .map_err(|error| error.to_string())
+    value_to_bson(json).map_err(|error| error.to_string())
+}
+
+fn write(out: &mut String, value: &Value<'_>, depth: usize) -> Result<(), Malformed> {
+    if depth > super::raw::MAX_DEPTH {
+        return Err(Malformed { offset: 0, reason: "the document is nested too deeply" });
+    }
+    match value {
+        Value::Document(document) => write_object(out, *document, depth),
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.values().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write(out, &item?, depth + 1)?;
+            }
+            out.push(']');
+            Ok(())
+        }
+        Value::JavaScriptWithScope { code, scope } => {
+            let _ = write!(out, "{{\"$code\":{},\"$scope\":", json!(code));
+            write_object(out, *scope, depth)?;
+            out.push('}');
+            Ok(())
+        }
+        scalar => {
+            let _ = write!(out, "{}", nested(scalar, depth)?);
+            Ok(())
+        }
+    }
+}
+
+fn write_object(out: &mut String, document: Doc<'_>, depth: usize) -> Result<(), Malformed> {
+    out.push('{');
+    for (index, element) in document.elements().enumerate() {
+        let (name, value) = element?;
+        if index > 0 {
+            out.push(',');
+        }
+        let _ = write!(out, "{}:", json!(name));
+        write(out, &value, depth + 1)?;
+    }
+    out.push('}');
+    Ok(())
 }
 
 fn nested(value: &Value<'_>, depth: usize) -> Result<Json, Malformed> {

@@ -44,9 +44,8 @@ impl From<Malformed> for FilterError {
 impl Filter {
     /// Reads a query in Extended JSON, relaxed or canonical.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
-        let json: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| FilterError::Json(error.to_string()))?;
-        let bytes = super::extended_json::to_bson(&json).map_err(FilterError::Json)?;
+        let bytes =
+            super::json::to_bson(text).map_err(|error| FilterError::Json(error.to_string()))?;
         check_query(Doc::new(&bytes)?)?;
         Ok(Self(bytes))
     }
