@@ -2,19 +2,18 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value as Json;
-
 use super::AuditError;
 use super::column::value_text;
-use crate::document::extended_json::to_json;
+use crate::document::extended_json::document_canonical;
 use crate::document::id::is_named;
-use crate::document::raw::{Doc, Value};
+use crate::document::raw::Doc;
 use crate::pgcopy::PgType;
 use crate::staging::StagingError;
 use crate::staging::chain::Chain;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, TableManifest};
 use crate::staging::part;
+use crate::staging::raw_json::RawJson;
 use crate::staging::table::TableDefinition;
 
 /// Rows as text.
@@ -158,9 +157,13 @@ pub fn rows(
     Ok(found)
 }
 
-fn extended(collection: &CollectionManifest, id: &str, bytes: &[u8]) -> Result<Json, AuditError> {
-    let json = Doc::new(bytes).and_then(|document| to_json(&Value::Document(document)));
-    json.map_err(|error| AuditError::Document {
+fn extended(
+    collection: &CollectionManifest,
+    id: &str,
+    bytes: &[u8],
+) -> Result<RawJson, AuditError> {
+    let text = Doc::new(bytes).and_then(document_canonical);
+    text.map(RawJson::of_text).map_err(|error| AuditError::Document {
         collection: collection.name.clone(),
         id: id.to_owned(),
         detail: error.to_string(),
@@ -172,7 +175,7 @@ pub fn find_document(
     run: &RunDirectory,
     collection: &CollectionManifest,
     id: &str,
-) -> Result<Option<Json>, AuditError> {
+) -> Result<Option<RawJson>, AuditError> {
     for piece in Chain::open(run)?.pieces(&collection.name)? {
         for batch in piece.read() {
             let batch = batch?;
@@ -189,7 +192,7 @@ pub fn first_documents(
     run: &RunDirectory,
     collection: &CollectionManifest,
     limit: usize,
-) -> Result<Vec<Json>, AuditError> {
+) -> Result<Vec<RawJson>, AuditError> {
     let mut found = Vec::new();
     for piece in Chain::open(run)?.pieces(&collection.name)? {
         for batch in piece.read() {

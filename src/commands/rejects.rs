@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::load_pipeline;
 use crate::cli::RejectsArguments;
@@ -11,6 +11,7 @@ use crate::progress::Stage;
 use crate::report::{Finished, summary};
 use crate::staging::StagingError;
 use crate::staging::layout::RunDirectory;
+use crate::staging::raw_json::RawJson;
 use crate::staging::rejects::{List, Reject, lines};
 
 pub(super) fn run(arguments: &RejectsArguments) -> Result<Finished, Failure> {
@@ -19,6 +20,7 @@ pub(super) fn run(arguments: &RejectsArguments) -> Result<Finished, Failure> {
     let run = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
     let mut counts: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
     let mut shown: Vec<Reject> = Vec::new();
+    let mut documents: BTreeMap<String, RawJson> = BTreeMap::new();
     let most = match (&arguments.show, arguments.list) {
         (Some(_), _) => usize::MAX,
         (None, list) => list.unwrap_or(0),
@@ -27,6 +29,10 @@ pub(super) fn run(arguments: &RejectsArguments) -> Result<Finished, Failure> {
         for reject in lines::<Reject>(&run, List::Rejects, stage)? {
             let reject: Reject = reject?;
             let table = reject.table.clone().unwrap_or_else(|| reject.collection.clone());
+            // The first line of a document has it for all, whatever else is asked for.
+            if arguments.show.as_ref() == Some(&reject.id) && !reject.document.is_absent() {
+                documents.entry(reject.collection.clone()).or_insert(reject.document.clone());
+            }
             let wanted = |filter: &Option<String>, value: &str| {
                 filter.as_ref().is_none_or(|filter| filter == value)
             };
@@ -49,6 +55,9 @@ pub(super) fn run(arguments: &RejectsArguments) -> Result<Finished, Failure> {
     if let Some(id) = arguments.show.as_ref().filter(|_| shown.is_empty()) {
         return Err(StagingError::NoSuchReject { run: run.run().to_owned(), id: id.clone() }.into());
     }
+    if let Some(first) = shown.first_mut().filter(|first| first.document.is_absent()) {
+        first.document = documents.remove(&first.collection).unwrap_or_default();
+    }
     let text = if arguments.show.is_some() {
         summary::rejected_documents(&shown)
     } else if arguments.list.is_some() {
@@ -62,6 +71,19 @@ pub(super) fn run(arguments: &RejectsArguments) -> Result<Finished, Failure> {
             json!({"table": table, "rule": rule, "count": count, "example": example})
         })
         .collect();
+    let shown: Vec<Value> = shown.iter().map(listed).collect();
     let value = json!({"run": run.run(), "counts": counted, "rejects": shown});
     Ok(Finished { exit: Exit::Done, text, value })
+}
+
+/// A line as JSON output has it.
+fn listed(reject: &Reject) -> Value {
+    // Only what is nested too deeply for the output cannot be had as a value.
+    serde_json::to_value(reject).unwrap_or_else(|_| {
+        let mut reject = reject.clone();
+        for part in [&mut reject.value, &mut reject.element_value, &mut reject.document] {
+            *part = part.parsed().into();
+        }
+        serde_json::to_value(reject).unwrap_or_default()
+    })
 }

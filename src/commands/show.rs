@@ -6,9 +6,9 @@ use crate::audit::{AuditError, Condition, Rows, find_document, first_documents, 
 use crate::cli::ShowArguments;
 use crate::failure::{Exit, Failure};
 use crate::report::{Finished, summary};
-use crate::staging::StagingError;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
+use crate::staging::raw_json::RawJson;
 
 pub(super) fn run(arguments: &ShowArguments) -> Result<Finished, Failure> {
     let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &ShowArguments) -> Result<Finished, Failure> {
             .chain(manifest.collections.iter().map(|collection| collection.name.as_str()));
         return Err(AuditError::no_such(name, names).into());
     };
-    let documents: Vec<Json> = match &arguments.id {
+    let documents: Vec<RawJson> = match &arguments.id {
         Some(id) => match find_document(&run, collection, id)? {
             Some(document) => vec![document],
             None => {
@@ -49,21 +49,12 @@ pub(super) fn run(arguments: &ShowArguments) -> Result<Finished, Failure> {
         },
         None => first_documents(&run, collection, arguments.limit)?,
     };
-    let lines: Result<Vec<String>, _> = documents
-        .iter()
-        .map(|document| {
-            if arguments.id.is_some() {
-                serde_json::to_string_pretty(document)
-            } else {
-                serde_json::to_string(document)
-            }
-        })
-        .collect();
-    let lines = lines.map_err(|source| StagingError::Json {
-        what: "document",
-        path: run.path().to_owned(),
-        source,
-    })?;
+    let line = |document: &RawJson| match &arguments.id {
+        Some(_) => document.pretty(),
+        None => document.text().to_owned(),
+    };
+    let lines: Vec<String> = documents.iter().map(line).collect();
+    let documents: Vec<Json> = documents.iter().map(RawJson::parsed).collect();
     let value = json!({"run": run.run(), "documents": documents});
     Ok(Finished { exit: Exit::Done, text: lines.join("\n"), value })
 }

@@ -140,12 +140,15 @@ pub fn planned(plan: &Plan, path: &Path) -> String {
         rows.add(name, [*documents], Some(if *whole { "" } else { "sample" }));
     }
     let file = path.display();
-    format!(
-        "{}{}\n{file}: {} points to decide, marked `decide:`",
-        rows.finish(),
-        inventory(&plan.objects),
-        count(plan.decisions as u64)
-    )
+    let mut text = format!("{}{}", rows.finish(), inventory(&plan.objects));
+    for (name, rejected, example) in &plan.rejected {
+        let rejected = count(*rejected);
+        let _ = write!(
+            text,
+            "\n{name}: {rejected} records are no documents and will be rejects: {example}"
+        );
+    }
+    format!("{text}\n{file}: {} points to decide, marked `decide:`", count(plan.decisions as u64))
 }
 
 /// What changed since a pipeline file was written.
@@ -484,13 +487,15 @@ pub fn reject_lines(rejects: &[Reject]) -> String {
     for reject in rejects {
         let table = reject.table.as_ref().unwrap_or(&reject.collection);
         let column = reject.column.as_ref().map(|column| format!(".{column}"));
+        let element = reject.element.map(|element| format!(" element {element}"));
         let value =
-            if reject.value.is_null() { String::new() } else { format!(" {}", reject.value) };
+            if reject.value.is_absent() { String::new() } else { format!(" {}", reject.value) };
         let _ = writeln!(
             text,
-            "{table}{} {} {}:{value} {}",
+            "{table}{} {}{} {}:{value} {}",
             column.unwrap_or_default(),
             reject.id,
+            element.unwrap_or_default(),
             reject.rule,
             reject.detail
         );
@@ -498,12 +503,11 @@ pub fn reject_lines(rejects: &[Reject]) -> String {
     text.trim_end().to_owned()
 }
 
-/// Refused records with their documents.
+/// Rejects of one document, with the document.
 pub fn rejected_documents(rejects: &[Reject]) -> String {
     let mut text = reject_lines(rejects);
-    if let Some(reject) = rejects.first() {
-        let document = serde_json::to_string_pretty(&reject.document).unwrap_or_default();
-        let _ = write!(text, "\n{document}");
+    if let Some(reject) = rejects.iter().find(|reject| !reject.document.is_absent()) {
+        let _ = write!(text, "\n{}", reject.document.pretty());
     }
     text
 }

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod lock;
 pub mod manifest;
 pub mod part;
+pub mod raw_json;
 pub mod rejects;
 pub mod retention;
 pub mod run;

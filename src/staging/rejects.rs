@@ -8,13 +8,13 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::StagingError;
 use super::checksum::{HashingWriter, sha256_file};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, create_file, create_folder, io};
 use super::manifest::TransformManifest;
+use super::raw_json::RawJson;
 use crate::progress::Stage;
 
 /// A refused record, or a finding (which has no document).
@@ -36,21 +36,21 @@ pub struct Reject {
     /// The rule that was broken: `type`, `required`, `unmapped`, `dangling`, `unique`, …
     pub rule: String,
     /// The offending value, canonical Extended JSON.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub value: Value,
+    #[serde(default, skip_serializing_if = "RawJson::is_absent")]
+    pub value: RawJson,
     /// What is wrong and what to do, in a sentence.
     pub detail: String,
     /// In a table with one row an element: which element of the document, from 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub element: u64,
-    /// The whole document, canonical Extended JSON. For bytes that are not BSON: base64.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub document: Value,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<u64>,
+    /// That element, canonical Extended JSON.
+    #[serde(default, skip_serializing_if = "RawJson::is_absent")]
+    pub element_value: RawJson,
+    /// The whole document, canonical Extended JSON; of several elements of one document only the
+    /// first of a table has it. Where Extended JSON cannot hold it, and for bytes that are not
+    /// BSON: their base64.
+    #[serde(default, skip_serializing_if = "RawJson::is_absent")]
+    pub document: RawJson,
 }
 
 /// The two kinds of list.

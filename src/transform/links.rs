@@ -19,6 +19,7 @@ use crate::progress::{Progress, Stage, Total};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{JunctionCounts, TableManifest};
 use crate::staging::part::{PartFile, PartWriter, WrittenPart};
+use crate::staging::raw_json::RawJson;
 use crate::staging::rejects::Reject;
 use crate::staging::schema::{table_properties, table_schema};
 
@@ -279,10 +280,11 @@ impl<'p> LinkLister<'p> {
             column: None,
             field: None,
             rule: rule.to_owned(),
-            value: serde_json::Value::String(describe(1 - holder, other_key)),
+            value: serde_json::Value::String(describe(1 - holder, other_key)).into(),
             detail,
-            element: 0,
-            document: serde_json::Value::Null,
+            element: None,
+            element_value: RawJson::ABSENT,
+            document: RawJson::ABSENT,
         };
         serde_json::to_writer(&mut self.lines, &line).map_err(|source| TransformError::Work {
             path: self.folder.join(&self.name),

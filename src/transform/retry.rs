@@ -426,7 +426,8 @@ fn note_nulls(
         });
         let (Some(table), Some(column)) = (table, column) else { continue };
         let Some(reference) = &column.reference else { continue };
-        let text = line.value.get("$oid").unwrap_or(&line.value).as_str().unwrap_or_default();
+        let value = line.value.parsed();
+        let text = value.get("$oid").unwrap_or(&value).as_str().unwrap_or_default();
         let key = crate::document::id::parse_object_id_hex(text)
             .map(|id| u128::from_be_bytes(crate::document::id::uuid_from_object_id(id)));
         if key.is_some_and(|key| added.keys[reference.set].contains(key)) {

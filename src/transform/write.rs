@@ -24,15 +24,15 @@ use super::settle::{Claims, Verdicts};
 use super::shape::{Broken, Found, Row, Shaper, State};
 use super::work::{WorkFile, WorkWriter};
 use super::{PartTask, TransformError};
-use crate::document::extended_json;
 use crate::document::id::uuid_from_object_id;
-use crate::document::raw::{Doc, Value};
+use crate::document::raw::Value;
 use crate::pgcopy::PgType;
 use crate::progress::{Progress, Stage};
 use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::JunctionCounts;
 use crate::staging::part::{PartFile, PartWriter, WrittenPart};
+use crate::staging::raw_json::RawJson;
 use crate::staging::rejects::Reject;
 use crate::staging::schema::{table_properties, table_schema};
 
@@ -215,8 +215,7 @@ fn write_part(
         let batch = batch?;
         let mut row = Row::default();
         walk.each(&batch, |place, item| {
-            let Place { id, bytes, number, element } = place;
-            part.element = element;
+            let Place { id, number, .. } = place;
             part.result.records += 1;
             let verdict = verdicts.and_then(|verdicts| verdicts.get(&number));
             let record = match item {
@@ -224,11 +223,12 @@ fn write_part(
                     part.result.dropped += 1;
                     return Ok(());
                 }
-                Item::Broken(broken) => return part.reject(id, bytes, broken),
+                Item::Broken(broken) => return part.reject(&place, None, broken),
                 Item::Record(record) => record,
             };
+            let value = record.element;
             match (shaper.shape(record, &mut row), verdict) {
-                (Err(broken), _) => part.reject(id, bytes, broken),
+                (Err(broken), _) => part.reject(&place, value, broken),
                 (Ok(()), Some(verdict)) => {
                     let broken = Broken {
                         rule: verdict.rule,
@@ -237,7 +237,7 @@ fn write_part(
                         value: None,
                         detail: verdict.detail.clone(),
                     };
-                    part.reject(id, bytes, broken)
+                    part.reject(&place, value, broken)
                 }
                 (Ok(()), None) => {
                     if unsettled {
@@ -247,6 +247,8 @@ fn write_part(
                 }
             }
         })?;
+        // The next batch may have its documents in the same place.
+        part.shown = None;
         if part.builder.rows() >= BATCH_ROWS {
             part.flush()?;
         }
@@ -343,8 +345,8 @@ struct PartInProgress<'p> {
     context: &'p Context<'p>,
     table: &'p TablePlan,
     index: usize,
-    /// The record in hand, counted in its document.
-    element: u64,
+    /// Address of the document that the last reject came from, as long as its batch is there.
+    shown: Option<usize>,
     /// How the names of its working files begin.
     name: String,
     builder: BatchBuilder,
@@ -371,7 +373,7 @@ impl<'p> PartInProgress<'p> {
             context,
             table,
             index: task.first_index + task.index,
-            element: 0,
+            shown: None,
             builder: BatchBuilder::new(schema, types),
             writer: None,
             ids: table
@@ -391,24 +393,30 @@ impl<'p> PartInProgress<'p> {
         }
     }
 
-    fn reject(&mut self, id: &str, bytes: &[u8], broken: Broken<'_>) -> Result<(), TransformError> {
+    /// Lists a record that becomes no row; `element` is what it is in its array.
+    fn reject(
+        &mut self,
+        place: &Place<'_>,
+        element: Option<Value<'_>>,
+        broken: Broken<'_>,
+    ) -> Result<(), TransformError> {
         self.result.rejects += 1;
         *self.result.rejects_by_rule.entry(broken.rule.to_owned()).or_default() += 1;
-        let document = match Doc::new(bytes) {
-            Ok(document) => json(&Value::Document(document)),
-            Err(_) => serde_json::Value::Null,
-        };
+        // Elements of one document come one after another, and it is written with the first only.
+        let shown = self.shown.replace(place.bytes.as_ptr() as usize);
+        let again = self.table.each.is_some() && shown == self.shown;
         self.rejects.write(&Reject {
             collection: self.table.source.clone(),
-            id: id.to_owned(),
+            id: place.id.to_owned(),
             table: Some(self.table.name.clone()),
             column: broken.column.map(|at| self.table.columns[at].name.clone()),
             field: broken.field,
             rule: broken.rule.to_owned(),
-            value: broken.value.as_ref().map_or(serde_json::Value::Null, json),
+            value: broken.value.as_ref().map_or(RawJson::ABSENT, RawJson::of),
             detail: broken.detail,
-            element: self.element,
-            document,
+            element: self.table.each.as_ref().map(|_| place.element),
+            element_value: element.as_ref().map_or(RawJson::ABSENT, RawJson::of),
+            document: if again { RawJson::ABSENT } else { RawJson::of_document(place.bytes) },
         })
     }
 
@@ -425,10 +433,11 @@ impl<'p> PartInProgress<'p> {
             column: found.column.map(|at| self.table.columns[at].name.clone()),
             field: found.field.clone(),
             rule: found.rule.to_owned(),
-            value: found.value.as_ref().map_or(serde_json::Value::Null, json),
+            value: found.value.as_ref().map_or(RawJson::ABSENT, RawJson::of),
             detail: found.detail.clone(),
-            element: 0,
-            document: serde_json::Value::Null,
+            element: None,
+            element_value: RawJson::ABSENT,
+            document: RawJson::ABSENT,
         })
     }
 
@@ -565,10 +574,11 @@ impl<'p> PartInProgress<'p> {
             column: None,
             field: found.field.clone(),
             rule: found.rule.to_owned(),
-            value: found.value.as_ref().map_or(serde_json::Value::Null, json),
+            value: found.value.as_ref().map_or(RawJson::ABSENT, RawJson::of),
             detail: found.detail.clone(),
-            element: 0,
-            document: serde_json::Value::Null,
+            element: None,
+            element_value: RawJson::ABSENT,
+            document: RawJson::ABSENT,
         })
     }
 
@@ -631,8 +641,4 @@ pub(super) fn begin_part(
     let path = RunDirectory::part_path(Stage::Transform, &table.name, index);
     let schema = table_schema(&table.definition);
     Ok(PartWriter::create(run, &path, schema, table_properties(&table.definition))?)
-}
-
-fn json(value: &Value<'_>) -> serde_json::Value {
-    extended_json::to_json(value).unwrap_or(serde_json::Value::Null)
 }
