@@ -70,7 +70,10 @@ fn draft(
     let name = name(arguments.output.as_deref(), &source.display());
     let runtime = Runtime::new().map_err(CommandError::Runtime)?;
     let plan = runtime.block_on(plan(source, &name, &options(arguments), progress))?;
-    let value = json!({"name": name, "collections": plan.collections, "source_objects": plan.objects, "pipeline": plan.toml});
+    let value = json!({
+        "name": name, "collections": plan.collections, "rejected": plan.rejected,
+        "source_objects": plan.objects, "pipeline": plan.toml,
+    });
     let Some(path) = &arguments.output else {
         return Ok(Finished::done(plan.toml.trim_end(), value));
     };

@@ -186,12 +186,12 @@ fn read_documents(
         let more = match batch.read(&mut reader, context.part_bytes)? {
             Frame::Document { .. } => true,
             Frame::Broken { reason, offset } => {
-                batch.end_broken(offset, reason);
+                batch.end_broken(offset, &reason);
                 false
             }
             Frame::Terminator { offset } => {
                 batch.buffer().extend_from_slice(&[0xff; 4]);
-                batch.end_broken(offset, "a document claims a length of -1 bytes".to_owned());
+                batch.end_broken(offset, "a document claims a length of -1 bytes");
                 false
             }
             Frame::End => false,
@@ -232,16 +232,18 @@ fn read_buckets(
                 }
                 Err(error) => {
                     read += 1;
-                    feeder.push_broken(&bucket, offset, error.to_string())?;
+                    feeder.push_broken(&bucket, offset, &error.to_string())?;
                 }
             },
             Frame::Broken { reason, offset } => {
-                feeder.push_broken(&bucket, offset, reason)?;
+                feeder.push_broken(&bucket, offset, &reason)?;
+                feeder.submit()?;
                 return Ok(read + 1);
             }
             Frame::Terminator { offset } => {
-                let reason = "a document claims a length of -1 bytes".to_owned();
+                let reason = "a document claims a length of -1 bytes";
                 feeder.push_broken(&[0xff; 4], offset, reason)?;
+                feeder.submit()?;
                 return Ok(read + 1);
             }
             Frame::End => {
@@ -279,7 +281,7 @@ impl Stream {
         let last = broken.is_some();
         match broken {
             None => self.batch.end_document_at(offset),
-            Some(reason) => self.batch.end_broken(offset, reason),
+            Some(reason) => self.batch.end_broken(offset, &reason),
         }
         if last || self.batch.bytes() >= context.part_bytes { self.submit(handle) } else { Ok(()) }
     }

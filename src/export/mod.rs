@@ -233,6 +233,8 @@ struct About {
     options: Json,
     indexes: Vec<Json>,
     uuid: Option<String>,
+    /// The records have no `_id`: their numbers stand in for it.
+    numbered: bool,
     /// Where only what changed was read.
     changes: Option<Found>,
 }
@@ -246,7 +248,8 @@ struct Found {
 
 impl About {
     fn whole(name: String, kind: &str, options: Json, indexes: Vec<Json>) -> Self {
-        Self { name, kind: kind.to_owned(), options, indexes, uuid: None, changes: None }
+        let kind = kind.to_owned();
+        Self { name, kind, options, indexes, uuid: None, numbered: false, changes: None }
     }
 }
 
@@ -312,6 +315,7 @@ impl Context {
                 high_water: changes::greatest(marks.chain(before.as_ref())),
                 changes,
                 uuid: about.uuid,
+                numbered: about.numbered,
                 name: about.name,
                 kind: about.kind,
                 documents: parts.iter().map(|part| part.file.rows).sum(),

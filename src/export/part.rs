@@ -1,16 +1,16 @@
 //! Documents gathered into a part.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, StringArray, StringBuilder};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::record_batch::RecordBatch;
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::ExportError;
 use super::changes::HighWater;
-use crate::document::extended_json::base64;
 use crate::document::id::{id_text, object_id_hex};
 use crate::document::order::compare_ids;
 use crate::document::raw::{Doc, Value};
@@ -24,6 +24,7 @@ use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::ExportPart;
 use crate::staging::part::{PartWriter, WrittenPart};
+use crate::staging::raw_json::RawJson;
 use crate::staging::rejects::Reject;
 use crate::staging::schema::{export_properties, export_schema};
 
@@ -58,13 +59,13 @@ pub(super) struct Batch {
     ends: Vec<usize>,
     /// Where each document begins in its file, for messages; empty for a server's.
     offsets: Vec<u64>,
-    /// The last record cannot be followed: why.
-    broken: Option<String>,
+    /// Records that are no documents, by their place in the batch, and what is said of each.
+    broken: BTreeMap<usize, String>,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { buffer: spare(), ends: Vec::new(), offsets: Vec::new(), broken: None }
+        Self { buffer: spare(), ends: Vec::new(), offsets: Vec::new(), broken: BTreeMap::new() }
     }
 }
 
@@ -104,10 +105,16 @@ impl Batch {
         self.offsets.push(offset);
     }
 
-    /// The same for bytes that are no document, and after which the file cannot be followed.
-    pub(super) fn end_broken(&mut self, offset: u64, reason: String) {
+    /// The same for bytes that are no document.
+    pub(super) fn end_broken(&mut self, offset: u64, reason: &str) {
+        let detail = format!("record at byte {offset} is no BSON document: {reason}");
+        self.end_unread(offset, detail);
+    }
+
+    /// The same for a record of another format, with all that is said of it.
+    pub(super) fn end_unread(&mut self, offset: u64, detail: String) {
+        self.broken.insert(self.ends.len(), detail);
         self.end_document_at(offset);
-        self.broken = Some(reason);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -194,19 +201,24 @@ pub(super) fn write_run(
     let mut rejects = Vec::new();
     for at in 0..batch.len() {
         let bytes = batch.document(at);
-        let checked = match &batch.broken {
-            Some(reason) if at + 1 == batch.len() => Err(reason.clone()),
-            _ if validating => validate(bytes).map_err(|error| error.to_string()),
-            _ => Ok(()),
-        };
-        let id = checked.and_then(|()| {
-            Doc::new(bytes)
-                .and_then(|document| document.get("_id"))
-                .map_err(|error| error.to_string())
-        });
+        if let Some(detail) = batch.broken.get(&at) {
+            rejects.push(malformed(collection, &batch, at, detail.clone()));
+            continue;
+        }
+        let checked = if validating { validate(bytes) } else { Ok(()) };
+        let id = checked
+            .and_then(|()| Doc::new(bytes).and_then(|document| document.get("_id")))
+            .map_err(|error| error.to_string());
         match id {
             Ok(id) => ids.push((at, id)),
-            Err(reason) => rejects.push(malformed(collection, &batch, at, &reason)),
+            Err(reason) => {
+                let place = match batch.offsets.get(at) {
+                    Some(offset) => format!("record at byte {offset}"),
+                    None => "record".to_owned(),
+                };
+                let detail = format!("{place} is no BSON document: {reason}");
+                rejects.push(malformed(collection, &batch, at, detail));
+            }
         }
     }
     let rejected = rejects.len() as u64;
@@ -256,11 +268,7 @@ pub(super) fn write_run(
 }
 
 /// The line of a record that is no document, newline included.
-fn malformed(collection: &str, batch: &Batch, at: usize, reason: &str) -> String {
-    let place = match batch.offsets.get(at) {
-        Some(offset) => format!("record at byte {offset}"),
-        None => "record".to_owned(),
-    };
+fn malformed(collection: &str, batch: &Batch, at: usize, detail: String) -> String {
     let reject = Reject {
         collection: collection.to_owned(),
         id: String::new(),
@@ -268,10 +276,14 @@ fn malformed(collection: &str, batch: &Batch, at: usize, reason: &str) -> String
         column: None,
         field: None,
         rule: "malformed".to_owned(),
-        value: batch.offsets.get(at).map_or(Json::Null, |offset| json!({"offset": offset})),
-        detail: format!("{place} is no BSON document: {reason}"),
-        element: 0,
-        document: Json::String(base64(batch.document(at))),
+        value: batch
+            .offsets
+            .get(at)
+            .map_or(RawJson::ABSENT, |offset| json!({"offset": offset}).into()),
+        detail,
+        element: None,
+        element_value: RawJson::ABSENT,
+        document: RawJson::base64(batch.document(at)),
     };
     // A line of strings and numbers is always JSON.
     let mut line = serde_json::to_string(&reject).unwrap_or_default();

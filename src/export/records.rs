@@ -13,7 +13,7 @@ use super::{About, ExportError, Exported, rejects_before, size_of};
 use crate::pipeline::inverse::WayBack;
 use crate::progress::{Stage, Total};
 use crate::source::SourceAddress;
-use crate::source::json::{JsonFiles, JsonReader, Record};
+use crate::source::json::{JsonFiles, JsonReader, Record, are_numbered};
 use crate::source::postgres::PostgresSource;
 use crate::source::sqlite::Sqlite;
 use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
@@ -48,7 +48,23 @@ impl<'f> Feeder<'f> {
             Some(offset) => self.batch.end_document_at(offset),
             None => self.batch.end_document(),
         }
-        if self.batch.bytes() >= self.context.part_bytes { self.submit() } else { Ok(()) }
+        self.full()
+    }
+
+    /// Where the next record's document is to be appended.
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self.batch.buffer()
+    }
+
+    /// What was appended to the buffer is a record's document.
+    fn end_document(&mut self, length: usize, offset: u64) -> Result<(), ExportError> {
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
+            self.batch.buffer().truncate(length);
+            return Ok(());
+        }
+        self.batch.end_document_at(offset);
+        self.full()
     }
 
     /// A record that is no document.
@@ -56,15 +72,19 @@ impl<'f> Feeder<'f> {
         &mut self,
         text: &[u8],
         offset: u64,
-        reason: String,
+        reason: &str,
     ) -> Result<(), ExportError> {
         if self.to_skip > 0 {
             self.to_skip -= 1;
             return Ok(());
         }
         self.batch.buffer().extend_from_slice(text);
-        self.batch.end_broken(offset, reason);
-        self.submit()
+        self.batch.end_unread(offset, format!("record at byte {offset}: {reason}"));
+        self.full()
+    }
+
+    fn full(&mut self) -> Result<(), ExportError> {
+        if self.batch.bytes() >= self.context.part_bytes { self.submit() } else { Ok(()) }
     }
 
     pub(super) fn submit(&mut self) -> Result<(), ExportError> {
@@ -258,7 +278,10 @@ pub(super) async fn json(
             continue;
         }
         context.progress.start(Stage::Export, &name, total);
-        let about = About::whole(name.clone(), "collection", Json::Null, Vec::new());
+        let about = About {
+            numbered: are_numbered(&collection.path)?,
+            ..About::whole(name.clone(), "collection", Json::Null, Vec::new())
+        };
         let range = if before.ordered.is_some() {
             rejects_before(&before)
         } else {
@@ -290,11 +313,13 @@ fn read_json(
     let mut reader = JsonReader::open(path)?;
     let mut feeder = Feeder::new(context, handle, writer);
     let mut read = 0;
-    while let Some((offset, record)) = reader.record()? {
+    loop {
+        let length = feeder.buffer().len();
+        let Some((offset, record)) = reader.record(feeder.buffer())? else { break };
         read += 1;
         match record {
-            Record::Document(bytes) => feeder.push(&bytes, Some(offset))?,
-            Record::Broken(text, reason) => feeder.push_broken(&text, offset, reason)?,
+            Record::Document => feeder.end_document(length, offset)?,
+            Record::Broken { text, reason } => feeder.push_broken(&text, offset, &reason)?,
         }
     }
     feeder.submit()?;

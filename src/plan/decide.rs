@@ -145,6 +145,7 @@ impl<'p> Planner<'p> {
         }
         let found = scalar(node, one.whole);
         let (pg_type, digest) = match found.pg_type {
+            _ if one.numbered && field == "_id" => ("bigint", false),
             "text"
                 if node.only(&[Kind::String])
                     && node.forms.bytes <= INDEX_BYTES
@@ -219,6 +220,13 @@ impl<'p> Planner<'p> {
                 &key.pg_type,
             );
             column.key = true;
+            if one.numbered && key.field == "_id" {
+                column.comment.push_str("the number of the record in its file");
+                column.decide = Some(
+                    "the records have no _id; a file with other records gives them other numbers"
+                        .to_owned(),
+                );
+            }
             if key.digest {
                 column.comment.push_str("made from the _id, which is kept beside it");
             }
@@ -550,8 +558,15 @@ fn about(one: &Surveyed) -> String {
     if one.listed.kind == TIME_SERIES {
         add(&mut about, "measurements of a time series, whose _id need not be unique: no key");
     }
-    if one.survey.malformed > 0 {
-        add(&mut about, &format!("{} are no BSON", count(one.survey.malformed)));
+    if let (rejected @ 1.., example) = &one.rejected {
+        let rejected = count(*rejected);
+        add(
+            &mut about,
+            &format!(
+                "decide: {rejected} other records are no documents, so that they are rejects and \
+                 nothing below knows of them; the first: {example}"
+            ),
+        );
     }
     about
 }

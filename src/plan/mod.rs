@@ -29,7 +29,7 @@ use self::survey::Survey;
 use crate::pipeline::model::Pipeline;
 use crate::progress::{Progress, Stage, Total};
 use crate::source::sqlite::Left;
-use crate::source::whole::{Documents, Limit, Listed, Take, Whole};
+use crate::source::whole::{Documents, Limit, Listed, Seen, Take, Whole};
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::inventory::SourceObject;
 
@@ -58,6 +58,8 @@ pub struct Plan {
     pub collections: Vec<(String, u64, bool)>,
     /// Every object of the source, taken or left out.
     pub objects: Vec<SourceObject>,
+    /// Of collections with records that are no documents: how many, and why the first is none.
+    pub rejected: Vec<(String, u64, String)>,
 }
 
 /// A collection with what was found in it.
@@ -66,6 +68,10 @@ struct Surveyed {
     survey: Survey,
     /// All of its documents were looked at.
     whole: bool,
+    /// Records that are no documents, and why the first is none.
+    rejected: (u64, String),
+    /// Its `_id`s are the numbers of its records.
+    numbered: bool,
 }
 
 fn relational(listed: &Listed) -> bool {
@@ -97,9 +103,13 @@ pub async fn plan(
     }
     draft.about.extend(left.iter().map(|left| format!("decide: {left}")));
     let decisions = draft.to_toml().matches("decide: ").count();
+    let broken = surveyed.iter().filter(|one| one.rejected.0 > 0);
     Ok(Plan {
         toml: draft.to_toml(),
         decisions,
+        rejected: broken
+            .map(|one| (one.listed.name.clone(), one.rejected.0, one.rejected.1.clone()))
+            .collect(),
         collections: surveyed
             .into_iter()
             .map(|one| (one.listed.name, one.survey.documents, one.whole))
@@ -161,15 +171,19 @@ async fn survey(
             surveys[at].merge(survey);
         }
     }
-    let whole = read?;
+    let seen = read?;
     if progress.interrupted() {
         return Err(SourceError::Interrupted);
     }
     let mut surveyed = Vec::new();
-    for ((listed, mut survey), whole) in listed.into_iter().zip(surveys).zip(whole) {
+    for ((listed, mut survey), seen) in listed.into_iter().zip(surveys).zip(seen) {
         survey.finish();
         progress.finish(Stage::Plan, &listed.name);
-        surveyed.push(Surveyed { listed, survey, whole });
+        let Seen { whole, numbered, rejected, example } = seen;
+        let rejected = rejected + survey.malformed;
+        let example = example.unwrap_or_else(|| "bytes that are no BSON".to_owned());
+        let rejected = (rejected, example);
+        surveyed.push(Surveyed { listed, survey, whole, rejected, numbered });
     }
     Ok((surveyed, left, objects))
 }

@@ -57,6 +57,14 @@ pub enum SourceError {
         /// What to do instead.
         way_out: String,
     },
+    /// A file of text has another encoding than UTF-8.
+    #[error("{path} is not UTF-8 but {encoding}")]
+    Encoding {
+        /// Which one.
+        path: PathBuf,
+        /// The encoding that its first bytes tell.
+        encoding: &'static str,
+    },
     /// SQLite refused.
     #[error("could not {action} in {path}: {cause}")]
     Sqlite {
@@ -162,6 +170,9 @@ impl Explain for SourceError {
             Self::Ambiguous { way_out, .. } | Self::Unread { way_out, .. } => {
                 Some(way_out.clone())
             }
+            Self::Encoding { .. } => Some(
+                "Convert it: `iconv -f UTF-16 -t UTF-8 FILE > NEW` (or UTF-32). PowerShell's `>` writes UTF-16: let mongoexport write its file itself, with --out.".into(),
+            ),
             Self::Server { .. } => {
                 Some("Check that the server runs, and host, port, user and password.".into())
             }

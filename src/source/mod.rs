@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod folder;
 pub mod json;
+mod json_reader;
 pub mod mongodb;
 pub mod names;
 pub mod postgres;

@@ -1,8 +1,8 @@
 //! A source read from end to end in batches, for who wants to look at its documents and keep none.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
@@ -89,6 +89,20 @@ struct Sink {
     take: Take,
     /// Collections of which some documents were left out.
     thinned: Vec<AtomicBool>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// How a collection was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// All of its documents were handed over.
+    pub whole: bool,
+    /// Records that are no documents.
+    pub rejected: u64,
+    /// Why the first of them is none.
+    pub example: Option<String>,
+    /// Its documents have no `_id` of their own: it is their number in the file.
+    pub numbered: bool,
 }
 
 /// An open source.
@@ -258,16 +272,16 @@ impl Whole {
         }
     }
 
-    /// Reads it, with so many readers at the same time. Says of each collection whether all of its
-    /// documents were handed over.
+    /// Reads it, with so many readers at the same time. Says of each collection how it was read.
     pub async fn read(
         self,
         readers: usize,
         limit: Limit,
         take: Take,
-    ) -> Result<Vec<bool>, SourceError> {
+    ) -> Result<Vec<Seen>, SourceError> {
         let thinned = self.collections.iter().map(|_| AtomicBool::new(false)).collect();
-        let take = Arc::new(Sink { take, thinned });
+        let seen = Mutex::new(vec![Seen::default(); self.collections.len()]);
+        let take = Arc::new(Sink { take, thinned, seen });
         let places = Arc::new(Semaphore::new(readers.max(1)));
         let mut tasks: JoinSet<Result<(), SourceError>> = JoinSet::new();
         match self.from {
@@ -332,7 +346,24 @@ impl Whole {
         while let Some(done) = tasks.join_next().await {
             done.map_err(SourceError::Worker)??;
         }
-        Ok(take.thinned.iter().map(|thinned| !thinned.load(Ordering::Relaxed)).collect())
+        let mut seen = std::mem::take(&mut *take.seen());
+        for (seen, thinned) in seen.iter_mut().zip(&take.thinned) {
+            seen.whole = !thinned.load(Ordering::Relaxed);
+        }
+        Ok(seen)
+    }
+}
+
+impl Sink {
+    fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a record that is no document.
+    fn reject(&self, collection: usize, reason: impl FnOnce() -> String) {
+        let seen = &mut self.seen()[collection];
+        seen.rejected += 1;
+        seen.example.get_or_insert_with(reason);
     }
 }
 
@@ -471,7 +502,13 @@ fn read_dump(
             }
             Frame::End => break,
             // The export rejects what is no document; what follows it cannot be looked at.
-            Frame::Broken { .. } | Frame::Terminator { .. } => {
+            Frame::Broken { reason, offset } => {
+                take.reject(at, || format!("record at byte {offset}: {reason}"));
+                take.thinned[at].store(true, Ordering::Relaxed);
+                break;
+            }
+            Frame::Terminator { offset } => {
+                take.reject(at, || format!("record at byte {offset} claims a length of -1 bytes"));
                 take.thinned[at].store(true, Ordering::Relaxed);
                 break;
             }
@@ -484,13 +521,21 @@ fn read_dump(
 fn read_json(path: &Path, limit: Limit, at: usize, take: &Arc<Sink>) -> Result<(), SourceError> {
     let mut reader = JsonReader::open(path)?;
     let mut feeder = Feeder::new(limit, at, take);
-    while let Some((_, record)) = reader.record()? {
-        if let Record::Document(document) = record
-            && !feeder.push(&document)
-        {
-            break;
+    let mut document = Vec::new();
+    while let Some((offset, record)) = reader.record(&mut document)? {
+        match record {
+            Record::Document => {
+                if !feeder.push(&document) {
+                    break;
+                }
+            }
+            Record::Broken { reason, .. } => {
+                take.reject(at, || format!("record at byte {offset}: {reason}"));
+            }
         }
+        document.clear();
     }
+    take.seen()[at].numbered = reader.numbered();
     feeder.finish();
     Ok(())
 }

@@ -113,6 +113,10 @@ pub struct CollectionManifest {
     /// The number that the server gave it when it was made; another means that it was made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
+    /// The source's records have no `_id`: the number of a record in its file, from 1, is the
+    /// `_id` of its document.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub numbered: bool,
     /// Where the parts hold only what changed since the base was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
@@ -126,6 +130,11 @@ pub struct CollectionManifest {
     /// Indexes as the source gave them (Extended JSON).
     #[serde(default)]
     pub indexes: Vec<Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// How a collection differs from the base's.

@@ -17,6 +17,7 @@ mod homes;
 mod id;
 mod incremental;
 mod inventory;
+mod json_files;
 mod load;
 mod object_names;
 mod oracle;

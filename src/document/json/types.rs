@@ -27,8 +27,13 @@ const WRAPPERS: [&str; 16] = [
 ];
 
 /// Appends the value that an object stands for and gives its BSON type; nothing where the object
-/// is a document as it is. The object was made BSON as if it were one.
-pub(super) fn unwrapped(object: Doc<'_>, out: &mut Vec<u8>) -> Result<Option<u8>, String> {
+/// is a document as it is. The object was made BSON as if it were one. With `queries`, `$regex` with
+/// `$options` is the operator of this name, not a regular expression of version 1.
+pub(super) fn unwrapped(
+    object: Doc<'_>,
+    queries: bool,
+    out: &mut Vec<u8>,
+) -> Result<Option<u8>, String> {
     let unread = |error: Malformed| error.to_string();
     let mut fields = Vec::new();
     let mut wrapper = None;
@@ -44,8 +49,9 @@ pub(super) fn unwrapped(object: Doc<'_>, out: &mut Vec<u8>) -> Result<Option<u8>
     }
     let Some(wrapper) = wrapper else {
         return match (field(&fields, "$regex"), field(&fields, "$options")) {
-            // Anything else is the query operator of this name.
-            (Some(Value::String(pattern)), Some(Value::String(options))) if fields.len() == 2 => {
+            (Some(Value::String(pattern)), Some(Value::String(options)))
+                if fields.len() == 2 && !queries =>
+            {
                 regex(pattern, options, out).map(Some)
             }
             _ => Ok(None),
