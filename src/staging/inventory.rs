@@ -184,6 +184,38 @@ mod tests {
     }
 
     #[test]
+    fn records_and_collections_that_do_not_agree_are_named() {
+        let collection = |name: &str, documents: u64, rejects: u64| {
+            json!({"name": name, "kind": "collection", "documents": documents,
+                "document_bytes": 0, "rejects": rejects, "parts": []})
+        };
+        let manifest = |objects: Value| -> ExportManifest {
+            serde_json::from_value(json!({
+                "format_version": 1, "tool_version": "0", "pipeline": "p", "run": "r",
+                "source": {"kind": "mongodump", "address": "d", "database": "d"},
+                "snapshot": {"kind": "transaction"}, "skipped": [], "source_objects": objects,
+                "collections": [collection("a", 2, 1), collection("b", 0, 0)],
+            }))
+            .unwrap()
+        };
+        let object = |name: &str, records: u64, into: &str| json!({"name": name, "kind": "bson", "records": records, "taken_into": into});
+        let metadata = json!({"name": "a.metadata.json", "kind": "metadata", "taken_into": "a"});
+        let left = json!({"name": "c.txt", "kind": "file", "left_out": "no file of a dump"});
+        let (a, b) = (object("a.bson", 3, "a"), object("b.bson", 0, "b"));
+        assert_eq!(problems(&manifest(json!([a, b, metadata, left]))), Vec::<String>::new());
+        // An older version lists nothing.
+        assert_eq!(problems(&manifest(json!([]))), Vec::<String>::new());
+        for (objects, problem) in [
+            (json!([object("a.bson", 4, "a"), b]), "the source held 4 records of collection a"),
+            (json!([a]), "collection b was taken from no object"),
+            (json!([a, b, object("c.bson", 1, "c")]), "taken into collection c, which was not"),
+        ] {
+            let found = problems(&manifest(objects));
+            assert!(found.len() == 1 && found[0].contains(problem), "{found:?}");
+        }
+    }
+
+    #[test]
     fn the_kind_of_what_was_skipped_is_read_off_its_definition() {
         for (options, kind) in [
             (json!("create view v as select 1"), "view"),
