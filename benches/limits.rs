@@ -450,7 +450,7 @@ fn of_run(command: &str, run: &str, out: &str) -> Outcome<serde_json::Value> {
         "export" => {
             let manifest = ExportManifest::read(&run)?;
             let ready = exported(&run, &manifest)?;
-            let to = RunDirectory::create(Path::new(out), "limit", |later| format!("run-{later}"))?;
+            let to = RunDirectory::create(Path::new(out), "limit")?;
             let begun = Instant::now();
             write(&to, Stage::Export, &ready)?;
             json!({"write": seconds(begun)})
@@ -465,7 +465,7 @@ fn of_run(command: &str, run: &str, out: &str) -> Outcome<serde_json::Value> {
             let walk = seconds(begun);
             drop(ready);
             let ready = transformed(&run, &transform)?;
-            let to = RunDirectory::create(Path::new(out), "limit", |later| format!("run-{later}"))?;
+            let to = RunDirectory::create(Path::new(out), "limit")?;
             let begun = Instant::now();
             write(&to, Stage::Transform, &ready)?;
             json!({"read": read, "walk": walk, "write": seconds(begun), "walked": walked})

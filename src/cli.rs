@@ -6,6 +6,7 @@ use crate::audit::{Level, Subset};
 use crate::load::{Home, Mode};
 use crate::plan::NameStyle;
 use crate::restore::Existing;
+use crate::staging::guard::ALL;
 use crate::staging::retention::Keep;
 use crate::transform::MaxRejects;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -21,6 +22,7 @@ Exit status:
   10   no such run
   11   locked by another process
   12   a staged file does not agree with its checksum or format version
+  13   held: a person must decide (see --allow-empty and --allow-shrink of backup)
   130  interrupted, can be resumed";
 
 /// Moves document databases to PostgreSQL through checksummed Parquet files.
@@ -207,7 +209,13 @@ pub struct ExportArguments {
     #[arg(long)]
     pub no_snapshot: bool,
 
-    /// Go on with a run that was stopped: its id, or `latest`.
+    /// Take a source without collections or documents as what it is meant to be. Else its run is
+    /// held, and the status is 13.
+    #[arg(long)]
+    pub allow_empty: bool,
+
+    /// Go on with a run that was stopped, or accept one that is held: its id. Without an id the
+    /// newest run of this source that is not finished.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest")]
     pub resume: Option<String>,
 
@@ -216,7 +224,7 @@ pub struct ExportArguments {
     pub part_mib: u16,
 }
 
-/// Which runs are kept. Times are those of the run ids, in UTC.
+/// Which runs are kept. Times are those of the clock when the run began, in UTC.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Retention")]
 pub struct KeepArguments {
@@ -265,6 +273,18 @@ pub struct BackupArguments {
     /// Those of the export.
     #[command(flatten)]
     pub export: ExportArguments,
+
+    /// Take it as meant that collections are gone or lost more than half of their documents since
+    /// the last good run: all, or those named. Else the run is held, and the status is 13.
+    #[arg(
+        long,
+        value_name = "COLLECTION",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = ALL
+    )]
+    pub allow_shrink: Vec<String>,
 
     /// What is kept; everything without a rule.
     #[command(flatten)]

@@ -22,6 +22,8 @@ pub enum Exit {
     Locked,
     /// A staged file does not agree with its checksum, or has another format version.
     Damaged,
+    /// Held: a person must decide.
+    Held,
     /// Interrupted; the run can be resumed.
     Interrupted,
 }
@@ -38,6 +40,7 @@ impl Exit {
             Self::NoSuchRun => 10,
             Self::Locked => 11,
             Self::Damaged => 12,
+            Self::Held => 13,
             Self::Interrupted => 130,
         }
     }

@@ -15,7 +15,12 @@ pub(super) fn run(
     arguments: &BackupArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let (directory, manifest) = export::stage(&arguments.export, Some(&arguments.since), progress)?;
+    let (directory, manifest) = export::stage(
+        &arguments.export,
+        Some(&arguments.since),
+        Some(&arguments.allow_shrink),
+        progress,
+    )?;
     let mut text = summary::export(&directory, &manifest);
     // Only after success, so that a night that failed costs no run.
     let keep = arguments.keep.rules();
@@ -23,11 +28,14 @@ pub(super) fn run(
     let pruned = if keep.is_empty() {
         Vec::new()
     } else {
-        let pruned = prune_runs(staging, directory.pipeline(), &keep, false)?;
+        let pruned = prune_runs(staging, directory.pipeline(), &keep, Some(directory.run()), false)?;
         text = format!("{text}\n{}", summary::pruned(&pruned, false));
         pruned
     };
-    let value = json!({"run": directory.run(), "export": manifest, "pruned": told(&pruned)});
+    let value = json!({
+        "run": directory.run(), "began_at": export::began_at(&directory), "export": manifest,
+        "pruned": told(&pruned),
+    });
     Ok(Finished { exit: export::exit(&manifest), text, value })
 }
 
@@ -44,7 +52,7 @@ pub(super) fn prune(arguments: &PruneArguments) -> Result<Finished, Failure> {
         return Err(super::CommandError::NoRules.into());
     }
     let pipeline = load_pipeline(&arguments.of.pipeline.pipeline)?;
-    let decisions = prune_runs(&arguments.of.staging, &pipeline.name, &keep, arguments.dry_run)?;
+    let decisions = prune_runs(&arguments.of.staging, &pipeline.name, &keep, None, arguments.dry_run)?;
     let text = summary::pruned(&decisions, arguments.dry_run);
     Ok(Finished::done(text, json!({"dry_run": arguments.dry_run, "pruned": told(&decisions)})))
 }

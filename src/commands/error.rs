@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 use crate::failure::{Exit, Explain};
+use crate::staging::run::Held;
+
+/// Reasons that a message lists.
+const MOST_REASONS: usize = 10;
 
 /// A command that could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +58,42 @@ pub enum CommandError {
     /// A prune without a rule.
     #[error("there is no rule that says what is kept")]
     NoRules,
+    /// The source holds nothing, or less than at the last good run.
+    #[error("run {run} is held: {}", list(.reasons))]
+    Held {
+        /// Run id.
+        run: String,
+        /// The good run that it was compared with.
+        compared_with: Option<String>,
+        /// What the source lacks.
+        reasons: Vec<String>,
+    },
     /// An id that is none.
     #[error("`{0}` is neither an ObjectId nor a UUID made from one")]
     Id(String),
 }
 
+/// Sentences in a row; of many the first ones.
+fn list(reasons: &[String]) -> String {
+    let mut text = reasons.iter().take(MOST_REASONS).cloned().collect::<Vec<_>>().join("; ");
+    if let Some(more) = reasons.len().checked_sub(MOST_REASONS).filter(|more| *more > 0) {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
+
+impl CommandError {
+    /// The error of a run that is held.
+    pub(super) fn held(run: &str, held: Held) -> Self {
+        let Held { compared_with, reasons } = held;
+        Self::Held { run: run.to_owned(), compared_with, reasons }
+    }
+}
+
 impl Explain for CommandError {
     fn exit(&self) -> Exit {
         match self {
+            Self::Held { .. } => Exit::Held,
             Self::Id(_)
             | Self::Exists { .. }
             | Self::NoSource
@@ -90,6 +122,16 @@ impl Explain for CommandError {
             Self::NoAddress { .. } => Some("Its first line is the address.".into()),
             Self::NoRules => {
                 Some("Name one or more: --keep-last 3 --keep-daily 7 --keep-monthly 12.".into())
+            }
+            Self::Held { run, compared_with, .. } => {
+                let stays = match compared_with {
+                    Some(last) => format!("It was compared with run {last}, to which `latest` still points; nothing was removed."),
+                    None => "There is no good run yet, and `latest` does not point to this one.".to_owned(),
+                };
+                Some(format!(
+                    "{stays} Check the name of the database and the source. If it is meant to be like that, accept the run: the same command with `--resume {run}` and {}.",
+                    if compared_with.is_some() { "`--allow-shrink` (`--allow-empty` where nothing is left)" } else { "`--allow-empty`" }
+                ))
             }
             Self::Id(_) => Some("An ObjectId has 24 hexadecimal digits.".into()),
             _ => None,

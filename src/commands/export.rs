@@ -1,5 +1,6 @@
 //! `docferry export`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -15,22 +16,30 @@ use crate::report::{Finished, summary};
 use crate::source::SourceAddress;
 use crate::staging::StagingError;
 use crate::staging::checksum::sha256_file;
+use crate::staging::guard::{Allowed, Loss, losses, without_collections};
 use crate::staging::journal::Journal;
 use crate::staging::layout::{LATEST, RunDirectory};
 use crate::staging::lock::PipelineLock;
 use crate::staging::manifest::ExportManifest;
-use crate::staging::run::{RunRecord, run_id};
+use crate::staging::resume::resumable;
+use crate::staging::retention::last_good;
+use crate::staging::run::{Held, RunRecord};
 
 pub(super) fn run(
     arguments: &ExportArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let (directory, manifest) = stage(arguments, None, progress)?;
+    let (directory, manifest) = stage(arguments, None, None, progress)?;
     Ok(Finished {
         exit: exit(&manifest),
         text: summary::export(&directory, &manifest),
-        value: json!({"run": directory.run(), "export": manifest}),
+        value: json!({"run": directory.run(), "began_at": began_at(&directory), "export": manifest}),
     })
+}
+
+/// When the run began, by the clock.
+pub(super) fn began_at(run: &RunDirectory) -> Option<String> {
+    RunRecord::read(run).ok()?.began_at
 }
 
 /// Done, or done with rejects.
@@ -42,6 +51,7 @@ pub(super) fn exit(manifest: &ExportManifest) -> Exit {
 /// The export that a new one adds to; none where it must be a full one.
 fn base(
     last: Result<RunDirectory, StagingError>,
+    run: &str,
     arguments: &SinceArguments,
     source: &SourceAddress,
     progress: &Arc<dyn Progress>,
@@ -51,6 +61,9 @@ fn base(
         None
     };
     let Ok(last) = last else { return full("there is no run to add to") };
+    if last.run() >= run {
+        return full(&format!("run {} is not older than run {run}", last.run()));
+    }
     let manifest = match ExportManifest::read(&last) {
         Ok(manifest) => manifest,
         Err(error) => return full(&error.to_string()),
@@ -70,10 +83,12 @@ fn base(
     }
 }
 
-/// Does the work of the stage, as a new run or as one that goes on.
+/// Does the work of the stage, as a new run or as one that goes on. With `shrink`, of a backup, the
+/// run is held where the source lost documents; collections named there may lose them.
 pub(super) fn stage(
     arguments: &ExportArguments,
     since: Option<&SinceArguments>,
+    shrink: Option<&[String]>,
     progress: &Arc<dyn Progress>,
 ) -> Result<(RunDirectory, ExportManifest), Failure> {
     let mut pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
@@ -90,18 +105,18 @@ pub(super) fn stage(
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let (directory, mut record, base) = match &arguments.resume {
         None => {
-            let base = since.and_then(|since| {
-                let last = RunDirectory::open(staging, &pipeline.name, LATEST);
-                base(last, since, &source, progress)
-            });
-            let directory = RunDirectory::create(staging, &pipeline.name, run_id)?;
+            let last = since.map(|_| RunDirectory::open(staging, &pipeline.name, LATEST));
+            let directory = RunDirectory::create(staging, &pipeline.name)?;
+            let base = last
+                .zip(since)
+                .and_then(|(last, since)| base(last, directory.run(), since, &source, progress));
             let mut record = RunRecord::new(&directory, &source.display());
             record.base = base.as_ref().map(|base| base.run().to_owned());
             (directory, record, base)
         }
         Some(run) => {
             let directory = if run == LATEST {
-                RunDirectory::newest(staging, &pipeline.name)?
+                resumable(staging, &pipeline.name, &source.display())?
             } else {
                 RunDirectory::open(staging, &pipeline.name, run)?
             };
@@ -111,7 +126,9 @@ pub(super) fn stage(
                 return Err(ExportError::OtherSource { begun, given }.into());
             }
             let base = match (since, &record.base) {
-                (Some(since), Some(run)) => base(directory.beside(run), since, &source, progress),
+                (Some(since), Some(run)) => {
+                    base(directory.beside(run), directory.run(), since, &source, progress)
+                }
                 _ => None,
             };
             if let Some(lost) = record.base.as_ref().filter(|_| base.is_none()) {
@@ -122,6 +139,7 @@ pub(super) fn stage(
         }
     };
     progress.run(directory.run());
+    let was_good = record.is_done(Stage::Export) && record.held.is_none();
     record.start(&directory, Stage::Export)?;
     let options = ExportOptions {
         threads: threads(arguments.staging.threads),
@@ -131,9 +149,19 @@ pub(super) fn stage(
         since: base.map(Arc::new),
     };
     let result = runtime.block_on(export(&directory, &source, &pipeline, &options, progress));
+    if let Ok(manifest) = &result
+        && !was_good
+    {
+        let guard = Guard { staging, allow_empty: arguments.allow_empty, shrink };
+        guard.judge(&directory, manifest, &mut record, progress)?;
+    }
+    // Together with why it is held: a run that is finished and not held is a good one.
     record.end_with(&directory, Stage::Export, result.is_ok())?;
     match result {
         Ok(manifest) => {
+            if let Some(held) = record.held {
+                return Err(CommandError::held(directory.run(), held).into());
+            }
             directory.become_latest()?;
             Ok((directory, manifest))
         }
@@ -151,5 +179,45 @@ pub(super) fn stage(
             });
             Err(failure)
         }
+    }
+}
+
+/// What decides whether a finished export is a good run, or held.
+struct Guard<'g> {
+    staging: &'g Path,
+    allow_empty: bool,
+    /// Of a backup: collections that may shrink.
+    shrink: Option<&'g [String]>,
+}
+
+impl Guard<'_> {
+    /// Compares an export with the last good run before it, and records the outcome.
+    fn judge(
+        &self,
+        run: &RunDirectory,
+        manifest: &ExportManifest,
+        record: &mut RunRecord,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), StagingError> {
+        let last = last_good(self.staging, run.pipeline(), Some(run.run()))?;
+        let before = last.as_ref().map(|(_, manifest)| manifest);
+        let all = losses(manifest, before, &Allowed::default());
+        let shrink = self.shrink.map(<[String]>::to_vec);
+        let allowed = Allowed { empty: self.allow_empty, shrink: shrink.unwrap_or_default() };
+        let held = match self.shrink {
+            Some(_) => losses(manifest, before, &allowed),
+            None => without_collections(manifest, &allowed),
+        };
+        let text = |losses: &[Loss]| losses.iter().map(Loss::to_string).collect::<Vec<_>>();
+        let accepted: Vec<Loss> = all.into_iter().filter(|loss| !held.contains(loss)).collect();
+        let compared_with = last.map(|(run, _)| run.run().to_owned());
+        for loss in &accepted {
+            let than = compared_with.as_ref().map(|run| format!(" (compared with run {run})"));
+            progress.note(Stage::Export, &format!("{loss}{}", than.unwrap_or_default()));
+        }
+        record.accepted = text(&accepted);
+        let reasons = text(&held);
+        record.held = (!reasons.is_empty()).then_some(Held { compared_with, reasons });
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn run(
     arguments: &RunArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let (directory, exported) = export::stage(&arguments.export, None, progress)?;
+    let (directory, exported) = export::stage(&arguments.export, None, None, progress)?;
     // The run just made, whatever `latest` names by then.
     transform::stage(&arguments.transform(directory.run()), progress)?;
     load::stage(&arguments.load(directory.run()), progress)?;

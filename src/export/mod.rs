@@ -235,6 +235,8 @@ struct About {
     uuid: Option<String>,
     /// The records have no `_id`: their numbers stand in for it.
     numbered: bool,
+    /// Documents that the source counts, where only what changed was read.
+    source_documents: Option<u64>,
     /// Where only what changed was read.
     changes: Option<Found>,
 }
@@ -249,7 +251,8 @@ struct Found {
 impl About {
     fn whole(name: String, kind: &str, options: Json, indexes: Vec<Json>) -> Self {
         let kind = kind.to_owned();
-        Self { name, kind, options, indexes, uuid: None, numbered: false, changes: None }
+        let (uuid, source_documents, changes) = (None, None, None);
+        Self { name, kind, options, indexes, uuid, numbered: false, source_documents, changes }
     }
 }
 
@@ -320,6 +323,7 @@ impl Context {
                 kind: about.kind,
                 documents: parts.iter().map(|part| part.file.rows).sum(),
                 document_bytes: parts.iter().map(|part| part.document_bytes).sum(),
+                source_documents: about.source_documents,
                 rejects,
                 parts,
                 options: about.options,

@@ -101,6 +101,7 @@ pub(super) async fn export(
         });
         if let Some((since, wanted)) = since {
             before.ordered = None;
+            about.source_documents = Some(documents);
             let (server, places) = (server.clone(), Arc::clone(&places));
             let (context, name) = (context.clone(), listed.name.clone());
             tasks.push(tokio::spawn(async move {

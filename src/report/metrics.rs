@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::failure::Exit;
-use crate::staging::retention::time_of;
+use crate::staging::run_id::time_of;
 
 /// What the numbers are about.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +64,13 @@ impl Measures {
         let snapshot = ["export", "report", "verify"].map(|stage| &result[stage]["snapshot"]);
         let stated = snapshot.iter().find_map(|snapshot| snapshot["seconds"].as_i64());
         let began = || {
-            let time = time_of(result["run"].as_str()?)?;
-            Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+            // A run's id can be later than its clock.
+            let began = result["began_at"].as_str().and_then(|text| text.parse().ok());
+            let of_id = || {
+                let time = time_of(result["run"].as_str()?)?;
+                Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
+            };
+            began.or_else(of_id).map(Timestamp::as_second)
         };
         found.snapshot = stated.or_else(began);
         found

@@ -343,6 +343,10 @@ pub struct RunLine {
     staged_bytes: Option<u64>,
     /// The run that it adds to.
     base: Option<String>,
+    /// When it began, by the clock.
+    began_at: Option<String>,
+    /// Why it is held.
+    held: Vec<String>,
     /// Stages and how they ended.
     stages: BTreeMap<Stage, StageState>,
 }
@@ -353,6 +357,8 @@ pub fn run_lines(staging: &Path, pipeline: &str, runs: &[Candidate]) -> Vec<RunL
         let directory = RunDirectory::open(staging, pipeline, &candidate.run).ok();
         let record = directory.as_ref().and_then(|directory| RunRecord::read(directory).ok());
         let manifest = directory.and_then(|directory| ExportManifest::read(&directory).ok());
+        let held = record.as_ref().and_then(|record| record.held.clone());
+        let began_at = record.as_ref().and_then(|record| record.began_at.clone());
         let stages = record.map(|record| record.stages).unwrap_or_default();
         let sum = |manifest: &ExportManifest| -> u64 {
             manifest.collections.iter().map(|collection| collection.documents).sum()
@@ -362,6 +368,8 @@ pub fn run_lines(staging: &Path, pipeline: &str, runs: &[Candidate]) -> Vec<RunL
             documents: manifest.as_ref().map(sum),
             staged_bytes: manifest.map(|found| found.files().map(|file| file.bytes).sum()),
             base: candidate.base.clone(),
+            began_at,
+            held: held.map(|held| held.reasons).unwrap_or_default(),
             stages: stages.into_iter().map(|(stage, record)| (stage, record.state)).collect(),
         }
     };
@@ -376,6 +384,9 @@ pub fn runs(lines: &[RunLine]) -> String {
             .stages
             .iter()
             .map(|(stage, state)| match state {
+                StageState::Done if *stage == Stage::Export && !line.held.is_empty() => {
+                    format!("{stage} (held)")
+                }
                 StageState::Done => stage.to_string(),
                 StageState::Running => format!("{stage} (not ended)"),
                 StageState::Failed => format!("{stage} (failed)"),
@@ -389,7 +400,14 @@ pub fn runs(lines: &[RunLine]) -> String {
             stages.join(", "),
         ]);
     }
-    if lines.is_empty() { "there is no run".to_owned() } else { rows.to_string() }
+    if lines.is_empty() {
+        return "there is no run".to_owned();
+    }
+    let mut text = rows.to_string();
+    for line in lines.iter().filter(|line| !line.held.is_empty()) {
+        let _ = write!(text, "\nrun {} is held: {}", line.run, line.held.join("; "));
+    }
+    text
 }
 
 /// What a prune did, or would do.

@@ -95,6 +95,12 @@ pub enum StagingError {
         /// Run id.
         run: String,
     },
+    /// The greatest run id that there can be is in use.
+    #[error("no run can come after run {run}")]
+    NoNextRun {
+        /// Run id.
+        run: String,
+    },
     /// Several pipelines have such a run.
     #[error("run {run} is there of several pipelines: {}", .pipelines.join(", "))]
     SeveralRuns {
@@ -169,7 +175,10 @@ impl Explain for StagingError {
             Self::NoSuchRun { .. } | Self::NotFinished { .. } => Exit::NoSuchRun,
             Self::Locked { .. } => Exit::Locked,
             Self::NoSuchReject { .. } | Self::SeveralRuns { .. } => Exit::Usage,
-            Self::Io { .. } | Self::Parquet { .. } | Self::Arrow { .. } => Exit::Failed,
+            Self::Io { .. }
+            | Self::Parquet { .. }
+            | Self::Arrow { .. }
+            | Self::NoNextRun { .. } => Exit::Failed,
         }
     }
 
@@ -212,6 +221,10 @@ impl Explain for StagingError {
             Self::NoSuchReject { .. } => {
                 Some("List them with `docferry rejects PIPELINE --list`.".into())
             }
+            Self::NoNextRun { .. } => Some(
+                "Ids of runs only grow. Give the folder of that run, which the clock dated wrong, an earlier id, and remove `.last-run` beside it."
+                    .into(),
+            ),
             Self::Locked { .. } => Some("Wait for it to end, or stop it.".into()),
             _ => None,
         }

@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::StagingError;
 use super::json_file::sync_directory;
 use super::manifest::MANIFEST;
+use super::run_id;
 use crate::progress::Stage;
 
 /// Name of the link to the newest run whose export is finished.
@@ -66,34 +67,23 @@ impl RunDirectory {
         Self { path, pipeline, run, preparing: None, whole: false }
     }
 
-    /// Makes the directory of a new run. A run that starts in the same
-    /// second as another gets the next second that is free.
-    pub fn create(
-        staging: &Path,
-        pipeline: &str,
-        name: impl Fn(u64) -> String,
-    ) -> Result<Self, StagingError> {
+    /// Makes the directory of a new run. Its id is that of this second, or the one after the
+    /// greatest id ever used of this pipeline.
+    pub fn create(staging: &Path, pipeline: &str) -> Result<Self, StagingError> {
         let parent = staging.join(folder_name(pipeline));
         create_folder(&parent)?;
-        let mut later = 0;
-        let run = &loop {
-            let run = name(later);
-            let path = parent.join(&run);
-            match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => break run,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => later += 1,
-                Err(source) => return Err(io("create", &path)(source)),
-            }
-        };
-        let path = parent.join(run);
-        Ok(Self::at(path, pipeline.to_owned(), run.to_owned()))
+        let run = run_id::take(&parent)?;
+        let path = parent.join(&run);
+        DirBuilder::new().mode(0o700).create(&path).map_err(io("create", &path))?;
+        Ok(Self::at(path, pipeline.to_owned(), run))
     }
 
-    /// Points `latest` to this run, unless it names a newer one.
+    /// Points `latest` to this run, unless it names a newer one that is there.
     pub fn become_latest(&self) -> Result<(), StagingError> {
         let parent = self.path.parent().unwrap_or(&self.path);
         let link = parent.join(LATEST);
-        if fs::read_link(&link).is_ok_and(|latest| latest.as_os_str() > self.run.as_str()) {
+        let newer = |latest: &PathBuf| latest.as_os_str() > self.run.as_str();
+        if fs::read_link(&link).is_ok_and(|latest| newer(&latest) && parent.join(latest).exists()) {
             return Ok(());
         }
         let temporary = parent.join(format!(".{LATEST}-{}", self.run));
@@ -102,19 +92,6 @@ impl RunDirectory {
         fs::rename(&temporary, &link).map_err(io("replace", &link))
     }
 
-    /// The newest run of a pipeline, finished or not.
-    pub fn newest(staging: &Path, pipeline: &str) -> Result<Self, StagingError> {
-        let entries = fs::read_dir(staging.join(folder_name(pipeline)));
-        let mut names: Vec<String> = entries
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| super::retention::time_of(name).is_some())
-            .collect();
-        names.sort();
-        Self::open(staging, pipeline, names.last().map_or(LATEST, String::as_str))
-    }
 
     /// Finds a run by its id, or the newest finished one by `latest`.
     pub fn open(staging: &Path, pipeline: &str, run: &str) -> Result<Self, StagingError> {

@@ -106,6 +106,9 @@ pub struct CollectionManifest {
     pub documents: u64,
     /// Their BSON bytes.
     pub document_bytes: u64,
+    /// Documents of the source as it counts them, where the parts hold only what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_documents: Option<u64>,
     /// Records that are not BSON documents; each is a line in `rejects/export.jsonl`.
     pub rejects: u64,
     /// Parts, in `_id` order.
@@ -322,6 +325,14 @@ impl ExportManifest {
             format!("collection {name} is not in the export, but {lines} rejects of it are listed")
         }));
         Ok(wrong)
+    }
+
+    /// Whether it holds or adds to a document.
+    pub fn is_filled(&self) -> bool {
+        let filled = |collection: &CollectionManifest| {
+            collection.documents > 0 || collection.changes.is_some() || collection.rejects > 0
+        };
+        self.collections.iter().any(filled)
     }
 
     /// Whether a collection was exported.

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::json_file::{read_json, write_json};
 use super::layout::RunDirectory;
+use super::run_id::{clock, time_of};
 use super::{FORMAT_VERSION, StagingError, seal};
 use crate::progress::Stage;
 
@@ -46,6 +49,16 @@ impl StageRecord {
     }
 }
 
+/// Why a run is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The good run that its export was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_with: Option<String>,
+    /// What the source lacks, in sentences.
+    pub reasons: Vec<String>,
+}
+
 /// `run.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -59,23 +72,20 @@ pub struct RunRecord {
     pub run: String,
     /// Source, without credentials.
     pub source: String,
+    /// When the run began, as the clock said it, UTC, RFC 3339. Its id can be later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<String>,
+    /// Why a person must decide over the run before it counts as a good one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// What the source lacked and a person accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
     /// The run that its export adds to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
     /// Stages that were started.
     pub stages: BTreeMap<Stage, StageRecord>,
-}
-
-/// A run id: so many seconds from now, in UTC, as `20261121T081504Z`.
-pub fn run_id(later: u64) -> String {
-    let start = clock() + std::time::Duration::from_secs(later);
-    start.strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
-/// The time; that of `DOCFERRY_CLOCK` (RFC 3339) where it is set, to rehearse a schedule.
-fn clock() -> Timestamp {
-    let set = std::env::var("DOCFERRY_CLOCK").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or_else(Timestamp::now)
 }
 
 fn now() -> String {
@@ -93,6 +103,9 @@ impl RunRecord {
             pipeline: run.pipeline().to_owned(),
             run: run.run().to_owned(),
             source: source.to_owned(),
+            began_at: Some(now()),
+            held: None,
+            accepted: Vec::new(),
             base: None,
             stages: BTreeMap::new(),
         }
@@ -107,6 +120,17 @@ impl RunRecord {
     /// Reads it.
     pub fn read(run: &RunDirectory) -> Result<Self, StagingError> {
         read_json(&run.resolve(Self::PATH), "run record")
+    }
+
+    /// When the run began by the clock, in UTC; by its id where the record does not say.
+    pub fn time(&self) -> Option<DateTime> {
+        let began = self.began_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+        began.map(|began| began.to_zoned(TimeZone::UTC).datetime()).or_else(|| time_of(&self.run))
+    }
+
+    /// Whether a stage ended well.
+    pub fn is_done(&self, stage: Stage) -> bool {
+        self.stages.get(&stage).is_some_and(|record| record.state == StageState::Done)
     }
 
     /// Whether a stage was started and is not ended.
