@@ -242,11 +242,11 @@ pub(super) async fn read(
     collection: &str,
     wanted: Wanted,
 ) -> Result<(Range, Found), ExportError> {
-    let folder = context.run.resolve(&RunDirectory::part_path(Stage::Export, collection, 0));
-    if let Some(folder) = folder.parent().filter(|folder| folder.exists()) {
-        fs::remove_dir_all(folder).map_err(|source| StagingError::Io {
+    let folder = context.run.resolve(&context.run.part_folder(Stage::Export, collection));
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|source| StagingError::Io {
             action: "remove",
-            path: folder.to_owned(),
+            path: folder,
             source,
         })?;
     }

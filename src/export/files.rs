@@ -83,6 +83,8 @@ async fn directory(
     dump.collections.sort_by_cached_key(|collection| {
         (Reverse(collection.data.as_ref().map_or(0, bytes)), collection.name.clone())
     });
+    let names = dump.collections.iter().filter(|collection| collection.data.is_some());
+    context.run.name_folders(names.map(|collection| collection.name.clone()));
     let places = Arc::new(Semaphore::new(threads));
     let data = dump.collections.iter().filter_map(|collection| {
         Some((collection.name.clone(), size_of(collection.data.as_ref()?)))
@@ -303,6 +305,8 @@ async fn archive(
     let database = archive.database.clone();
     let mut result = exported("archive", source, &database);
     result.objects = std::mem::take(&mut archive.objects);
+    let names = archive.collections.iter().map(|collection| collection.name.clone());
+    context.run.name_folders(names);
     // By index into the archive's collections.
     let mut wanted: BTreeMap<usize, (About, Before)> = BTreeMap::new();
     for (at, collection) in archive.collections.iter().enumerate() {

@@ -11,7 +11,7 @@ use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
 use crate::staging::StagingError;
 use crate::staging::exported::{Cursor, documents};
-use crate::staging::layout::RunDirectory;
+use crate::staging::layout::{RunDirectory, create_folder};
 
 /// Works out the final order and names of a collection's parts. Nothing is renamed or removed yet.
 pub(super) fn in_order(
@@ -46,7 +46,7 @@ pub(super) fn in_order(
     let mut ordered = Ordered { parts: Vec::new(), renames: Vec::new(), removes: Vec::new() };
     for (index, sorted) in runs.into_iter().enumerate() {
         let mut part = sorted.part;
-        let path = RunDirectory::part_path(Stage::Export, collection, index);
+        let path = run.part_path(Stage::Export, collection, index);
         ordered.renames.push((part.file.path, path.clone()));
         part.file.path = path;
         ordered.parts.push(part);
@@ -59,6 +59,7 @@ pub(super) fn carry_out(run: &RunDirectory, ordered: &Ordered) -> Result<(), Exp
     for (from, to) in &ordered.renames {
         let (from, to) = (run.resolve(from), run.resolve(to));
         if from.exists() {
+            create_folder(to.parent().unwrap_or(run.path()))?;
             fs::rename(&from, &to).map_err(|source| StagingError::Io {
                 action: "rename to",
                 path: to,

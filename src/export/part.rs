@@ -166,24 +166,27 @@ pub(super) fn text_of(collection: &str, id: Option<&Value<'_>>) -> Result<String
 }
 
 /// Path of a range's batch, relative to the run, until its collection is in order.
-fn run_path(collection: &str, range: usize, number: usize) -> String {
-    in_folder(collection, &format!("run-{range:05}-{number:05}.parquet"))
+fn run_path(run: &RunDirectory, collection: &str, range: usize, number: usize) -> String {
+    in_folder(run, collection, &format!("run-{range:05}-{number:05}.parquet"))
 }
 
 /// Path of the list of a batch's records that are no documents.
-pub(super) fn reject_path(collection: &str, range: usize, number: usize) -> String {
-    in_folder(collection, &format!("rejects-{range:05}-{number:05}.jsonl"))
+pub(super) fn reject_path(
+    run: &RunDirectory,
+    collection: &str,
+    range: usize,
+    number: usize,
+) -> String {
+    in_folder(run, collection, &format!("rejects-{range:05}-{number:05}.jsonl"))
 }
 
 /// Path of a list of `_id`s of documents that are no longer there.
-fn deleted_path(collection: &str, number: usize) -> String {
-    in_folder(collection, &format!("deleted-{number:05}.parquet"))
+fn deleted_path(run: &RunDirectory, collection: &str, number: usize) -> String {
+    in_folder(run, collection, &format!("deleted-{number:05}.parquet"))
 }
 
-fn in_folder(collection: &str, name: &str) -> String {
-    let part = RunDirectory::part_path(Stage::Export, collection, 0);
-    let folder = part.rsplit_once('/').map_or("export", |(folder, _)| folder);
-    format!("{folder}/{name}")
+fn in_folder(run: &RunDirectory, collection: &str, name: &str) -> String {
+    format!("{}/{name}", run.part_folder(Stage::Export, collection))
 }
 
 /// Sorts a batch and writes it as a part under a temporary name, not yet durable. Records that are
@@ -222,7 +225,7 @@ pub(super) fn write_run(
         }
     }
     let rejected = rejects.len() as u64;
-    let path = run.resolve(&reject_path(collection, range, number));
+    let path = run.resolve(&reject_path(run, collection, range, number));
     if rejects.is_empty() {
         // An earlier attempt may have left one.
         let _ = std::fs::remove_file(&path);
@@ -235,7 +238,7 @@ pub(super) fn write_run(
     if !in_order {
         ids.sort_by(|left, right| compare_ids(left.1.as_ref(), right.1.as_ref()));
     }
-    let path = run_path(collection, range, number);
+    let path = run_path(run, collection, range, number);
     let mut writer = RunWriter::create(run, namespace, &path, changed)?;
     let document = |id: Option<&(usize, Option<Value<'_>>)>| {
         id.map(|(at, _)| batch.document(*at).to_vec()).unwrap_or_default()
@@ -448,7 +451,7 @@ pub(super) struct PartsWriter<'w> {
     part_bytes: usize,
     changed: Option<&'w FieldPath>,
     /// Path of a part by its number.
-    path: fn(&str, usize) -> String,
+    path: fn(&RunDirectory, &str, usize) -> String,
     parts: Vec<ExportPart>,
     current: Option<RunWriter>,
 }
@@ -461,8 +464,9 @@ impl<'w> PartsWriter<'w> {
         part_bytes: usize,
         changed: Option<&'w FieldPath>,
     ) -> Self {
-        let path =
-            |collection: &str, number| RunDirectory::part_path(Stage::Export, collection, number);
+        let path = |run: &RunDirectory, collection: &str, number| {
+            run.part_path(Stage::Export, collection, number)
+        };
         let (parts, current) = (Vec::new(), None);
         Self { run, namespace, collection, part_bytes, changed, path, parts, current }
     }
@@ -480,7 +484,7 @@ impl<'w> PartsWriter<'w> {
         let mut current = match self.current.take() {
             Some(current) => current,
             None => {
-                let path = (self.path)(self.collection, self.parts.len());
+                let path = (self.path)(self.run, self.collection, self.parts.len());
                 RunWriter::create(self.run, self.namespace, &path, self.changed)?
             }
         };

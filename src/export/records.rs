@@ -130,6 +130,7 @@ pub(super) async fn sqlite(
             expected.push((table.name.clone(), Total::Records(database_file.count(table)?)));
         }
         shared.progress.expect(Stage::Export, &expected);
+        shared.run.name_folders(expected.iter().map(|(name, _)| name.clone()));
         let mut read = Vec::new();
         for (table, (name, total)) in tables.into_iter().zip(expected) {
             let before = state.take(&name);
@@ -204,6 +205,7 @@ pub(super) async fn postgres(
         expected.push((table.name.clone(), Total::Records(server.count(table).await?)));
     }
     context.progress.expect(Stage::Export, &expected);
+    context.run.name_folders(expected.iter().map(|(name, _)| name.clone()));
     for (table, (name, total)) in way.tables.iter().zip(expected) {
         let before = state.take(&name);
         if let Some(finished) = context.finished(&before) {
@@ -270,6 +272,7 @@ pub(super) async fn json(
         .map(|collection| (collection.name.clone(), size_of(&collection.path)))
         .collect();
     context.progress.expect(Stage::Export, &expected);
+    context.run.name_folders(expected.iter().map(|(name, _)| name.clone()));
     for (collection, (name, total)) in files.collections.into_iter().zip(expected) {
         context.check()?;
         let before = state.take(&name);

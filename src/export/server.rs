@@ -70,6 +70,7 @@ pub(super) async fn export(
     let expected =
         work.iter().map(|(_, documents, listed)| (listed.name.clone(), Total::Records(*documents)));
     context.progress.expect(Stage::Export, &expected.collect::<Vec<_>>());
+    context.run.name_folders(work.iter().map(|(_, _, listed)| listed.name.clone()));
     let places = Arc::new(Semaphore::new(options.threads.max(1)));
     let mut collections = Vec::new();
     for (bytes, documents, listed) in work {

@@ -44,6 +44,7 @@ pub fn whole(
         .map(|collection| (collection.name.clone(), Total::Unknown))
         .collect();
     progress.expect(Stage::Export, &items);
+    whole.name_folders(manifest.collections.iter().map(|collection| collection.name.clone()));
     let database = manifest.source.database.clone();
     let collections: Result<Vec<CollectionManifest>, ExportError> = manifest
         .collections

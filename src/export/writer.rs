@@ -239,7 +239,7 @@ fn write(
 
 /// The lists of records that are no documents, of all batches of a collection, in order.
 pub(super) fn reject_files(run: &RunDirectory, collection: &str) -> Vec<PathBuf> {
-    let folder = run.resolve(&reject_path(collection, 0, 0));
+    let folder = run.resolve(&reject_path(run, collection, 0, 0));
     let entries = folder.parent().and_then(|folder| fs::read_dir(folder).ok());
     let mut files: Vec<PathBuf> = entries
         .into_iter()

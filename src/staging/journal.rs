@@ -14,6 +14,9 @@ use super::StagingError;
 use super::layout::{RunDirectory, create_folder, io};
 use crate::progress::Stage;
 
+/// File name of a stage's journal.
+pub(super) const JOURNAL: &str = "journal.jsonl";
+
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
@@ -22,7 +25,7 @@ pub struct Journal {
 }
 
 fn path(run: &RunDirectory, stage: Stage) -> PathBuf {
-    run.stage_directory(stage).join("journal.jsonl")
+    run.stage_directory(stage).join(JOURNAL)
 }
 
 impl Journal {

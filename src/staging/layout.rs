@@ -3,10 +3,11 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use std::sync::{Arc, OnceLock};
 
 use super::StagingError;
+use super::folders::Folders;
+pub use super::folders::folder_name;
 use super::json_file::sync_directory;
 use super::manifest::MANIFEST;
 use super::run_id;
@@ -14,36 +15,6 @@ use crate::progress::Stage;
 
 /// Name of the link to the newest run whose export is finished.
 pub const LATEST: &str = "latest";
-
-/// Characters that a collection or table name cannot keep as a folder name: separators, and those
-/// that some file systems refuse. A leading dot is escaped by hand.
-const ESCAPED: &AsciiSet = &CONTROLS
-    .add(b'/')
-    .add(b'\\')
-    .add(b':')
-    .add(b'*')
-    .add(b'?')
-    .add(b'"')
-    .add(b'<')
-    .add(b'>')
-    .add(b'|')
-    .add(b'%');
-
-/// A collection or table name as the name of a folder. Longer names than file systems allow are
-/// cut and made unique by a digest.
-pub fn folder_name(name: &str) -> String {
-    let escaped = utf8_percent_encode(name, ESCAPED).to_string();
-    let escaped = match escaped.strip_prefix('.') {
-        Some(rest) => format!("%2E{rest}"),
-        None => escaped,
-    };
-    if escaped.len() <= 200 {
-        return escaped;
-    }
-    let digest = super::checksum::sha256_hex(name.as_bytes());
-    let cut = (0..=180).rev().find(|at| escaped.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}~{}", &escaped[..cut], &digest[..16])
-}
 
 /// File name of a part.
 pub fn part_name(index: usize) -> String {
@@ -60,11 +31,14 @@ pub struct RunDirectory {
     preparing: Option<Stage>,
     /// Whether the export is read as it is with all that it adds to.
     whole: bool,
+    /// Folders of the stage that is at work.
+    folders: Arc<OnceLock<Folders>>,
 }
 
 impl RunDirectory {
     fn at(path: PathBuf, pipeline: String, run: String) -> Self {
-        Self { path, pipeline, run, preparing: None, whole: false }
+        let folders = Arc::default();
+        Self { path, pipeline, run, preparing: None, whole: false, folders }
     }
 
     /// Makes the directory of a new run. Its id is that of this second, or the one after the
@@ -92,7 +66,6 @@ impl RunDirectory {
         fs::rename(&temporary, &link).map_err(io("replace", &link))
     }
 
-
     /// Finds a run by its id, or the newest finished one by `latest`.
     pub fn open(staging: &Path, pipeline: &str, run: &str) -> Result<Self, StagingError> {
         let missing = || StagingError::NoSuchRun {
@@ -104,7 +77,14 @@ impl RunDirectory {
             return Err(missing());
         }
         let named = staging.join(folder_name(pipeline)).join(run);
-        let path = fs::canonicalize(&named).map_err(|_| missing())?;
+        let path = match fs::canonicalize(&named) {
+            // The link is lost where a staging directory is copied without links.
+            Err(_) if run == LATEST => {
+                let last = super::retention::last_good(staging, pipeline, None)?;
+                return last.map(|(run, _)| run).ok_or_else(missing);
+            }
+            found => found.map_err(|_| missing())?,
+        };
         if !path.join("run.json").is_file() {
             return Err(missing());
         }
@@ -166,14 +146,14 @@ impl RunDirectory {
     /// those of the last time stay until `publish`.
     #[must_use]
     pub fn preparing(&self, stage: Stage) -> Self {
-        Self { preparing: Some(stage), ..self.clone() }
+        Self { preparing: Some(stage), folders: Arc::default(), ..self.clone() }
     }
 
     /// The run with the export that was put together out of an incremental one and all that it adds
     /// to, in `export.whole`.
     #[must_use]
     pub fn whole(&self) -> Self {
-        Self { whole: true, ..self.clone() }
+        Self { whole: true, folders: Arc::default(), ..self.clone() }
     }
 
     /// The same where such an export was put together, else the run as it is.
@@ -259,9 +239,27 @@ impl RunDirectory {
         self.path.join(stage.to_string())
     }
 
+    /// Names all collections or tables of the stage that is at work, before it writes the first
+    /// part: folders of names that a file system might take for one get digests. Holds for all
+    /// clones of this value.
+    pub fn name_folders(&self, names: impl IntoIterator<Item = String>) {
+        let _ = self.folders.set(Folders::new(names));
+    }
+
+    /// Folder of a collection or table, relative to the run.
+    pub fn part_folder(&self, stage: Stage, name: &str) -> String {
+        format!("{stage}/{}", self.folders.get_or_init(Folders::default).of(name))
+    }
+
+    /// Path of a part of a table's map of old and new keys, relative to the run.
+    pub fn ids_path(&self, table: &str, index: usize) -> String {
+        let folder = self.folders.get_or_init(Folders::default).of_ids(table);
+        format!("{}/{folder}/{}", Stage::Transform, part_name(index))
+    }
+
     /// Path of a part relative to the run.
-    pub fn part_path(stage: Stage, name: &str, index: usize) -> String {
-        format!("{stage}/{}/{}", folder_name(name), part_name(index))
+    pub fn part_path(&self, stage: Stage, name: &str, index: usize) -> String {
+        format!("{}/{}", self.part_folder(stage, name), part_name(index))
     }
 }
 

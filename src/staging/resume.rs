@@ -8,6 +8,27 @@ use super::retention::run_ids;
 use super::run::RunRecord;
 use crate::progress::Stage;
 
+/// The newest run of a source of which some stage was begun and did not end well; otherwise the one
+/// that an export goes on with.
+pub fn resumable_run(
+    staging: &Path,
+    pipeline: &str,
+    source: &str,
+) -> Result<RunDirectory, StagingError> {
+    for run in run_ids(staging, pipeline)?.into_iter().rev() {
+        let Ok(directory) = RunDirectory::open(staging, pipeline, &run) else { continue };
+        let Ok(record) = RunRecord::read(&directory) else { continue };
+        let begun = [Stage::Export, Stage::Transform, Stage::Load, Stage::Verify];
+        let open = begun
+            .into_iter()
+            .any(|stage| record.stages.contains_key(&stage) && !record.is_done(stage));
+        if record.source == source && open {
+            return Ok(directory);
+        }
+    }
+    resumable(staging, pipeline, source)
+}
+
 /// The newest run of a source whose export did not end and that no finished one followed; the
 /// newest run at all where every one is finished.
 pub fn resumable(

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::StagingError;
 use super::checksum::{SUMS, listed_name, sha256_file, sum_line};
+use super::journal::JOURNAL;
 use super::json_file::replace;
 use super::layout::{RunDirectory, io};
 use crate::progress::Stage;
@@ -106,7 +107,7 @@ fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), Stag
             }
         } else if !(name.starts_with('.')
             || name.ends_with(".writing")
-            || name == "journal.jsonl"
+            || name == JOURNAL
             || (prefix.is_empty() && name == SUMS))
         {
             names.push(format!("{prefix}{name}"));

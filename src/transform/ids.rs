@@ -6,7 +6,6 @@ use arrow::array::{ArrayRef, FixedSizeBinaryBuilder, Int64Builder, StringBuilder
 use arrow::record_batch::RecordBatch;
 
 use super::TransformError;
-use crate::progress::Stage;
 use crate::staging::layout::RunDirectory;
 use crate::staging::part::{PartFile, PartWriter};
 use crate::staging::schema::{id_map_properties, id_map_schema};
@@ -31,7 +30,7 @@ impl<'r> IdMap<'r> {
         Self {
             run,
             table: table.to_owned(),
-            path: RunDirectory::part_path(Stage::Transform, &format!("{table}.ids"), index),
+            path: run.ids_path(table, index),
             ids: StringBuilder::new(),
             uuids: FixedSizeBinaryBuilder::new(16),
             keys: Int64Builder::new(),

@@ -191,7 +191,7 @@ impl<'p> JunctionOutput<'p> {
             writer
         } else {
             let definition = &self.junction.definition;
-            let path = RunDirectory::part_path(
+            let path = self.run.part_path(
                 Stage::Transform,
                 &definition.name,
                 self.first + self.parts.len(),

@@ -140,6 +140,7 @@ pub fn transform(
         return Ok(finished);
     }
     let next = run.preparing(Stage::Transform);
+    next.name_folders(plan.names());
     let journal = TransformJournal::open(&next, &manifest.input_sha256)?;
     let shaped =
         options.pool()?.install(|| shape_tables(&next, &plan, &export, &journal, &limit, progress));

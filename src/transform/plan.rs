@@ -25,6 +25,15 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Names that have a folder of parts.
+    pub(super) fn names(&self) -> Vec<String> {
+        let tables = self.tables.iter().map(|table| table.name.clone());
+        let serial = self.tables.iter().filter(|table| table.serial);
+        let ids = serial.map(|table| format!("{}.ids", table.name));
+        let junctions = self.junctions.iter().map(|junction| junction.definition.name.clone());
+        tables.chain(ids).chain(junctions).collect()
+    }
+
     /// Whether the keys of a set are `_id`s for which numbers stand.
     pub(super) fn is_serial(&self, set: usize) -> bool {
         let (table, column) = self.sets[set];

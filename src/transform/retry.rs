@@ -69,6 +69,7 @@ pub fn retry_rejects(
     let input = fingerprint(pipeline, pipeline_text, &export_sha256);
     manifest.input_sha256 = sha256_hex(format!("retry {before} {input}").as_bytes());
     let next = run.preparing(Stage::Transform);
+    next.name_folders(plan.names());
     let journal = TransformJournal::open(&next, &manifest.input_sha256)?;
     let retry = Retry {
         run: &next,

@@ -638,7 +638,7 @@ pub(super) fn begin_part(
     table: &TablePlan,
     index: usize,
 ) -> Result<PartWriter, TransformError> {
-    let path = RunDirectory::part_path(Stage::Transform, &table.name, index);
+    let path = run.part_path(Stage::Transform, &table.name, index);
     let schema = table_schema(&table.definition);
     Ok(PartWriter::create(run, &path, schema, table_properties(&table.definition))?)
 }
