@@ -191,7 +191,7 @@ pub struct TargetAddress {
 }
 
 /// Arguments of `export`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ExportArguments {
     /// Pipeline file.
     #[command(flatten)]
@@ -521,7 +521,8 @@ pub struct LoadArguments {
 /// Arguments of `rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArguments {
-    /// Run to undo: its id, `pipeline/id`, or `latest`.
+    /// Run to undo: its id, `PIPELINE/ID`, or what was loaded last: of a pipeline by
+    /// `PIPELINE/latest`, by `latest` where only one pipeline was loaded.
     #[arg(value_name = "RUN")]
     pub run: String,
 
@@ -532,6 +533,10 @@ pub struct RollbackArguments {
     /// Undo it although rows were changed after the load.
     #[arg(long)]
     pub force: bool,
+
+    /// Say what would be dropped, deleted and put back, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// A run that is named without its pipeline file.

@@ -28,7 +28,8 @@ pub(super) fn run(
     let pruned = if keep.is_empty() {
         Vec::new()
     } else {
-        let pruned = prune_runs(staging, directory.pipeline(), &keep, Some(directory.run()), false)?;
+        let pruned =
+            prune_runs(staging, directory.pipeline(), &keep, Some(directory.run()), false)?;
         text = format!("{text}\n{}", summary::pruned(&pruned, false));
         pruned
     };
@@ -52,7 +53,8 @@ pub(super) fn prune(arguments: &PruneArguments) -> Result<Finished, Failure> {
         return Err(super::CommandError::NoRules.into());
     }
     let pipeline = load_pipeline(&arguments.of.pipeline.pipeline)?;
-    let decisions = prune_runs(&arguments.of.staging, &pipeline.name, &keep, None, arguments.dry_run)?;
+    let decisions =
+        prune_runs(&arguments.of.staging, &pipeline.name, &keep, None, arguments.dry_run)?;
     let text = summary::pruned(&decisions, arguments.dry_run);
     Ok(Finished::done(text, json!({"dry_run": arguments.dry_run, "pruned": told(&decisions)})))
 }

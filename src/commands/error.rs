@@ -1,5 +1,6 @@
 //! What can go wrong in a command itself.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::failure::{Exit, Explain};
@@ -67,6 +68,8 @@ pub enum CommandError {
         compared_with: Option<String>,
         /// What the source lacks.
         reasons: Vec<String>,
+        /// The option that accepts it.
+        option: &'static str,
     },
     /// An id that is none.
     #[error("`{0}` is neither an ObjectId nor a UUID made from one")]
@@ -77,16 +80,16 @@ pub enum CommandError {
 fn list(reasons: &[String]) -> String {
     let mut text = reasons.iter().take(MOST_REASONS).cloned().collect::<Vec<_>>().join("; ");
     if let Some(more) = reasons.len().checked_sub(MOST_REASONS).filter(|more| *more > 0) {
-        text.push_str(&format!("; and {more} more"));
+        let _ = write!(text, "; and {more} more");
     }
     text
 }
 
 impl CommandError {
     /// The error of a run that is held.
-    pub(super) fn held(run: &str, held: Held) -> Self {
+    pub(super) fn held(run: &str, held: Held, option: &'static str) -> Self {
         let Held { compared_with, reasons } = held;
-        Self::Held { run: run.to_owned(), compared_with, reasons }
+        Self::Held { run: run.to_owned(), compared_with, reasons, option }
     }
 }
 
@@ -123,14 +126,13 @@ impl Explain for CommandError {
             Self::NoRules => {
                 Some("Name one or more: --keep-last 3 --keep-daily 7 --keep-monthly 12.".into())
             }
-            Self::Held { run, compared_with, .. } => {
+            Self::Held { run, compared_with, option, .. } => {
                 let stays = match compared_with {
-                    Some(last) => format!("It was compared with run {last}, to which `latest` still points; nothing was removed."),
+                    Some(last) => format!("It was compared with run {last}, the last good one, which stays `latest`; nothing was removed."),
                     None => "There is no good run yet, and `latest` does not point to this one.".to_owned(),
                 };
                 Some(format!(
-                    "{stays} Check the name of the database and the source. If it is meant to be like that, accept the run: the same command with `--resume {run}` and {}.",
-                    if compared_with.is_some() { "`--allow-shrink` (`--allow-empty` where nothing is left)" } else { "`--allow-empty`" }
+                    "{stays} Check the source and the name of its database. If it is meant to hold so little, accept the run with the same command and `--resume {run} {option}`."
                 ))
             }
             Self::Id(_) => Some("An ObjectId has 24 hexadecimal digits.".into()),

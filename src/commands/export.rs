@@ -149,18 +149,19 @@ pub(super) fn stage(
         since: base.map(Arc::new),
     };
     let result = runtime.block_on(export(&directory, &source, &pipeline, &options, progress));
+    let mut option = "";
     if let Ok(manifest) = &result
         && !was_good
     {
         let guard = Guard { staging, allow_empty: arguments.allow_empty, shrink };
-        guard.judge(&directory, manifest, &mut record, progress)?;
+        option = guard.judge(&directory, manifest, &mut record, progress)?;
     }
     // Together with why it is held: a run that is finished and not held is a good one.
     record.end_with(&directory, Stage::Export, result.is_ok())?;
     match result {
         Ok(manifest) => {
             if let Some(held) = record.held {
-                return Err(CommandError::held(directory.run(), held).into());
+                return Err(CommandError::held(directory.run(), held, option).into());
             }
             directory.become_latest()?;
             Ok((directory, manifest))
@@ -191,14 +192,15 @@ struct Guard<'g> {
 }
 
 impl Guard<'_> {
-    /// Compares an export with the last good run before it, and records the outcome.
+    /// Compares an export with the last good run before it, and records the outcome. Returns the
+    /// option that accepts a run that is held.
     fn judge(
         &self,
         run: &RunDirectory,
         manifest: &ExportManifest,
         record: &mut RunRecord,
         progress: &Arc<dyn Progress>,
-    ) -> Result<(), StagingError> {
+    ) -> Result<&'static str, StagingError> {
         let last = last_good(self.staging, run.pipeline(), Some(run.run()))?;
         let before = last.as_ref().map(|(_, manifest)| manifest);
         let all = losses(manifest, before, &Allowed::default());
@@ -218,6 +220,7 @@ impl Guard<'_> {
         record.accepted = text(&accepted);
         let reasons = text(&held);
         record.held = (!reasons.is_empty()).then_some(Held { compared_with, reasons });
-        Ok(())
+        let empty = held.iter().any(Loss::is_empty_source);
+        Ok(if empty { "--allow-empty" } else { "--allow-shrink" })
     }
 }

@@ -1,10 +1,11 @@
 //! `docferry load`, `docferry rollback` and `docferry ddl`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, address, load_pipeline};
+use super::{CommandError, address, go_on, load_pipeline};
 use crate::cli::{LoadArguments, LoadWay, PipelineArgument, RollbackArguments};
 use crate::failure::Failure;
 use crate::load::{self, LoadOptions, LoadReport};
@@ -12,6 +13,8 @@ use crate::pipeline::definitions::table_definitions;
 use crate::postgres::ddl;
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
+use crate::staging::StagingError;
+use crate::staging::latest::{Need, newest_with};
 use crate::staging::layout::RunDirectory;
 use crate::staging::lock::PipelineLock;
 use crate::staging::manifest::TransformManifest;
@@ -43,17 +46,21 @@ fn dry_run(arguments: &LoadArguments) -> Result<Finished, Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
     let target = address::target(&arguments.address)?;
     let directory = RunDirectory::open(&arguments.staging.staging, &pipeline.name, &arguments.run)?;
-    let manifest = TransformManifest::read(&directory)?;
+    let manifest = transformed(&directory, &arguments.staging.staging)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let plan = runtime.block_on(load::dry_run(&directory, &manifest, &target, &options))?;
     let value = json!({"run": directory.run(), "plan": plan});
     Ok(Finished::done(summary::plan(&plan, &target.display()), value))
 }
 
-pub(super) fn rollback(arguments: &RollbackArguments) -> Result<Finished, Failure> {
+pub(super) fn rollback(
+    arguments: &RollbackArguments,
+    progress: &Arc<dyn Progress>,
+) -> Result<Finished, Failure> {
     let target = address::target(&arguments.address)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    let undone = load::rollback(&target, &arguments.run, arguments.force);
+    let RollbackArguments { run, force, dry_run, .. } = arguments;
+    let undone = load::rollback(&target, run, (*force, *dry_run), progress);
     let report = runtime.block_on(undone)?;
     let text = summary::rollback(&report, &target.display());
     Ok(Finished::done(text, json!({"rollback": report})))
@@ -72,7 +79,7 @@ pub(super) fn stage(
     let staging = &arguments.staging.staging;
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let directory = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
-    let manifest = TransformManifest::read(&directory)?;
+    let manifest = transformed(&directory, staging)?;
     let mut record = RunRecord::read(&directory)?;
     progress.run(directory.run());
     record.start(&directory, Stage::Load)?;
@@ -80,7 +87,27 @@ pub(super) fn stage(
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let result = runtime.block_on(load::load(&directory, &manifest, &target, &options, progress));
     record.end_with(&directory, Stage::Load, result.is_ok())?;
-    Ok((directory, result?))
+    let report = result.map_err(|error| go_on(error.into(), "--run", &directory))?;
+    Ok((directory, report))
+}
+
+/// The rows of a run. A load writes, so it takes no older run than the one that is named; it says
+/// which could be.
+fn transformed(run: &RunDirectory, staging: &Path) -> Result<TransformManifest, Failure> {
+    TransformManifest::read(run).map_err(|error| {
+        let unfinished = matches!(error, StagingError::NotFinished { .. });
+        let mut failure = Failure::from(error);
+        if unfinished && let Ok(Some(older)) = newest_with(staging, run, Need::Rows) {
+            failure.hint = Some(format!(
+                "Transform it first: `docferry transform PIPELINE --run {}`. The newest run with a \
+                 finished transform is {}: `--run {}`.",
+                run.run(),
+                older.run(),
+                older.run()
+            ));
+        }
+        failure
+    })
 }
 
 pub(super) fn ddl(arguments: &PipelineArgument) -> Result<Finished, Failure> {

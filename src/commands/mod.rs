@@ -32,8 +32,10 @@ use signal_hook::flag;
 use crate::cli::{Cli, Command};
 use crate::failure::{Exit, Failure};
 use crate::pipeline::{self, model::Pipeline};
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 use crate::report::{Console, Finished};
+use crate::staging::latest::Found;
+use crate::staging::layout::RunDirectory;
 
 /// Carries out what the command line asks for.
 pub fn run(cli: &Cli) -> Result<Finished, Failure> {
@@ -55,20 +57,44 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Runs(arguments) => backup::runs(arguments),
         Command::Transform(arguments) => transform::run(arguments, &progress),
         Command::Load(arguments) => load::run(arguments, &progress),
-        Command::Rejects(arguments) => rejects::run(arguments),
+        Command::Rejects(arguments) => rejects::run(arguments, &progress),
         Command::Audit(arguments) => audit::run(arguments, &progress),
         Command::Show(arguments) => show::run(arguments),
         Command::Plan(arguments) => plan::run(arguments, &progress),
         Command::Restore(arguments) => restore::run(arguments, &progress),
         Command::RestoreCheck(arguments) => restore_check::run(arguments, &progress),
         Command::Dump(arguments) => restore_check::dump(arguments, &progress),
-        Command::Rollback(arguments) => load::rollback(arguments),
+        Command::Rollback(arguments) => load::rollback(arguments, &progress),
         Command::Verify(arguments) => verify::run(arguments, &progress),
         Command::Ddl(arguments) => load::ddl(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Generate(arguments) => generate::run(arguments, &progress),
         Command::Id(arguments) => id::run(arguments),
     }
+}
+
+/// Says which run `latest` means where a newer one lacks what a command needs.
+fn told(found: Found, stage: Stage, progress: &Arc<dyn Progress>) -> RunDirectory {
+    let Found { run, newer } = found;
+    if let Some(newer) = newer {
+        let lacks =
+            if stage == Stage::Dump { "was not loaded" } else { "has no finished transform" };
+        let note = format!("latest is run {} here: the newer run {newer} {lacks}", run.run());
+        progress.note(stage, &note);
+    }
+    run
+}
+
+/// Names the run in the hint of a failure that leaves work to go on with.
+fn go_on(failure: Failure, option: &str, run: &RunDirectory) -> Failure {
+    if failure.exit != Exit::Interrupted {
+        return failure;
+    }
+    let hint = format!(
+        "What is finished is kept. Go on with the same command and `{option} {}`.",
+        run.run()
+    );
+    Failure { hint: Some(hint), ..failure }
 }
 
 fn load_pipeline(path: &Path) -> Result<Pipeline, Failure> {

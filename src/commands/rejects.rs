@@ -1,23 +1,28 @@
 //! `docferry rejects`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::load_pipeline;
+use super::{load_pipeline, told};
 use crate::cli::RejectsArguments;
 use crate::failure::{Exit, Failure};
-use crate::progress::Stage;
+use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
 use crate::staging::StagingError;
-use crate::staging::layout::RunDirectory;
+use crate::staging::latest::{self, Need};
 use crate::staging::raw_json::RawJson;
 use crate::staging::rejects::{List, Reject, lines};
 
-pub(super) fn run(arguments: &RejectsArguments) -> Result<Finished, Failure> {
+pub(super) fn run(
+    arguments: &RejectsArguments,
+    progress: &Arc<dyn Progress>,
+) -> Result<Finished, Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
     let staging = &arguments.staging.staging;
-    let run = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
+    let found = latest::open(staging, &pipeline.name, &arguments.run, Need::Rows)?;
+    let run = told(found, Stage::Transform, progress);
     let mut counts: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
     let mut shown: Vec<Reject> = Vec::new();
     let mut documents: BTreeMap<String, RawJson> = BTreeMap::new();

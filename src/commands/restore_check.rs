@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mongodb::Client;
 use serde_json::{Value, json};
 
-use super::{CommandError, address, threads};
+use super::{CommandError, address, threads, told};
 use crate::cli::{DumpArguments, RestoreCheckArguments};
 use crate::dump::{self, DumpManifest};
 use crate::failure::{Exit, Failure};
@@ -20,6 +20,7 @@ use crate::restore::{Destination, RestoreOptions, check, restore};
 use crate::source::names::database_folder;
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::StagingError;
+use crate::staging::latest::{self, Need};
 use crate::staging::layout::RunDirectory;
 use crate::staging::lock::{PipelineLock, RunLock};
 use crate::staging::manifest::{ExportManifest, TransformManifest};
@@ -31,7 +32,8 @@ pub(super) fn dump(
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let target = address::target(&arguments.address)?;
-    let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
+    let found = latest::find(&arguments.run.staging, &arguments.run.run, Need::Load)?;
+    let run = told(found, Stage::Dump, progress);
     let _lock = PipelineLock::take(&arguments.run.staging, run.pipeline())?;
     progress.run(run.run());
     let schema = match &arguments.schema {
@@ -60,13 +62,19 @@ pub(super) fn run(
     arguments: &RestoreCheckArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let run = RunDirectory::find(&arguments.run.staging, &arguments.run.run)?;
+    let scratch = address::scratch(&arguments.scratch)?;
+    let postgres = scratch.starts_with("postgres://") || scratch.starts_with("postgresql://");
+    let run = if postgres {
+        let found = latest::find(&arguments.run.staging, &arguments.run.run, Need::RowsOrDump)?;
+        told(found, Stage::Restore, progress)
+    } else {
+        RunDirectory::find(&arguments.run.staging, &arguments.run.run)?
+    };
     let _reading = RunLock::share(&run)?;
     progress.run(run.run());
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    let scratch = address::scratch(&arguments.scratch)?;
     let name = format!("docferry_check_{}_{}", run.run().to_lowercase(), std::process::id());
-    let tried = if scratch.starts_with("postgres://") || scratch.starts_with("postgresql://") {
+    let tried = if postgres {
         let server = Target::parse(&scratch)?;
         runtime.block_on(in_postgres(&run, &server, &name, progress))?
     } else if scratch.starts_with("mongodb://") || scratch.starts_with("mongodb+srv://") {

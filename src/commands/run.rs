@@ -4,25 +4,68 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{export, load, transform, verify};
+use super::{CommandError, address, export, go_on, load, load_pipeline, transform, verify};
 use crate::cli::RunArguments;
-use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::failure::{Exit, Failure};
+use crate::load::unfinished;
+use crate::progress::{Progress, Stage};
 use crate::report::{Finished, proof, summary};
+use crate::staging::layout::{LATEST, RunDirectory};
+use crate::staging::resume::resumable_run;
+use crate::staging::run::RunRecord;
 
 pub(super) fn run(
     arguments: &RunArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let (directory, exported) = export::stage(&arguments.export, None, None, progress)?;
+    let mut export = arguments.export.clone();
+    if export.resume.as_deref() == Some(LATEST) {
+        let run = resumed(arguments)?;
+        progress.note(Stage::Export, &format!("going on with run {run}"));
+        export.resume = Some(run);
+    }
+    let (directory, exported) = export::stage(&export, None, None, progress)?;
     // The run just made, whatever `latest` names by then.
-    transform::stage(&arguments.transform(directory.run()), progress)?;
-    load::stage(&arguments.load(directory.run()), progress)?;
-    let (_, report) = verify::stage(&arguments.target(directory.run()), progress)?;
+    transform::stage(&arguments.transform(directory.run()), progress)
+        .map_err(|failure| resume_with(failure, &directory))?;
+    load::stage(&arguments.load(directory.run()), progress)
+        .map_err(|failure| resume_with(failure, &directory))?;
+    let (_, report) = verify::stage(&arguments.target(directory.run()), progress)
+        .map_err(|failure| resume_with(failure, &directory))?;
     let source = summary::inventory(&exported.source_objects);
     Ok(Finished {
         exit: verify::exit(&report),
         text: format!("{source}\n{}", proof::run(&directory, &report)).trim_start().to_owned(),
         value: json!({"run": directory.run(), "proved": report.proved, "report": report}),
     })
+}
+
+/// The run that a bare `--resume` goes on with: the one whose load the target's ledger has as begun
+/// and not ended, else the newest with a stage that did not end.
+fn resumed(arguments: &RunArguments) -> Result<String, Failure> {
+    let pipeline = load_pipeline(&arguments.export.pipeline.pipeline)?;
+    let source = address::source(&arguments.export.source)?.display();
+    let target = address::target(&arguments.address)?;
+    let staging = &arguments.export.staging.staging;
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+    for run in runtime.block_on(unfinished(&target, &pipeline.name))? {
+        let Ok(directory) = RunDirectory::open(staging, &pipeline.name, &run) else { continue };
+        if RunRecord::read(&directory).is_ok_and(|record| record.source == source) {
+            return Ok(run);
+        }
+    }
+    Ok(resumable_run(staging, &pipeline.name, &source)?.run().to_owned())
+}
+
+/// Says how to go on with the run: the same command alone would begin another one.
+fn resume_with(failure: Failure, run: &RunDirectory) -> Failure {
+    if failure.exit == Exit::Interrupted {
+        return go_on(failure, "--resume", run);
+    }
+    let way_on = format!("Then go on with the same command and `--resume {}`.", run.run());
+    let hint = match &failure.hint {
+        Some(hint) => format!("{hint} {way_on}"),
+        None => way_on,
+    };
+    Failure { hint: Some(hint), ..failure }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, load_pipeline, threads};
+use super::{CommandError, go_on, load_pipeline, threads};
 use crate::cli::TransformArguments;
 use crate::export::{ExportOptions, whole};
 use crate::failure::{Exit, Failure};
@@ -58,5 +58,6 @@ pub(super) fn stage(
     let work = if arguments.retry_rejects { retry_rejects } else { transform };
     let result = work(&directory, &pipeline, &text, &options, progress.as_ref());
     record.end_with(&directory, Stage::Transform, result.is_ok())?;
-    Ok((directory, result?))
+    let manifest = result.map_err(|error| go_on(error.into(), "--run", &directory))?;
+    Ok((directory, manifest))
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, address, load_pipeline};
+use super::{CommandError, address, load_pipeline, told};
 use crate::cli::TargetArguments;
 use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, RunReport, proof};
+use crate::staging::latest::{self, Need};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
 use crate::staging::run::RunRecord;
@@ -43,8 +44,9 @@ pub(super) fn stage(
 ) -> Result<(RunDirectory, RunReport), Failure> {
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
     let target = address::target(&arguments.address)?;
-    let directory = RunDirectory::open(&arguments.staging.staging, &pipeline.name, &arguments.run)?;
-    let directory = directory.whole_if_any();
+    let staging = &arguments.staging.staging;
+    let found = latest::open(staging, &pipeline.name, &arguments.run, Need::Rows)?;
+    let directory = told(found, Stage::Verify, progress).whole_if_any();
     let manifest = TransformManifest::read(&directory)?;
     let mut record = RunRecord::read(&directory)?;
     progress.run(directory.run());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::LoadError;
-use crate::postgres::{Aside, PostgresError};
+use crate::postgres::{Aside, PostgresError, Target};
 use crate::staging::part::PartFile;
 
 const TABLES: &str = "
@@ -116,7 +116,20 @@ pub(super) async fn create(client: &Client) -> Result<(), LoadError> {
     client.batch_execute(TABLES).await.map_err(failed("create the ledger"))
 }
 
-/// Runs whose id, or whose pipeline and id, is given; the newest first. `latest` is any.
+/// Runs of a pipeline whose load into a database was begun and is not finished; the newest first.
+pub async fn unfinished(target: &Target, pipeline: &str) -> Result<Vec<String>, LoadError> {
+    let client = target.connect().await?;
+    if !exists(&client).await? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT run FROM docferry.runs WHERE finished_at IS NULL ORDER BY started_at DESC";
+    let rows = client.query(sql, &[]).await.map_err(failed("read the ledger"))?;
+    let id = |run: &str| Some(run.strip_prefix(pipeline)?.strip_prefix('/')?.to_owned());
+    Ok(rows.iter().filter_map(|row| id(row.get(0))).collect())
+}
+
+/// Runs whose id, or whose pipeline and id, is given; the newest first. `latest` is any, and
+/// `pipeline/latest` any of that pipeline.
 pub(super) async fn find(client: &Client, run: &str) -> Result<Vec<Ledger>, LoadError> {
     if !exists(client).await? {
         return Ok(Vec::new());
@@ -124,7 +137,9 @@ pub(super) async fn find(client: &Client, run: &str) -> Result<Vec<Ledger>, Load
     let rows = client
         .query(
             "SELECT run, schema_name FROM docferry.runs \
-             WHERE $1 = 'latest' OR run = $1 OR split_part(run, '/', 2) = $1 ORDER BY started_at DESC",
+             WHERE $1 = 'latest' OR run = $1 OR split_part(run, '/', 2) = $1 \
+             OR left(run, greatest(length(run) - 17, 0)) || '/latest' = $1 \
+             ORDER BY started_at DESC",
             &[&run],
         )
         .await

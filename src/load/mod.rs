@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub use differences::Difference;
 pub use error::LoadError;
+pub use ledger::unfinished;
 pub use plan::{LoadPlan, PlannedStep};
 pub use rollback::{RollbackReport, UndoneTable, rollback};
 use serde::Serialize;

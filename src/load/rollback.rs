@@ -1,6 +1,7 @@
 //! Undoes a load from what the ledger says, in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -10,6 +11,8 @@ use super::{LoadError, execute};
 use crate::postgres::{
     PostgresError, Target, foreign_keys, qualified, quote_identifier, quote_literal, table_shape,
 };
+use crate::progress::{Progress, Stage};
+use crate::staging::layout::LATEST;
 
 /// Objects that use an enum type, or arrays of it.
 const TYPE_USED: &str = "SELECT count(*) FROM pg_depend d JOIN pg_type t \
@@ -26,6 +29,8 @@ pub struct RollbackReport {
     pub run: String,
     /// Target schema.
     pub schema: String,
+    /// Whether it was only tried, and nothing changed.
+    pub dry_run: bool,
     /// Tables, by name.
     pub tables: Vec<UndoneTable>,
     /// SQL files that were run with the load; what they did stays.
@@ -55,25 +60,45 @@ fn ours(entry: Option<&TableEntry>) -> String {
     format!("t.xmin::text::bigint = ANY ('{{{}}}'::bigint[])", xids.join(","))
 }
 
-/// Undoes the load of a run: `pipeline/run`, a run's id, or `latest`.
+/// The load that is meant by `pipeline/run`, a run's id, `pipeline/latest`, or `latest` where all
+/// are of one pipeline.
+fn meant(found: &[Ledger], run: &str) -> Result<Ledger, LoadError> {
+    let pipeline = |ledger: &Ledger| {
+        let named = ledger.run.rsplit_once('/');
+        named.map_or(ledger.run.clone(), |(pipeline, _)| pipeline.to_owned())
+    };
+    let names: BTreeSet<String> = match found {
+        [] => return Err(LoadError::NotLoaded { run: run.to_owned() }),
+        [ledger] => return Ok(ledger.clone()),
+        [newest, others @ ..] if run == LATEST || run.ends_with("/latest") => {
+            if others.iter().all(|other| pipeline(other) == pipeline(newest)) {
+                return Ok(newest.clone());
+            }
+            found.iter().map(|ledger| format!("{}/{LATEST}", pipeline(ledger))).collect()
+        }
+        several => several.iter().map(|ledger| ledger.run.clone()).collect(),
+    };
+    Err(LoadError::Ambiguous { run: run.to_owned(), names: names.into_iter().collect() })
+}
+
+/// Undoes the load of a run, or with `dry_run` tries to and changes nothing.
 ///
 /// With `force`, rows that were changed after the load are undone too.
 pub async fn rollback(
     target: &Target,
     run: &str,
-    force: bool,
+    (force, dry_run): (bool, bool),
+    progress: &Arc<dyn Progress>,
 ) -> Result<RollbackReport, LoadError> {
     let client = target.connect().await?;
-    let found = ledger::find(&client, run).await?;
-    let ledger = match found.as_slice() {
-        [] => return Err(LoadError::NotLoaded { run: run.to_owned() }),
-        [ledger] => ledger.clone(),
-        [ledger, ..] if run == "latest" => ledger.clone(),
-        several => {
-            let names = several.iter().map(|found| found.run.clone()).collect();
-            return Err(LoadError::Ambiguous { run: run.to_owned(), names });
-        }
-    };
+    let ledger = meant(&ledger::find(&client, run).await?, run)?;
+    let undoing = format!(
+        "the load of run {} into schema {} of {} is to be undone",
+        ledger.run,
+        ledger.schema,
+        target.display()
+    );
+    progress.note(Stage::Load, &undoing);
     ledger::lock(&client, &ledger.schema).await?;
     let undo = Undo {
         created: ledger.created(&client, "table").await?,
@@ -91,9 +116,14 @@ pub async fn rollback(
     let hooks = ledger.hooks(&client).await?;
     execute(&client, "begin".to_owned(), "BEGIN").await?;
     let tables = undo.undo().await?;
-    ledger.forget(&client).await?;
-    execute(&client, "commit the rollback".to_owned(), "COMMIT").await?;
-    Ok(RollbackReport { run: ledger.run, schema: ledger.schema, tables, hooks })
+    if dry_run {
+        execute(&client, "give the rollback up".to_owned(), "ROLLBACK").await?;
+    } else {
+        ledger.forget(&client).await?;
+        execute(&client, "commit the rollback".to_owned(), "COMMIT").await?;
+    }
+    let Ledger { run, schema } = ledger;
+    Ok(RollbackReport { run, schema, dry_run, tables, hooks })
 }
 
 struct Undo<'u> {

@@ -543,6 +543,7 @@ pub fn rollback(report: &RollbackReport, target: &str) -> String {
         let hooks = report.hooks.join(", ");
         let _ = write!(text, "\nSQL files ran with the load; what they did stays: {hooks}");
     }
-    let _ = write!(text, "\nrun {} is undone in {target}", report.run);
+    let would = if report.dry_run { "would be" } else { "is" };
+    let _ = write!(text, "\nrun {} {would} undone in {target}", report.run);
     text
 }
