@@ -19,6 +19,7 @@ mod incremental;
 mod inventory;
 mod json_files;
 mod load;
+mod nights;
 mod object_names;
 mod oracle;
 mod pipeline;
