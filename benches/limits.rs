@@ -91,7 +91,7 @@ fn write(run: &RunDirectory, stage: Stage, parts: &[Ready<'_>]) -> Outcome<()> {
         .map(|ready| {
             let Some(first) = ready.batches.first() else { return Ok(()) };
             let properties = ready.definition.map_or_else(export_properties, table_properties);
-            let path = run.resolve(&RunDirectory::part_path(stage, &ready.name, ready.index));
+            let path = run.resolve(&run.part_path(stage, &ready.name, ready.index));
             std::fs::create_dir_all(path.parent().unwrap_or(run.path()))?;
             let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
             let output = HashingWriter::new(file);

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::failure::{Exit, Explain};
+use crate::staging::guard::ALLOW_SHRINK;
 use crate::staging::run::Held;
 
 /// Reasons that a message lists.
@@ -127,12 +128,14 @@ impl Explain for CommandError {
                 Some("Name one or more: --keep-last 3 --keep-daily 7 --keep-monthly 12.".into())
             }
             Self::Held { run, compared_with, option, .. } => {
+                let command =
+                    if *option == ALLOW_SHRINK { "`docferry backup`" } else { "the same command" };
                 let stays = match compared_with {
                     Some(last) => format!("It was compared with run {last}, the last good one, which stays `latest`; nothing was removed."),
                     None => "There is no good run yet, and `latest` does not point to this one.".to_owned(),
                 };
                 Some(format!(
-                    "{stays} Check the source and the name of its database. If it is meant to hold so little, accept the run with the same command and `--resume {run} {option}`."
+                    "{stays} Check the source and the name of its database. If it is meant to hold so little, accept the run with {command} and `--resume {run} {option}`."
                 ))
             }
             Self::Id(_) => Some("An ObjectId has 24 hexadecimal digits.".into()),

@@ -16,7 +16,9 @@ use crate::report::{Finished, summary};
 use crate::source::SourceAddress;
 use crate::staging::StagingError;
 use crate::staging::checksum::sha256_file;
-use crate::staging::guard::{Allowed, Loss, losses, without_collections};
+use crate::staging::guard::{
+    ALLOW_EMPTY, ALLOW_SHRINK, Allowed, Loss, losses, without_collections,
+};
 use crate::staging::journal::Journal;
 use crate::staging::layout::{LATEST, RunDirectory};
 use crate::staging::lock::PipelineLock;
@@ -153,6 +155,8 @@ pub(super) fn stage(
     if let Ok(manifest) = &result
         && !was_good
     {
+        // What a backup held is not accepted by an export that goes on with it.
+        let shrink = shrink.or(record.held.is_some().then_some(&[]));
         let guard = Guard { staging, allow_empty: arguments.allow_empty, shrink };
         option = guard.judge(&directory, manifest, &mut record, progress)?;
     }
@@ -221,6 +225,6 @@ impl Guard<'_> {
         let reasons = text(&held);
         record.held = (!reasons.is_empty()).then_some(Held { compared_with, reasons });
         let empty = held.iter().any(Loss::is_empty_source);
-        Ok(if empty { "--allow-empty" } else { "--allow-shrink" })
+        Ok(if empty { ALLOW_EMPTY } else { ALLOW_SHRINK })
     }
 }

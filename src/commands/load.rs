@@ -87,7 +87,7 @@ pub(super) fn stage(
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let result = runtime.block_on(load::load(&directory, &manifest, &target, &options, progress));
     record.end_with(&directory, Stage::Load, result.is_ok())?;
-    let report = result.map_err(|error| go_on(error.into(), "--run", &directory))?;
+    let report = result.map_err(|error| go_on(error.into(), &directory))?;
     Ok((directory, report))
 }
 

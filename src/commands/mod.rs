@@ -85,13 +85,14 @@ fn told(found: Found, stage: Stage, progress: &Arc<dyn Progress>) -> RunDirector
     run
 }
 
-/// Names the run in the hint of a failure that leaves work to go on with.
-fn go_on(failure: Failure, option: &str, run: &RunDirectory) -> Failure {
+/// Names the run in the hint of a stage that was interrupted: `latest` may be another one by then.
+fn go_on(failure: Failure, run: &RunDirectory) -> Failure {
     if failure.exit != Exit::Interrupted {
         return failure;
     }
     let hint = format!(
-        "What is finished is kept. Go on with the same command and `{option} {}`.",
+        "Finished parts are kept: the same command goes on from there, also after a newer run with \
+         `--run {}`.",
         run.run()
     );
     Failure { hint: Some(hint), ..failure }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, address, export, go_on, load, load_pipeline, transform, verify};
+use super::{CommandError, address, export, load, load_pipeline, transform, verify};
 use crate::cli::RunArguments;
 use crate::failure::{Exit, Failure};
 use crate::load::unfinished;
@@ -60,7 +60,11 @@ fn resumed(arguments: &RunArguments) -> Result<String, Failure> {
 /// Says how to go on with the run: the same command alone would begin another one.
 fn resume_with(failure: Failure, run: &RunDirectory) -> Failure {
     if failure.exit == Exit::Interrupted {
-        return go_on(failure, "--resume", run);
+        let hint = format!(
+            "What is finished is kept. Go on with the same command and `--resume {}`.",
+            run.run()
+        );
+        return Failure { hint: Some(hint), ..failure };
     }
     let way_on = format!("Then go on with the same command and `--resume {}`.", run.run());
     let hint = match &failure.hint {

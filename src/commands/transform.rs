@@ -58,6 +58,6 @@ pub(super) fn stage(
     let work = if arguments.retry_rejects { retry_rejects } else { transform };
     let result = work(&directory, &pipeline, &text, &options, progress.as_ref());
     record.end_with(&directory, Stage::Transform, result.is_ok())?;
-    let manifest = result.map_err(|error| go_on(error.into(), "--run", &directory))?;
+    let manifest = result.map_err(|error| go_on(error.into(), &directory))?;
     Ok((directory, manifest))
 }

@@ -7,6 +7,10 @@ use super::manifest::{CollectionManifest, ExportManifest};
 
 /// Documents of a collection from which on losing more than half of them holds the run.
 const SOME_SIZE: u64 = 100;
+/// The option that accepts an empty source.
+pub const ALLOW_EMPTY: &str = "--allow-empty";
+/// The option of a backup that accepts a shrunken one.
+pub const ALLOW_SHRINK: &str = "--allow-shrink";
 /// In a list of collections that may shrink: all of them.
 pub const ALL: &str = "*";
 

@@ -532,11 +532,13 @@ fn an_interrupted_stage_ends_after_the_part_in_hand_and_says_how_to_go_on() {
     let transform = || trial.command("transform", "one", &[]);
     let output = interrupt(&mut transform(), transform_bytes / 3, &bytes_moved);
     assert!(shown(&output).contains("the same command goes on"), "{}", shown(&output));
+    assert!(shown(&output).contains("`--run 2"), "{}", shown(&output));
     assert_done(&transform().output().unwrap());
     assert_same_files(&files(&trial.run("whole")), &files(&trial.run("one")));
     let load = || trial.command("load", "one", &target);
     let output = interrupt(&mut load(), load_steps / 2, &|_| Some(trial.loaded(&client)));
     assert!(shown(&output).contains("the same command goes on"), "{}", shown(&output));
+    assert!(shown(&output).contains("`--run 2"), "{}", shown(&output));
     assert_done(&load().output().unwrap());
     assert_done(&trial.command("verify", "one", &target).output().unwrap());
 }

@@ -2,6 +2,7 @@
 //! `latest` and `--resume` mean.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
@@ -225,6 +226,12 @@ fn what_holds_less_than_half_is_held_and_named() {
         0,
     );
 
+    // An export that goes on with it does not accept it.
+    let (pipeline, source) = (place.text("shop.toml"), place.text("dump/shop"));
+    let export = ["export", &pipeline, "--source", &source, "--resume", "20261103T013000Z"];
+    let text = assert_code(&place.at("2026-11-09T00:00:00Z", &export), 13);
+    assert!(text.contains("with `docferry backup` and"), "{text}");
+
     // Some of it is meant: the rest still holds the run.
     place.dump(&[("orders", 100), ("jobs", 0)]);
     let some = ["--allow-shrink=customers,jobs"];
@@ -326,10 +333,9 @@ fn an_incremental_run_is_newer_than_its_base_whatever_the_clock() {
     });
     let since = ["--since-last", "--by", "at", "--keep-last", "3"];
     for (night, time) in
-        ["2026-11-02T01:30:10Z", "2026-11-02T01:30:00Z", "2019-01-01T00:00:00Z"].iter().enumerate()
+        (0_i32..).zip(["2026-11-02T01:30:10Z", "2026-11-02T01:30:00Z", "2019-01-01T00:00:00Z"])
     {
         let at = mongodb::bson::DateTime::from_millis(1_700_000_000_000);
-        let night = i32::try_from(night).unwrap();
         runtime.block_on(async {
             orders.insert_one(doc! {"_id": night, "at": at}).await.unwrap();
         });
@@ -337,7 +343,8 @@ fn an_incremental_run_is_newer_than_its_base_whatever_the_clock() {
         let run = place.latest().unwrap();
         assert_eq!(run, format!("20261102T01301{night}Z"));
         let text = assert_code(&place.at(time, &["show", &run, "orders", "--documents"]), 0);
-        assert_eq!(text.lines().filter(|line| line.contains("_id")).count(), night as usize + 1);
+        let documents = text.lines().filter(|line| line.contains("_id")).count();
+        assert_eq!(i32::try_from(documents).unwrap(), night + 1);
     }
     assert_eq!(place.json("latest/export/manifest.json")["base"]["length"], 2);
 
@@ -492,7 +499,7 @@ fn every_name_has_a_folder_of_its_own() {
         } else {
             "text\", from = \"_id\", key = true"
         };
-        file += &format!("[tables.\"{name}\".columns]\nid = {{ type = \"{kind} }}\n");
+        let _ = write!(file, "[tables.\"{name}\".columns]\nid = {{ type = \"{kind} }}\n");
     }
     fs::write(place.path("shop.toml"), file).unwrap();
     let (_, target) = runtime.block_on(fresh_database(&postgres, "docferry_names"));
