@@ -134,9 +134,11 @@ fn takes(column: &Column, pg_type: &PgType, kind: Kind) -> bool {
 fn types(column: &Column, node: &Node, enums: &[EnumType]) -> Option<(Change, String)> {
     let mapped = |text: &str| column.values.iter().any(|(from, _)| from == text);
     let strange = |pg_type: &PgType, node: &Node| -> Option<String> {
+        let only_empty = column.empty_is_null && node.forms.texts == node.forms.empty;
         let kinds: Vec<&str> = node
             .kinds()
             .into_iter()
+            .filter(|kind| *kind != Kind::String || !only_empty)
             .filter(|kind| {
                 !takes(column, pg_type, *kind)
                     && (column.values.is_empty() || *kind == Kind::Document)

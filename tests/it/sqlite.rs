@@ -8,14 +8,14 @@ use rusqlite::types::Value;
 use crate::support::{Migrated, docferry, migrate, shown};
 
 /// A new database made by this SQL.
-fn made(folder: &Path, name: &str, sql: &str) -> PathBuf {
+pub(crate) fn made(folder: &Path, name: &str, sql: &str) -> PathBuf {
     let path = folder.join(name);
     let sql = format!("PRAGMA foreign_keys = OFF; {sql}");
     Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
     path
 }
 
-fn address(path: &Path) -> String {
+pub(crate) fn address(path: &Path) -> String {
     format!("sqlite:{}", path.display())
 }
 

@@ -108,13 +108,16 @@ pub(super) fn column_type(column: &mut DraftColumn, declaration: &str, node: Opt
 /// The type of a column whose values are numbers, but for so many texts.
 fn numeric(column: &mut DraftColumn, name: &str, node: &Node, odd: u64) -> Choice {
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
-    let numbers = &node.numbers;
-    if node.count(Kind::Double) == 0 {
-        let whole = node.count(Kind::Int64);
-        if name.contains("BOOL") && few(whole - numbers.bits, whole) && odd == 0 {
+    if name.contains("BOOL") {
+        let all = node.count(Kind::Int64) + node.count(Kind::Double);
+        let words = if is_words_of_truth(node) { 0 } else { odd };
+        let bad = all.saturating_sub(node.numbers.bits) + words;
+        if few(bad, all + words) {
             column.coerce = true;
-            return Choice::new("boolean", whole - numbers.bits);
+            return Choice::new("boolean", bad);
         }
+    }
+    if node.count(Kind::Double) == 0 {
         if has(&["DATE", "TIME"]) {
             column.decide(
                 "dates as numbers: type = \"timestamp\" with format = \"epoch\" or \"epoch_ms\"?",
