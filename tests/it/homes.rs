@@ -307,6 +307,36 @@ fn a_row_that_cannot_be_loaded_leaves_the_application_its_constraints() {
 }
 
 #[test]
+fn a_load_that_failed_and_left_a_constraint_set_aside_is_not_proved() {
+    let Some(place) = Place::new("docferry_not_back") else { return };
+    place.sql(EXISTING);
+    place.sql(
+        "CREATE TABLE app.shelves (pages integer PRIMARY KEY); \
+         ALTER TABLE app.books ADD CONSTRAINT on_shelf FOREIGN KEY (pages) REFERENCES app.shelves",
+    );
+    let run = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
+    let output = place.load(&run, &["--home", "existing"]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert_eq!(place.titles(), "Dune Emma", "all rows are there");
+    let output = place.run("verify", &["--target", &place.address, "--run", &run]);
+    let text = shown(&output);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("books: foreign key on_shelf is still set aside"), "{text}");
+    assert!(text.contains("is not finished"), "{text}");
+    place.sql("INSERT INTO app.shelves VALUES (1), (2)");
+    let output = place.load(&run, &["--home", "existing"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    place.verify(&run);
+    // What the application owns may change; what the rows need may not.
+    place.sql("ALTER TABLE app.books DROP CONSTRAINT one_title, ALTER title DROP NOT NULL");
+    place.verify(&run);
+    place.sql("ALTER TABLE app.books_readers DISABLE TRIGGER ALL");
+    let output = place.run("verify", &["--target", &place.address, "--run", &run]);
+    assert_eq!(output.status.code(), Some(4), "{}", shown(&output));
+    assert!(shown(&output).contains("its triggers are disabled"), "{}", shown(&output));
+}
+
+#[test]
 fn nextcrm_loads_into_the_tables_of_its_application_and_leaves_them_as_they_were() {
     let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
     let runtime = Runtime::new().unwrap();

@@ -72,7 +72,8 @@ impl Object {
         let mut text = String::new();
         let mut expressions = self.expressions.iter().flatten();
         for character in self.structure.chars() {
-            match expressions.next().filter(|_| character == HOLE) {
+            let expression = if character == HOLE { expressions.next() } else { None };
+            match expression {
                 Some(expression) => text.push_str(expression),
                 None => text.push(character),
             }

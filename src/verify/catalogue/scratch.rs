@@ -59,7 +59,6 @@ impl Scratch {
         }
         let client = target.connect().await?;
         for batch in definitions.chunks(BATCH) {
-            execute(&client, "BEGIN READ WRITE").await?;
             if let Err(error) = probe(&client).await {
                 findings.left_out.push(format!(
                     "no temporary table can be made here ({}): defaults, checks, predicates and \
@@ -127,8 +126,9 @@ async fn execute(client: &Client, sql: &str) -> Result<(), VerifyError> {
     Ok(client.batch_execute(sql).await.map_err(failed)?)
 }
 
-/// Makes the temporary schema of the session.
+/// Begins a transaction that may write, and makes the temporary schema of the session.
 async fn probe(client: &Client) -> Result<(), tokio_postgres::Error> {
+    client.batch_execute("BEGIN READ WRITE").await?;
     client
         .batch_execute("CREATE TEMPORARY TABLE docferry_probe (); DROP TABLE docferry_probe")
         .await
