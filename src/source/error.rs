@@ -47,16 +47,6 @@ pub enum SourceError {
         /// How to choose.
         way_out: String,
     },
-    /// A file of a form that is not read.
-    #[error("{path} cannot be read: {detail}")]
-    Unread {
-        /// Which one.
-        path: PathBuf,
-        /// What it holds.
-        detail: String,
-        /// What to do instead.
-        way_out: String,
-    },
     /// A file of text has another encoding than UTF-8.
     #[error("{path} is not UTF-8 but {encoding}")]
     Encoding {
@@ -167,9 +157,7 @@ impl Explain for SourceError {
             Self::Address { .. } => Some(
                 "Name mongodb://HOST/DATABASE, sqlite:FILE, postgres://HOST/DATABASE, the folder of a database in a mongodump directory, a mongodump archive (ARCHIVE#DATABASE where it holds several), a .bson file, or a file or folder of mongoexport's JSON.".into(),
             ),
-            Self::Ambiguous { way_out, .. } | Self::Unread { way_out, .. } => {
-                Some(way_out.clone())
-            }
+            Self::Ambiguous { way_out, .. } => Some(way_out.clone()),
             Self::Encoding { .. } => Some(
                 "Convert it: `iconv -f UTF-16 -t UTF-8 FILE > NEW` (or UTF-32). PowerShell's `>` writes UTF-16: let mongoexport write its file itself, with --out.".into(),
             ),

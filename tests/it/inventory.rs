@@ -511,6 +511,22 @@ fn a_time_series_of_a_dump_is_never_left_out_in_silence() {
     trial.fails("shop", &["weather.metadata.json"]);
 }
 
+#[test]
+fn buckets_are_found_under_a_name_that_was_cut() {
+    let trial = Trial::new();
+    // Short enough to be whole alone, too long behind `system.buckets.`; then too long by itself.
+    for name in ["w".repeat(230), "ж".repeat(60)] {
+        let (stem, buckets) = (file_stem(&name), file_stem(&format!("system.buckets.{name}")));
+        let options = json!({"timeseries": {"timeField": "t"}});
+        let metadata = json!({"options": options, "indexes": [], "type": "timeseries", "collectionName": name});
+        trial.write(&format!("shop/{stem}.metadata.json"), metadata.to_string().as_bytes());
+        trial.write(&format!("shop/{buckets}.bson"), b"");
+    }
+    let found = trial.exported("shop");
+    assert_eq!(found.names(), ["w".repeat(230), "ж".repeat(60)]);
+    assert!(found.left_out().is_empty() && found.taken().len() == 4);
+}
+
 /// Reads an archive to its end: the bytes of all documents by collection, or an error.
 fn read_archive(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
