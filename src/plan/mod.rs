@@ -137,6 +137,12 @@ async fn survey(
 ) -> Result<(Vec<Surveyed>, Vec<String>, Vec<SourceObject>), SourceError> {
     let mut whole = Whole::open(source).await?;
     let objects = std::mem::take(&mut whole.objects);
+    for object in &objects {
+        if let Some(reason) = object.reason() {
+            let note = format!("left out: {} {} ({reason})", object.kind, object.name);
+            progress.note(Stage::Plan, &note);
+        }
+    }
     let listed = whole.collections.clone();
     let left = whole.left_out().iter().filter_map(Left::said).collect();
     let total = |listed: &Listed| match (listed.documents, listed.bytes) {
