@@ -485,7 +485,7 @@ pub struct GenerateArguments {
 /// Arguments of `id`.
 #[derive(Debug, Args)]
 pub struct IdArguments {
-    /// ObjectIds (24 hexadecimal digits) or UUIDs.
+    /// ObjectIds (24 hexadecimal digits), UUIDs made from them, or other `_id`s as Extended JSON.
     #[arg(required = true, value_name = "ID")]
     pub ids: Vec<String>,
 }

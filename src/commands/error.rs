@@ -73,7 +73,7 @@ pub enum CommandError {
         option: &'static str,
     },
     /// An id that is none.
-    #[error("`{0}` is neither an ObjectId nor a UUID made from one")]
+    #[error("`{0}` is neither an ObjectId, nor a UUID made from one, nor an _id in Extended JSON")]
     Id(String),
 }
 
@@ -138,7 +138,9 @@ impl Explain for CommandError {
                     "{stays} Check the source and the name of its database. If it is meant to hold so little, accept the run with {command} and `--resume {run} {option}`."
                 ))
             }
-            Self::Id(_) => Some("An ObjectId has 24 hexadecimal digits.".into()),
+            Self::Id(_) => Some(
+                "An ObjectId has 24 hexadecimal digits; a text is quoted as JSON: '\"ann\"'.".into(),
+            ),
             _ => None,
         }
     }

@@ -4,7 +4,10 @@ use serde_json::json;
 
 use super::CommandError;
 use crate::cli::IdArguments;
-use crate::document::id::{object_id_from_uuid, parse_object_id_hex, uuid_from_object_id};
+use crate::document::id::{
+    key_uuid, object_id_from_uuid, parse_object_id_hex, uuid_from_object_id,
+};
+use crate::document::identity;
 use crate::failure::Failure;
 use crate::report::Finished;
 use crate::staging::checksum::to_hex;
@@ -18,6 +21,10 @@ pub(super) fn run(arguments: &IdArguments) -> Result<Finished, Failure> {
                 .ok()
                 .and_then(|uuid| object_id_from_uuid(uuid.into_bytes()))
                 .map(|object_id| to_hex(&object_id))
+                .or_else(|| {
+                    let key = identity::plain(id, key_uuid)?.ok()?;
+                    Some(uuid::Uuid::from_bytes(key).to_string())
+                })
                 .ok_or_else(|| CommandError::Id(id.clone()))?,
         };
         converted.push(other);

@@ -3,6 +3,8 @@
 use jiff::civil::{Date, DateTime};
 
 const DAY_MILLIS: i64 = 86_400_000;
+/// Microseconds of a day, which is also the last time of day: PostgreSQL has 24:00:00.
+const DAY_MICROS: i64 = 86_400_000_000;
 
 /// ISO 8601 in UTC with milliseconds; years outside 0 to 9999 in the extended form, with a sign
 /// and at least six digits.
@@ -108,6 +110,45 @@ pub fn has_offset(text: &str) -> bool {
     split_offset(text).is_some_and(|(body, _)| body.len() < text.len())
 }
 
+/// Microseconds since midnight of `hh:mm`, `hh:mm:ss` or `hh:mm:ss.ffffff`, up to `24:00:00`. Text
+/// finer than a microsecond, with an offset or beyond a day is refused.
+pub fn parse_time(text: &str) -> Option<i64> {
+    let (clock, fraction) = match text.trim().split_once('.') {
+        Some((clock, fraction)) if clock.len() == 8 && !fraction.is_empty() => (clock, fraction),
+        Some(_) => return None,
+        None => (text.trim(), ""),
+    };
+    let number = |digits: &str| -> Option<i64> {
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse().ok()).flatten()
+    };
+    let two = |digits: &str| number(digits).filter(|_| digits.len() == 2);
+    let mut parts = clock.split(':');
+    let (hour, minute) = (two(parts.next()?)?, two(parts.next()?)?);
+    let second = parts.next().map_or(Some(0), two)?;
+    if parts.next().is_some() || minute > 59 || second > 59 {
+        return None;
+    }
+    let digits = fraction.trim_end_matches('0');
+    if digits.len() > 6 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let micros = number(&format!("{digits:0<6}"))?;
+    let time = ((hour * 60 + minute) * 60 + second) * 1_000_000 + micros;
+    (time <= DAY_MICROS).then_some(time)
+}
+
+/// Microseconds since midnight of a text in a `strptime` format that holds no date and no offset.
+pub fn parse_time_with_format(text: &str, format: &str) -> Option<i64> {
+    let broken_down = jiff::fmt::strtime::parse(format, text).ok()?;
+    if broken_down.offset().is_some() || broken_down.year().is_some() {
+        return None;
+    }
+    let time = broken_down.to_time().ok()?;
+    let nanos = time.duration_since(jiff::civil::Time::midnight()).as_nanos();
+    (nanos % 1000 == 0).then(|| i64::try_from(nanos / 1000).ok()).flatten()
+}
+
 /// Takes `Z`, `±hh`, `±hhmm` or `±hh:mm` off a date-time.
 fn split_offset(text: &str) -> Option<(&str, i32)> {
     if let Some(body) = text.strip_suffix(['Z', 'z']) {
@@ -158,6 +199,32 @@ mod tests {
         }
         assert_eq!(days_of(1900, 2, 29), None);
         assert_eq!(days_of(2000, 2, 29), Some(11_016));
+    }
+
+    #[test]
+    fn times_of_day_are_exact_or_none() {
+        for (text, expected) in [
+            ("00:00", Some(0)),
+            ("10:00:00", Some(36_000_000_000)),
+            ("23:59:59.999999", Some(86_399_999_999)),
+            ("23:59:59.5000000000", Some(86_399_500_000)),
+            ("24:00:00", Some(DAY_MICROS)),
+            ("24:00:00.000001", None),
+            ("23:59:60", None),
+            ("10:60", None),
+            ("10:00:00.1234567", None),
+            ("10:00:00+01", None),
+            ("10", None),
+            ("9:00", None),
+            ("+1:00", None),
+            ("10:00.5", None),
+            ("10:00:00.", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_time(text), expected, "{text}");
+        }
+        assert_eq!(parse_time_with_format("9.30 PM", "%I.%M %p"), Some(77_400_000_000));
+        assert_eq!(parse_time_with_format("25:00", "%H:%M"), None);
     }
 
     #[test]

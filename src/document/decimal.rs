@@ -24,6 +24,11 @@ pub enum Decimal {
     },
 }
 
+impl Decimal {
+    /// The greatest exponent.
+    pub const MAX_EXPONENT: i32 = 6111;
+}
+
 const EXPONENT_BIAS: i32 = 6176;
 const MAX_DIGITS: u128 = 10_u128.pow(34) - 1;
 
@@ -46,6 +51,12 @@ pub fn decimal128_parts(bytes: [u8; 16]) -> Decimal {
     let digits = bits & ((1 << 113) - 1);
     let digits = if digits > MAX_DIGITS { 0 } else { digits };
     Decimal::Finite { negative, digits, exponent: field(113) }
+}
+
+/// The bytes of `± digits × 10^exponent`: at most 34 digits, an exponent from -6176 to 6111.
+pub fn decimal128(negative: bool, digits: u128, exponent: i32) -> [u8; 16] {
+    let exponent = u128::from((exponent + EXPONENT_BIAS).unsigned_abs());
+    (u128::from(negative) << 127 | exponent << 113 | digits).to_le_bytes()
 }
 
 /// The canonical text of the specification ("To String Representation"), as Extended JSON has it.

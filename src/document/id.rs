@@ -15,8 +15,8 @@
 
 use serde_json::Value as Json;
 
-use super::extended_json;
 use super::raw::{Malformed, Value};
+use super::{extended_json, identity};
 
 /// Namespace of the version 5 UUIDs that other `_id`s get: the version 5 UUID of
 /// `https://docferry.dev/id` in the URL namespace of RFC 9562, section 6.6.
@@ -91,15 +91,46 @@ pub fn object_id_from_uuid(uuid: [u8; 16]) -> Option<[u8; 12]> {
 }
 
 /// The UUID of any `_id`: version 7 of an ObjectId, version 5 over the canonical Extended JSON of
-/// anything else.
+/// anything else, numbers in the form of their [identity].
 pub fn uuid_from_value(value: &Value<'_>) -> Result<[u8; 16], Malformed> {
     match value {
         Value::ObjectId(id) => Ok(uuid_from_object_id(*id)),
         other => {
-            let text = extended_json::canonical(other)?;
+            let text = identity::text(other)?;
             Ok(uuid::Uuid::new_v5(&namespace(), text.as_bytes()).into_bytes())
         }
     }
+}
+
+/// The key of a document: its `_id` where that is a UUID, as binary or as text, else the UUID made
+/// from it.
+pub fn key_uuid(value: &Value<'_>) -> Result<[u8; 16], Malformed> {
+    match own_uuid(value) {
+        Some(id) => Ok(id),
+        None => uuid_from_value(value),
+    }
+}
+
+/// A digest stands for the value as a UUID key, and the value does not return from it.
+pub fn is_digest(value: &Value<'_>) -> bool {
+    !matches!(value, Value::ObjectId(_)) && own_uuid(value).is_none()
+}
+
+/// The UUID that a value is.
+fn own_uuid(value: &Value<'_>) -> Option<[u8; 16]> {
+    match identity::scalar(value) {
+        Value::Binary { subtype: 4, bytes } => bytes.try_into().ok(),
+        Value::String(text) => canonical_uuid(text),
+        _ => None,
+    }
+}
+
+/// A UUID in its usual form of 36 characters, nothing else.
+pub fn canonical_uuid(text: &str) -> Option<[u8; 16]> {
+    if text.len() != 36 {
+        return None;
+    }
+    uuid::Uuid::try_parse(text).ok().map(uuid::Uuid::into_bytes)
 }
 
 /// An ObjectId out of its 24 hexadecimal digits.
@@ -130,9 +161,9 @@ pub fn is_named(staged: &str, wanted: &str) -> bool {
             let number = ["$numberInt", "$numberLong", "$numberDouble", "$numberDecimal"];
             let written = number.iter().find_map(|name| fields.get(*name));
             written.and_then(Json::as_str) == Some(wanted)
-                || serde_json::from_str::<Json>(wanted).is_ok_and(|wanted| wanted == json)
+                || identity::of_staged(staged) == identity::of_plain(wanted)
         }
-        _ => false,
+        _ => identity::of_staged(staged) == identity::of_plain(wanted),
     }
 }
 

@@ -114,38 +114,51 @@ impl JsonbError {
     }
 }
 
+/// What the stored text lacks of the value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// U+0000 that were taken out under the rule.
+    pub nuls: u64,
+    /// Negative zeros that became 0: `numeric`, of which `jsonb` makes its numbers, has none.
+    pub negative_zeros: u64,
+}
+
 struct Writer<'o> {
     out: &'o mut String,
     rule: NulRule,
-    stripped: u64,
+    changed: Changed,
 }
 
-/// Writes a value; gives the number of U+0000 taken out.
-pub fn write_jsonb(out: &mut String, value: &Value<'_>, rule: NulRule) -> Result<u64, JsonbError> {
-    let mut writer = Writer { out, rule, stripped: 0 };
+/// Writes a value.
+pub fn write_jsonb(
+    out: &mut String,
+    value: &Value<'_>,
+    rule: NulRule,
+) -> Result<Changed, JsonbError> {
+    let mut writer = Writer { out, rule, changed: Changed::default() };
     writer.value(value, 0)?;
-    Ok(writer.stripped)
+    Ok(writer.changed)
 }
 
-/// Writes one object made of these fields; gives the number of U+0000 taken out.
+/// Writes one object made of these fields.
 pub fn write_jsonb_fields<'a>(
     out: &mut String,
     fields: impl Iterator<Item = (&'a str, Value<'a>)>,
     rule: NulRule,
-) -> Result<u64, JsonbError> {
-    let mut writer = Writer { out, rule, stripped: 0 };
+) -> Result<Changed, JsonbError> {
+    let mut writer = Writer { out, rule, changed: Changed::default() };
     writer.object(fields.map(Ok), 0)?;
-    Ok(writer.stripped)
+    Ok(writer.changed)
 }
 
-/// Writes JSON text as PostgreSQL prints it; gives the number of U+0000 taken out. Numbers keep
-/// their digits; of a key that occurs twice the last value stays, as `jsonb` itself has it.
-pub fn write_json_text(out: &mut String, text: &str, rule: NulRule) -> Result<u64, JsonbError> {
+/// Writes JSON text as PostgreSQL prints it. Numbers keep their digits; of a key that occurs twice the
+/// last value stays, as `jsonb` itself has it.
+pub fn write_json_text(out: &mut String, text: &str, rule: NulRule) -> Result<Changed, JsonbError> {
     let raw: &RawValue =
         serde_json::from_str(text).map_err(|error| JsonbError::Syntax(error.to_string()))?;
-    let mut writer = Writer { out, rule, stripped: 0 };
+    let mut writer = Writer { out, rule, changed: Changed::default() };
     writer.raw(raw, 0)?;
-    Ok(writer.stripped)
+    Ok(writer.changed)
 }
 
 /// The order of keys in `jsonb`: by length, then by bytes.
@@ -199,6 +212,9 @@ impl Writer<'_> {
             }
             Some(b'-' | b'0'..=b'9') => {
                 let number = plain_number(text).ok_or(JsonbError::Number)?;
+                // Only zero loses its sign.
+                let lost = text.starts_with('-') && !number.starts_with('-');
+                self.changed.negative_zeros += u64::from(lost);
                 self.out.push_str(&number);
             }
             _ => self.out.push_str(text),
@@ -232,7 +248,10 @@ impl Writer<'_> {
             }
             Value::Decimal128(bytes) => {
                 let text = numeric_text(*bytes);
-                if matches!(decimal128_parts(*bytes), Decimal::Finite { .. }) {
+                let parts = decimal128_parts(*bytes);
+                let lost = matches!(parts, Decimal::Finite { negative: true, digits: 0, .. });
+                self.changed.negative_zeros += u64::from(lost);
+                if matches!(parts, Decimal::Finite { .. }) {
                     self.out.push_str(&text);
                 } else {
                     let _ = write!(self.out, "\"{text}\"");
@@ -338,6 +357,7 @@ impl Writer<'_> {
     /// that they stay apart from integers.
     fn double(&mut self, number: f64) {
         if number == 0.0 {
+            self.changed.negative_zeros += u64::from(number.is_sign_negative());
             self.out.push_str("0.0");
             return;
         }
@@ -369,7 +389,7 @@ impl Writer<'_> {
                 if self.rule == NulRule::Reject {
                     return Err(JsonbError::Nul);
                 }
-                self.stripped += 1;
+                self.changed.nuls += 1;
             } else if escape.is_empty() {
                 let _ = write!(self.out, "\\u{byte:04x}");
             } else {

@@ -5,6 +5,7 @@ pub mod decimal;
 pub mod extended_json;
 pub mod filter;
 pub mod id;
+pub mod identity;
 pub mod json;
 pub mod jsonb;
 pub mod order;

@@ -24,6 +24,12 @@ pub fn same_value(left: &Value<'_>, right: &Value<'_>) -> Ordering {
     same_rank(left, right)
 }
 
+/// Both are numbers, of whatever types, and equal.
+pub fn same_number(left: &Value<'_>, right: &Value<'_>) -> bool {
+    let number = rank(&Value::Int32(0));
+    rank(left) == number && rank(right) == number && same_rank(left, right).is_eq()
+}
+
 /// Orders documents by their `_id`s; one without comes first, as if it were null.
 pub fn compare_ids(left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> Ordering {
     match (left, right) {

@@ -416,6 +416,11 @@ impl Planter<'_> {
                 .find(|flaw| flaw.table == *other && matches!(flaw.expect, Expectation::Reject(_)))
                 .and_then(|flaw| ObjectId::parse_str(&flaw.id).ok())
                 .unwrap_or(nobody);
+            // With positions the second is a row of its own.
+            let repeated = match junction.position {
+                Some(_) => JunctionTotals { only_first: 2, ..Default::default() },
+                None => JunctionTotals { only_first: 1, repeats: 1, ..Default::default() },
+            };
             let cases: [(&str, Vec<Bson>, JunctionTotals); 8] = [
                 ("an empty array of links", vec![], JunctionTotals::default()),
                 (
@@ -433,11 +438,7 @@ impl Planter<'_> {
                     vec![first.to_hex().into()],
                     JunctionTotals { only_first: 1, ..Default::default() },
                 ),
-                (
-                    "a repeated link",
-                    vec![first.into(), first.into()],
-                    JunctionTotals { only_first: 1, repeats: 1, ..Default::default() },
-                ),
+                ("a repeated link", vec![first.into(), first.into()], repeated),
                 (
                     "a link to nobody",
                     vec![nobody.into()],

@@ -194,14 +194,24 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         let table = pipeline.tables.iter().find(|candidate| candidate.name == table);
         table.and_then(|table| table.columns.iter().find(|column| column.key.is_some()))
     };
-    let columns = junction.columns.iter().map(|column| ColumnDefinition {
-        name: column.name.clone(),
-        pg_type: key_of(&column.table).map_or(PgType::Uuid, |key| key.pg_type.clone()),
+    let mandatory = |name: &str, pg_type: PgType| ColumnDefinition {
+        name: name.to_owned(),
+        pg_type,
         nullable: false,
         identity: false,
         default: None,
         sequence: None,
+    };
+    let sides = junction.columns.iter().map(|column| {
+        let pg_type = key_of(&column.table).map_or(PgType::Uuid, |key| key.pg_type.clone());
+        mandatory(&column.name, pg_type)
     });
+    let position = junction.position.as_ref().map(|name| mandatory(name, PgType::Integer));
+    // The primary key serves look-ups by its first column only.
+    let other = match junction.ordered() {
+        Some((side, _)) => &junction.columns[1 - side],
+        None => &junction.columns[1],
+    };
     let foreign_keys = junction.columns.iter().map(|column| ForeignKeyDefinition {
         name: String::new(),
         columns: vec![column.name.clone()],
@@ -218,16 +228,15 @@ fn junction_definition(pipeline: &Pipeline, junction: &Junction) -> TableDefinit
         name: junction.name.clone(),
         kind: TableKind::Junction,
         source: None,
-        columns: columns.collect(),
+        columns: sides.chain(position).collect(),
         primary_key_name: None,
-        primary_key: junction.columns.iter().map(|column| column.name.clone()).collect(),
+        primary_key: junction.key(),
         upsert_by: Vec::new(),
         unique: Vec::new(),
         foreign_keys: foreign_keys.collect(),
-        // The primary key serves look-ups by the first column only.
         indexes: vec![IndexDefinition {
             name: String::new(),
-            columns: vec![junction.columns[1].name.clone()],
+            columns: vec![other.name.clone()],
             lower: Vec::new(),
             descending: Vec::new(),
             unique: false,

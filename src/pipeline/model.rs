@@ -155,6 +155,9 @@ pub enum Origin {
     Member,
     /// The element itself (`element = true`).
     Element,
+    /// What a field is, not what it holds (`presence = true`): `missing`, `null`, `undefined`,
+    /// `empty` (an array or document without elements) or `filled`. It takes nothing of the field.
+    Presence(FieldPath),
 }
 
 /// How a key column's value is made.
@@ -411,6 +414,24 @@ pub struct Junction {
     pub columns: [JunctionColumn; 2],
     /// The arrays it is filled from.
     pub from: Vec<JunctionSource>,
+    /// Column of a link's position in its array, from 0. The key is the holder's column and this one
+    /// then, and repeats of an id are rows of their own. There is one array only.
+    pub position: Option<String>,
+}
+
+impl Junction {
+    /// The side whose documents hold the array, and the column of the position in it.
+    pub fn ordered(&self) -> Option<(usize, &str)> {
+        Some((self.from.first()?.side, self.position.as_deref()?))
+    }
+
+    /// The columns of the primary key.
+    pub fn key(&self) -> Vec<String> {
+        match self.ordered() {
+            Some((side, position)) => vec![self.columns[side].name.clone(), position.to_owned()],
+            None => self.columns.iter().map(|column| column.name.clone()).collect(),
+        }
+    }
 }
 
 /// One side of a junction.

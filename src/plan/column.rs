@@ -108,11 +108,14 @@ pub(super) fn scalar(node: &Node, whole: bool) -> Scalar {
     if node.only(&[Double]) {
         let plain = numbers.fractions == 0 && numbers.special == 0;
         let double = Scalar::new("double precision");
-        return if plain && whole && node.filled() >= FEW {
+        return if plain && numbers.negative_zeros == 0 && whole && node.filled() >= FEW {
             double.decide("every value is a whole number: bigint?")
         } else {
             double
         };
+    }
+    if numbers.negative_zeros > 0 && node.only(&[Int32, Int64, Double, Decimal]) {
+        return with_negative_zeros(node);
     }
     if node.only(&[Int32, Int64, Double]) {
         let plain = numbers.fractions == 0 && numbers.special == 0;
@@ -156,6 +159,31 @@ pub(super) fn scalar(node: &Node, whole: bool) -> Scalar {
             .decide("old UUIDs: type = \"uuid\" with uuid_order, once their byte order is known");
     }
     jsonb
+}
+
+/// Numbers of several types with zeros that have a sign, which only floating point keeps.
+fn with_negative_zeros(node: &Node) -> Scalar {
+    const EXACT: i64 = 1 << 53;
+    let zeros = format!("{} negative zeros", count(node.numbers.negative_zeros));
+    let exact = node.count(Kind::Decimal) == 0
+        && node.numbers.least >= -EXACT
+        && node.numbers.greatest <= EXACT;
+    if exact {
+        return Scalar::new("double precision")
+            .note(format!("{zeros}, which numeric does not have"));
+    }
+    Scalar::new("numeric").decide(format!("{zeros} do not fit numeric and are rejects"))
+}
+
+/// The type of a key made of numbers that are all whole, whatever their types: one number is one
+/// `_id`. Numbers that were doubles may grow beyond 32 bits as others do not.
+pub(super) fn whole_key(node: &Node, whole: bool) -> Option<&'static str> {
+    use Kind::{Decimal, Double, Int32, Int64};
+    let plain = node.numbers.fractions == 0 && node.numbers.special == 0;
+    if !plain || !node.only(&[Int32, Int64, Double, Decimal]) {
+        return None;
+    }
+    Some(if node.only(&[Int32, Int64]) { whole_type(node, whole) } else { "bigint" })
 }
 
 fn texts(node: &Node, whole: bool) -> Scalar {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::column::{
     MOST_FLAT_FIELDS, add, count, evidence, flat_columns, makes_rows, members, names_are_data,
-    scalar, share,
+    scalar, share, whole_key,
 };
 use super::draft::{Draft, DraftColumn, DraftTable, From, path_text};
 use super::evidence::{Known, Verdict};
@@ -144,7 +144,8 @@ impl<'p> Planner<'p> {
             return Place { table, key: None, columns };
         }
         let found = scalar(node, one.whole);
-        let (pg_type, digest) = match found.pg_type {
+        let numbers = whole_key(node, one.whole);
+        let (pg_type, digest) = match numbers.unwrap_or(found.pg_type) {
             _ if one.numbered && field == "_id" => ("bigint", false),
             "text"
                 if node.only(&[Kind::String])
@@ -153,7 +154,9 @@ impl<'p> Planner<'p> {
             {
                 ("text", false)
             }
-            kind @ ("uuid" | "integer" | "bigint") => (kind, false),
+            // Ids of another kind among them become digests, and stay beside the key.
+            "uuid" => ("uuid", node.outliers > 0),
+            kind @ ("integer" | "bigint") => (kind, false),
             _ => ("uuid", true),
         };
         let has_id = fields.is_some_and(|fields| fields.get("id").is_some());
@@ -241,6 +244,7 @@ impl<'p> Planner<'p> {
             work.push_back((vec![name.to_string()], node));
         }
         let mut columns = Vec::new();
+        let mut states = Vec::new();
         let mut rest = survey.root.fields.as_ref().is_some_and(|fields| fields.others.is_some());
         while let Some((path, node)) = work.pop_front() {
             match self.shape(at, &path, node, all, true) {
@@ -248,8 +252,14 @@ impl<'p> Planner<'p> {
                 Shape::Flat => {
                     put_fields_first(&mut work, &path, node);
                 }
-                Shape::Child { members } => children.push((at, path, members)),
-                Shape::Links(target) => arrays.push((at, path, target)),
+                Shape::Child { members } => {
+                    states.extend(state(&path, node, all));
+                    children.push((at, path, members));
+                }
+                Shape::Links(target) => {
+                    states.extend(state(&path, node, all));
+                    arrays.push((at, path, target));
+                }
             }
         }
         if columns.len() > MANY_COLUMNS {
@@ -264,6 +274,10 @@ impl<'p> Planner<'p> {
         for (_, path, mut column) in columns {
             column.name = self.places[at].columns.give(&path.join("_"));
             paths.insert(path_text(&path), column.name.clone());
+            table.columns.push(column);
+        }
+        for (path, mut column) in states {
+            column.name = self.places[at].columns.give(&format!("{}_state", path.join("_")));
             table.columns.push(column);
         }
         if rest || !one.whole || all == 0 {
@@ -357,15 +371,26 @@ impl<'p> Planner<'p> {
         }
         column.decide = found.decide;
         let mistakes = node.outliers + node.far_dates;
-        if mistakes > 0 && found.pg_type != "jsonb" {
-            add(
-                &mut column.comment,
-                &format!("{} values do not fit and are rejects", count(mistakes)),
-            );
+        if node.undefined > 0 && found.pg_type != "jsonb" {
+            let undefined = format!("{} are undefined and become NULL", count(node.undefined));
+            add(&mut column.comment, &undefined);
         }
         column.required = whole && node.filled() == all && all > 0;
         if path != ["_id"] {
             self.refer(at, name, node, &mut column);
+        }
+        if mistakes > 0 && found.pg_type != "jsonb" {
+            let blanks = node.count(Kind::String) == 0 && node.forms.empty > 0;
+            if blanks {
+                column.empty = true;
+                column.required = false;
+                let of = format!("{} of {} values", count(node.forms.empty), count(node.filled()));
+                column.decide(format!("{of} are empty texts, and become NULL"));
+            }
+            let others = if blanks { mistakes - node.forms.empty } else { mistakes };
+            if others > 0 {
+                column.decide(mistaken(node, others, column.references.is_some()));
+            }
         }
         Shape::Column(Box::new(column))
     }
@@ -482,6 +507,37 @@ impl<'p> Planner<'p> {
         }
         table
     }
+}
+
+/// A column that tells what an array without elements is, where documents have more than one kind of
+/// them: its elements are rows elsewhere, and nothing stands for an array that has none.
+fn state(path: &[String], node: &Node, all: u64) -> Option<(Vec<String>, DraftColumn)> {
+    let null = node.count(Kind::Null) - node.undefined;
+    let kinds = [
+        (node.empty, "empty"),
+        (null, "null"),
+        (all - node.present, "missing"),
+        (node.undefined, "undefined"),
+    ];
+    let there: Vec<String> = kinds
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(number, kind)| format!("{kind} in {}", count(*number)))
+        .collect();
+    if there.len() < 2 {
+        return None;
+    }
+    let mut column = DraftColumn::new(String::new(), From::Presence(path.to_vec()), "text");
+    column.comment = there.join(", ");
+    column.decide = Some("without this column these are one".to_owned());
+    Some((path.to_vec(), column))
+}
+
+/// What to decide on values that are of none of the types that the others have.
+fn mistaken(node: &Node, mistakes: u64, reference: bool) -> String {
+    let of = format!("{} of {} values", count(mistakes), count(node.filled()));
+    let what = if reference { "are no ids" } else { "do not fit and are rejects" };
+    format!("{of} {what}")
 }
 
 /// What the collection's own validator asks of its fields (`$jsonSchema`).

@@ -30,7 +30,7 @@ pub(super) struct DraftTable {
     pub(super) indexes: Vec<DraftIndex>,
     /// Conditions by name.
     pub(super) checks: Vec<(String, String)>,
-    pub(super) search: Vec<Vec<String>>,
+    pub(super) search: Vec<DraftSearch>,
 }
 
 /// Where a drafted column's values come from.
@@ -42,6 +42,8 @@ pub(super) enum From {
     Ordinal,
     Member,
     Element,
+    /// What the field at this path is.
+    Presence(Vec<String>),
 }
 
 /// A drafted column.
@@ -124,6 +126,16 @@ pub(super) struct DraftIndex {
     pub(super) predicate: Option<String>,
 }
 
+/// A drafted full-text column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DraftSearch {
+    /// Its name, where the usual one is taken.
+    pub(super) name: Option<String>,
+    pub(super) columns: Vec<String>,
+    /// Text search configuration.
+    pub(super) language: &'static str,
+}
+
 /// A drafted junction table.
 #[derive(Clone, Debug)]
 pub(super) struct DraftJunction {
@@ -133,6 +145,8 @@ pub(super) struct DraftJunction {
     /// Arrays: table, path, and the side that holds them where both are one table.
     pub(super) from: Vec<(String, Vec<String>, Option<String>)>,
     pub(super) comment: String,
+    /// Column of the positions, where the order and the repeats of ids are kept.
+    pub(super) position: Option<String>,
 }
 
 /// A path as pipeline files write it.
@@ -145,9 +159,25 @@ pub(super) fn path_text(path: &[String]) -> String {
     steps.collect::<Vec<_>>().join(".")
 }
 
-/// A text as TOML writes it.
+/// A text, or a key that must be quoted, as TOML writes it on one line (TOML 1.0, "Basic strings").
 pub(super) fn text(value: &str) -> String {
-    toml::Value::String(value.to_owned()).to_string()
+    let mut quoted = String::with_capacity(value.len() + 2);
+    quoted.push('"');
+    for character in value.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            control if control.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(control));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 fn texts(values: &[String]) -> String {
@@ -169,9 +199,6 @@ impl DraftColumn {
     fn line(&self) -> (String, String) {
         let mut parts = Vec::new();
         match &self.from {
-            From::Path(path)
-                if *path == [self.name.clone()] && !self.name.contains(['.', '\\', '*']) => {}
-            // Without `from` the name itself is the field, whatever is in it.
             // Without `from` the name itself is the field, whatever is in it.
             From::Path(path) if *path == [self.name.clone()] => {}
             From::Path(path) => parts.push(format!("from = {}", text(&path_text(path)))),
@@ -180,6 +207,10 @@ impl DraftColumn {
             From::Ordinal => parts.push("ordinal = true".to_owned()),
             From::Member => parts.push("member = true".to_owned()),
             From::Element => parts.push("element = true".to_owned()),
+            From::Presence(path) => {
+                parts.push(format!("from = {}", text(&path_text(path))));
+                parts.push("presence = true".to_owned());
+            }
         }
         parts.push(format!("type = {}", text(&self.pg_type)));
         for (flag, word) in [
@@ -296,12 +327,16 @@ impl DraftTable {
                 let _ = writeln!(out, "where = {}", text(predicate));
             }
         }
-        for columns in &self.search {
-            let columns = texts(columns);
+        for search in &self.search {
+            let columns = texts(&search.columns);
+            let language = text(search.language);
             let _ = writeln!(
                 out,
-                "[[tables.{name}.search]]\ncolumns = {columns}\nlanguage = \"english\""
+                "[[tables.{name}.search]]\ncolumns = {columns}\nlanguage = {language}"
             );
+            if let Some(column) = &search.name {
+                let _ = writeln!(out, "name = {}", text(column));
+            }
         }
     }
 }
@@ -343,6 +378,9 @@ impl Draft {
                 }
             });
             let _ = writeln!(out, "from = [{}]", arrays.collect::<Vec<_>>().join(", "));
+            if let Some(position) = &junction.position {
+                let _ = writeln!(out, "position = {}", text(position));
+            }
         }
         out
     }

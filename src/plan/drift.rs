@@ -1,14 +1,15 @@
 //! What changed in a database since its pipeline file was written.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::Surveyed;
 use super::index::descend;
 use super::survey::{Kind, Node};
-use crate::pgcopy::PgType;
-use crate::pipeline::model::{Column, EnumType, FieldPath, Origin, Pipeline, Table, Unmapped};
+use crate::pipeline::model::{Origin, Pipeline, Table, Unmapped};
+use crate::transform::trial::Mistake;
 
 /// A difference between a database and its pipeline file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -36,6 +37,8 @@ pub enum Change {
     Type,
     /// Its texts are none of the enum's labels.
     Value,
+    /// Its values break a rule of the file.
+    Rule,
 }
 
 impl Change {
@@ -46,6 +49,7 @@ impl Change {
             Self::Gone => "gone",
             Self::Type => "other type",
             Self::Value => "new value",
+            Self::Rule => "broken rule",
         }
     }
 }
@@ -100,80 +104,35 @@ impl<'p> Taken<'p> {
     }
 }
 
-/// Whether a column takes values of a kind.
-fn takes(column: &Column, pg_type: &PgType, kind: Kind) -> bool {
-    let number = matches!(kind, Kind::Int32 | Kind::Int64 | Kind::Double | Kind::Decimal);
-    let coerced = column.coerce && kind == Kind::String;
-    match pg_type {
-        PgType::Jsonb => true,
-        PgType::Boolean => {
-            kind == Kind::Boolean || column.coerce && (number || kind == Kind::String)
-        }
-        PgType::SmallInt
-        | PgType::Integer
-        | PgType::BigInt
-        | PgType::Real
-        | PgType::Double
-        | PgType::Numeric(_) => number || coerced,
-        PgType::Text | PgType::Varchar(_) | PgType::Enum(_) => {
-            matches!(kind, Kind::String | Kind::ObjectId | Kind::Uuid | Kind::Other)
-        }
-        PgType::Uuid => {
-            column.key.is_some()
-                || matches!(kind, Kind::ObjectId | Kind::Uuid | Kind::String | Kind::Binary)
-        }
-        PgType::Bytea => kind == Kind::Binary,
-        PgType::Date | PgType::Time(_) | PgType::Timestamp(_) | PgType::Timestamptz(_) => {
-            let epoch = column.format.as_deref().is_some_and(|format| format.starts_with("epoch"));
-            if epoch { number } else { matches!(kind, Kind::Date | Kind::String) }
-        }
-        PgType::Array(_) => kind == Kind::Array,
+/// A mistake as a difference.
+fn difference(mistake: &Mistake) -> Drift {
+    let Mistake { source, table, column, field, rule, detail, count, examples } = mistake;
+    let mut said = format!("{}: {detail}", super::column::count(*count));
+    if !examples.is_empty() {
+        let shown: Vec<String> = examples.iter().map(|text| format!("{text:?}")).collect();
+        let _ = write!(said, " ({})", shown.join(", "));
     }
-}
-
-fn types(column: &Column, node: &Node, enums: &[EnumType]) -> Option<(Change, String)> {
-    let mapped = |text: &str| column.values.iter().any(|(from, _)| from == text);
-    let strange = |pg_type: &PgType, node: &Node| -> Option<String> {
-        let only_empty = column.empty_is_null && node.forms.texts == node.forms.empty;
-        let kinds: Vec<&str> = node
-            .kinds()
-            .into_iter()
-            .filter(|kind| *kind != Kind::String || !only_empty)
-            .filter(|kind| {
-                !takes(column, pg_type, *kind)
-                    && (column.values.is_empty() || *kind == Kind::Document)
-            })
-            .map(Kind::name)
-            .collect();
-        (!kinds.is_empty()).then(|| format!("{} in a column of type {pg_type}", kinds.join(", ")))
+    let _ = write!(said, ", {table}");
+    if let Some(column) = column {
+        let _ = write!(said, ".{column}");
+    }
+    let change = match *rule {
+        "unmapped" => Change::New,
+        "type" => Change::Type,
+        "enum" => Change::Value,
+        _ => Change::Rule,
     };
-    if let Some(detail) = strange(&column.pg_type, node) {
-        return Some((Change::Type, detail));
-    }
-    if let (PgType::Array(element), Some(inner)) = (&column.pg_type, &node.element)
-        && let Some(detail) = strange(element, inner)
-    {
-        return Some((Change::Type, detail));
-    }
-    if let PgType::Enum(name) = &column.pg_type {
-        let labels = enums.iter().find(|known| known.name == *name).map(|known| &known.labels)?;
-        let unknown: Vec<&str> = node
-            .examples
-            .iter()
-            .flatten()
-            .map(|(text, _)| text.as_str())
-            .filter(|text| !labels.iter().any(|label| label == text) && !mapped(text))
-            .collect();
-        if !unknown.is_empty() {
-            return Some((Change::Value, format!("{} is not in enum {name}", unknown.join(", "))));
-        }
-    }
-    None
+    Drift { collection: source.clone(), field: field.clone(), change, detail: said }
 }
 
 /// Compares a database with a pipeline file.
-pub(super) fn drift(pipeline: &Pipeline, surveyed: &[Surveyed]) -> Vec<Drift> {
-    let pipeline = pipeline.resolved(|name| surveyed.iter().any(|one| one.listed.name == name));
+///
+/// `mistakes` are the values that a transform by the file would refuse.
+pub(super) fn drift(
+    pipeline: &Pipeline,
+    surveyed: &[Surveyed],
+    mistakes: &[Mistake],
+) -> Vec<Drift> {
     let mut found = BTreeSet::new();
     for one in surveyed {
         let name = &one.listed.name;
@@ -195,7 +154,7 @@ pub(super) fn drift(pipeline: &Pipeline, surveyed: &[Surveyed]) -> Vec<Drift> {
                     && table.columns.iter().any(|column| column.origin == Origin::Rest)
         });
         if !open {
-            let taken = Taken::of(&pipeline, &tables);
+            let taken = Taken::of(pipeline, &tables);
             let mut fields = Vec::new();
             let relational = super::relational(&one.listed);
             for (name, node) in one.survey.fields() {
@@ -210,26 +169,14 @@ pub(super) fn drift(pipeline: &Pipeline, surveyed: &[Surveyed]) -> Vec<Drift> {
         for table in tables.iter().filter(|table| table.each.is_none()) {
             for column in &table.columns {
                 let Origin::Paths(paths) = &column.origin else { continue };
-                let nodes: Vec<(&FieldPath, &Node)> = paths
-                    .iter()
-                    .filter_map(|path| Some((path, descend(&one.survey, &path.0)?)))
-                    .collect();
-                if nodes.is_empty() && one.survey.documents > 0 && one.whole && !column.optional {
+                let held = paths.iter().any(|path| descend(&one.survey, &path.0).is_some());
+                if !held && one.survey.documents > 0 && one.whole && !column.optional {
                     let field = paths.first().map(ToString::to_string);
                     add(
                         field,
                         Change::Gone,
                         format!("no document holds it for {}.{}", table.name, column.name),
                     );
-                }
-                for (path, node) in nodes {
-                    if let Some((change, detail)) = types(column, node, &pipeline.enums) {
-                        add(
-                            Some(path.to_string()),
-                            change,
-                            format!("{detail}, {}.{}", table.name, column.name),
-                        );
-                    }
                 }
             }
         }
@@ -244,5 +191,18 @@ pub(super) fn drift(pipeline: &Pipeline, surveyed: &[Surveyed]) -> Vec<Drift> {
             });
         }
     }
+    // A field that is new or gone as a whole needs no second line.
+    let named: BTreeSet<(String, Option<String>)> =
+        found.iter().map(|one| (one.collection.clone(), one.field.clone())).collect();
+    let more = mistakes.iter().filter(|mistake| {
+        let known = named.contains(&(mistake.source.clone(), mistake.field.clone()));
+        let own_id = mistake.field.as_deref() == Some("_id")
+            && surveyed
+                .iter()
+                .any(|one| one.listed.name == mistake.source && super::relational(&one.listed));
+        !(known && matches!(mistake.rule, "unmapped" | "required")
+            || own_id && mistake.rule == "unmapped")
+    });
+    found.extend(more.map(difference));
     found.into_iter().collect()
 }

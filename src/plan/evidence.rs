@@ -63,8 +63,15 @@ impl Known<'_> {
     /// What the values at a path refer to. `owner` and `name` are the collection and the field.
     pub(super) fn verdict(&self, owner: usize, name: &str, node: &Node) -> Verdict {
         let random = is_random(node);
-        let scalar =
-            [Kind::ObjectId, Kind::String, Kind::Uuid, Kind::Int32, Kind::Int64, Kind::Double];
+        let scalar = [
+            Kind::ObjectId,
+            Kind::String,
+            Kind::Uuid,
+            Kind::Int32,
+            Kind::Int64,
+            Kind::Double,
+            Kind::Decimal,
+        ];
         if node.distinct.is_empty() || !node.only(&scalar) {
             return Verdict::Nothing;
         }

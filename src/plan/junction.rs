@@ -1,8 +1,9 @@
 //! Junctions out of arrays of ids.
 
-use super::column::{add, share};
+use super::column::{add, count, share};
 use super::decide::Planner;
 use super::draft::DraftJunction;
+use super::index::descend;
 use super::names::Names;
 
 /// An array of ids: the collection that holds it, its path, and the collection of the ids.
@@ -30,6 +31,21 @@ impl Planner<'_> {
             junctions.push(self.junction((owner, path, target), other));
         }
         junctions
+    }
+
+    /// How many arrays at a path hold an id twice, or ids in another order than their own.
+    fn disorder(&self, at: usize, path: &[String]) -> Option<String> {
+        let node = descend(&self.surveyed[at].survey, path)?;
+        let kinds = [
+            (node.unordered, "not in the order of their ids"),
+            (node.repeating, "with an id twice"),
+        ];
+        let said: Vec<String> = kinds
+            .iter()
+            .filter(|(arrays, _)| *arrays > 0)
+            .map(|(arrays, what)| format!("{} arrays {what}", count(*arrays)))
+            .collect();
+        (!said.is_empty()).then(|| said.join(", "))
     }
 
     /// Which share of the sampled links of one array the other holds too.
@@ -70,11 +86,30 @@ impl Planner<'_> {
         let side = |side: &String| (owner == target).then(|| side.clone());
         let mut from = vec![(first.clone(), path.clone(), side(&own))];
         let mut comment = format!("{} of {first} hold ids of {second}", path.join("."));
+        let mut disorder = self.disorder(owner, &path);
+        let mut position = None;
         if let Some((same, (_, other_path, _))) = other {
             let there = other_path.join(".");
             add(&mut comment, &format!("{there} of {second} {} of the same links", share(same)));
+            let more = self.disorder(target, &other_path);
+            disorder = match (disorder, more) {
+                (Some(one), Some(more)) => Some(format!("{one}; {there}: {more}")),
+                (one, more) => one.or(more),
+            };
             from.push((second.clone(), other_path, side(&far)));
+            if let Some(disorder) = disorder {
+                add(
+                    &mut comment,
+                    &format!(
+                        "decide: {disorder}: links of two sides keep neither order nor repeats; \
+                         one array alone does with `position`"
+                    ),
+                );
+            }
+        } else if let Some(disorder) = disorder {
+            add(&mut comment, &format!("{disorder}: without `position` that is lost"));
+            position = Some(names.give("position"));
         }
-        DraftJunction { name, columns: [(own, first), (far, second)], from, comment }
+        DraftJunction { name, columns: [(own, first), (far, second)], from, comment, position }
     }
 }

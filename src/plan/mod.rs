@@ -26,12 +26,15 @@ pub use prisma::from_prisma;
 
 use self::decide::Planner;
 use self::survey::Survey;
+use crate::failure::{Exit, Explain};
 use crate::pipeline::model::Pipeline;
 use crate::progress::{Progress, Stage, Total};
 use crate::source::sqlite::Left;
 use crate::source::whole::{Documents, Limit, Listed, Seen, Take, Whole};
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::inventory::SourceObject;
+use crate::transform::TransformError;
+use crate::transform::trial::{Attempt, Trial};
 
 /// Documents of a collection that are read before a sample must do: half of them are all read.
 const MOST_DOCUMENTS: u64 = 10_000_000;
@@ -85,7 +88,8 @@ pub async fn plan(
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Plan, SourceError> {
-    let (surveyed, left, objects) = survey(source, options, progress).await?;
+    let (surveyed, left, objects) =
+        survey(Whole::open(source).await?, options, progress, None).await?;
     let mut draft = Planner::new(&surveyed, options.names).draft(name);
     draft.about.push(format!(
         "Drafted by docferry {} from {}.",
@@ -124,18 +128,52 @@ pub async fn diff(
     pipeline: &Pipeline,
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
-) -> Result<Vec<Drift>, SourceError> {
-    let (surveyed, ..) = survey(source, options, progress).await?;
-    Ok(drift::drift(pipeline, &surveyed))
+) -> Result<Vec<Drift>, PlanError> {
+    let whole = Whole::open(source).await?;
+    let pipeline =
+        pipeline.resolved(|name| whole.collections.iter().any(|listed| listed.name == name));
+    let kinds = whole.collections.iter().map(|listed| (listed.name.clone(), listed.kind.clone()));
+    let trial = Arc::new(Trial::new(&pipeline, &kinds.collect::<Vec<_>>())?);
+    let (surveyed, ..) = survey(whole, options, progress, Some(&trial)).await?;
+    let mistakes =
+        trial.mistakes(|name| surveyed.iter().any(|one| one.listed.name == name && one.whole));
+    Ok(drift::drift(&pipeline, &surveyed, &mistakes))
+}
+
+/// A source that could not be compared with its pipeline file.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The pipeline file, by which no transform could be made.
+    #[error(transparent)]
+    Pipeline(#[from] TransformError),
+}
+
+impl Explain for PlanError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Source(error) => error.exit(),
+            Self::Pipeline(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Pipeline(error) => error.hint(),
+        }
+    }
 }
 
 /// Reads a source and surveys each of its collections. Says what else the source holds.
 async fn survey(
-    source: &SourceAddress,
+    mut whole: Whole,
     options: &PlanOptions,
     progress: &Arc<dyn Progress>,
+    trial: Option<&Arc<Trial>>,
 ) -> Result<(Vec<Surveyed>, Vec<String>, Vec<SourceObject>), SourceError> {
-    let mut whole = Whole::open(source).await?;
     let objects = std::mem::take(&mut whole.objects);
     for object in &objects {
         if let Some(reason) = object.reason() {
@@ -163,7 +201,13 @@ async fn survey(
         .map(|_| {
             let (receiver, progress) = (Arc::clone(&receiver), Arc::clone(progress));
             let names: Vec<String> = listed.iter().map(|one| one.name.clone()).collect();
-            tokio::task::spawn_blocking(move || look(&receiver, &names, progress.as_ref()))
+            let trial = trial.cloned();
+            tokio::task::spawn_blocking(move || {
+                let mut attempt = trial.as_deref().map(Trial::attempt);
+                let surveys = look(&receiver, &names, attempt.as_mut(), progress.as_ref());
+                attempt.into_iter().for_each(Attempt::finish);
+                surveys
+            })
         })
         .collect();
     let watched = Arc::clone(progress);
@@ -198,6 +242,7 @@ async fn survey(
 fn look(
     receiver: &Mutex<Receiver<(usize, Documents)>>,
     names: &[String],
+    mut attempt: Option<&mut Attempt<'_>>,
     progress: &dyn Progress,
 ) -> HashMap<usize, Survey> {
     let mut surveys: HashMap<usize, Survey> = HashMap::new();
@@ -207,6 +252,9 @@ fn look(
         let survey = surveys.entry(at).or_default();
         for (document, place) in documents.iter().zip(documents.place()..) {
             survey.add(document, place);
+            if let Some(attempt) = &mut attempt {
+                attempt.document(&names[at], document);
+            }
         }
         let (records, bytes) = (documents.len() as u64, documents.bytes() as u64);
         progress.advance(Stage::Plan, &names[at], records, bytes);

@@ -6,6 +6,8 @@ use std::hash::Hasher;
 use rustc_hash::{FxHashMap, FxHasher};
 
 use super::text::Forms;
+use crate::document::identity;
+use crate::document::order;
 use crate::document::raw::{Doc, Malformed, Value};
 use crate::document::sketch::{KEYS, Sketch, mixed};
 
@@ -20,8 +22,9 @@ const MOST_EXAMPLES: usize = 24;
 /// Greatest length of such a text, in bytes.
 const LONGEST_EXAMPLE: usize = 48;
 
-/// One in so many values may be a mistake.
+/// One in so many values may be a mistake, and one at all among as many as [`ENOUGH`].
 const OUTLIERS: u64 = 200;
+const ENOUGH: u64 = 20;
 /// Dates of PostgreSQL, in milliseconds: 4713 BC, and the last that 64 bits of microseconds hold.
 const DATES: (i64, i64) = (-210_866_803_200_000, 9_223_372_036_854_775);
 
@@ -109,8 +112,10 @@ pub(super) struct Numbers {
     /// Least and greatest whole number, doubles included.
     pub(super) least: i64,
     pub(super) greatest: i64,
-    /// Doubles with a fraction, beyond 64 bits, or negative zero.
+    /// Numbers with a fraction, or beyond what a double holds exactly.
     pub(super) fractions: u64,
+    /// Zeros with a sign.
+    pub(super) negative_zeros: u64,
     /// NaN and infinities.
     pub(super) special: u64,
     /// 0 and 1.
@@ -119,7 +124,14 @@ pub(super) struct Numbers {
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { least: i64::MAX, greatest: i64::MIN, fractions: 0, special: 0, bits: 0 }
+        Self {
+            least: i64::MAX,
+            greatest: i64::MIN,
+            fractions: 0,
+            negative_zeros: 0,
+            special: 0,
+            bits: 0,
+        }
     }
 }
 
@@ -144,6 +156,11 @@ pub(super) struct Node {
     pub(super) distinct: Sketch,
     /// Binary subtypes other than 4.
     pub(super) subtypes: Vec<u8>,
+    /// Values that are BSON's undefined, counted as null.
+    pub(super) undefined: u64,
+    /// Arrays of scalars that hold a value twice, and those whose values do not ascend.
+    pub(super) repeating: u64,
+    pub(super) unordered: u64,
     /// Elements of arrays; the longest array; how many were empty.
     pub(super) elements: u64,
     pub(super) longest: u64,
@@ -229,7 +246,7 @@ impl Fields {
 #[inline]
 fn key_hash(value: &Value<'_>) -> u64 {
     let mut hasher = FxHasher::default();
-    match value {
+    match &identity::scalar(value) {
         Value::ObjectId(id) => hasher.write(id),
         Value::String(text) => match text.len() {
             24 if let Some(id) = crate::document::id::parse_object_id_hex(text) => {
@@ -244,8 +261,6 @@ fn key_hash(value: &Value<'_>) -> u64 {
         Value::Binary { bytes, .. } => hasher.write(bytes),
         Value::Int32(number) => hasher.write_i64((*number).into()),
         Value::Int64(number) => hasher.write_i64(*number),
-        #[expect(clippy::cast_possible_truncation, reason = "it has no fraction")]
-        Value::Double(number) if number.fract() == 0.0 => hasher.write_i64(*number as i64),
         Value::Double(number) => hasher.write_u64(number.to_bits()),
         Value::Boolean(flag) => hasher.write_u8(u8::from(*flag)),
         Value::DateTime(millis) => {
@@ -253,7 +268,10 @@ fn key_hash(value: &Value<'_>) -> u64 {
             hasher.write_i64(*millis);
         }
         Value::Decimal128(bytes) => hasher.write(bytes),
-        Value::Document(inner) | Value::Array(inner) => hasher.write(inner.bytes()),
+        Value::Document(_) | Value::Array(_) => {
+            // Numbers inside count by value as well.
+            hasher.write(identity::text(value).unwrap_or_default().as_bytes());
+        }
         _ => hasher.write_u8(0xff),
     }
     mixed(hasher.finish())
@@ -304,9 +322,16 @@ impl Node {
             Value::DateTime(millis) => {
                 self.far_dates += u64::from(*millis < DATES.0 || *millis > DATES.1);
             }
+            Value::Decimal128(_) => match identity::whole(value) {
+                Some(number) => self.whole(number),
+                None => self.numbers.fractions += 1,
+            },
             Value::String(text) => {
                 self.forms.add(text);
                 self.example(text);
+                if text.is_empty() {
+                    return Ok(());
+                }
             }
             Value::Binary { subtype, .. }
                 if kind == Kind::Binary && !self.subtypes.contains(subtype) =>
@@ -321,7 +346,11 @@ impl Node {
                 };
             }
             Value::Array(items) => return self.array(*items, depth, at.0),
-            Value::Null | Value::Undefined => return Ok(()),
+            Value::Undefined => {
+                self.undefined += 1;
+                return Ok(());
+            }
+            Value::Null => return Ok(()),
             _ => {}
         }
         self.distinct.add(key_hash(value));
@@ -331,9 +360,16 @@ impl Node {
     /// Kinds that a field has once in hundreds of documents are mistakes: as rejects they are
     /// found, as jsonb they would take the type from all others.
     fn set_mistakes_aside(&mut self) {
-        let few = self.filled() / OUTLIERS;
+        let filled = self.filled();
+        let few = (filled / OUTLIERS).max(u64::from(filled >= ENOUGH));
         let mut kinds = self.kinds();
         kinds.reverse();
+        // Texts that are all empty say no more than NULL does.
+        if kinds.len() > 1 && self.forms.empty > 0 && self.count(Kind::String) == self.forms.empty {
+            self.outliers += self.forms.empty;
+            self.counts[Kind::String as usize] = 0;
+            kinds.retain(|kind| *kind != Kind::String);
+        }
         for kind in kinds {
             let count = self.count(kind);
             let number =
@@ -360,12 +396,12 @@ impl Node {
         const BOUND: f64 = 9_007_199_254_740_992.0;
         if !number.is_finite() {
             self.numbers.special += 1;
-        } else if number.fract() != 0.0
-            || number.abs() > BOUND
-            || (number == 0.0 && number.is_sign_negative())
-        {
+        } else if number.fract() != 0.0 || number.abs() > BOUND {
             self.numbers.fractions += 1;
         } else {
+            if number == 0.0 && number.is_sign_negative() {
+                self.numbers.negative_zeros += 1;
+            }
             self.whole(number as i64);
         }
     }
@@ -407,17 +443,36 @@ impl Node {
 
     fn array(&mut self, items: Doc<'_>, depth: usize, at: u64) -> Result<(), Malformed> {
         let mut length = 0;
+        let mut before: Option<Value<'_>> = None;
+        let mut ascending = true;
         for item in items.elements() {
             let (_, value) = item?;
             length += 1;
+            if !matches!(value, Value::Document(_) | Value::Array(_)) {
+                ascending &= before.is_none_or(|before| order::same_value(&before, &value).is_lt());
+                before = Some(value);
+            }
             if depth < MOST_DEPTH {
                 self.element.get_or_insert_default().add(&value, depth + 1, (at, 0))?;
             }
+        }
+        if !ascending {
+            self.disordered(items);
         }
         self.elements += length;
         self.longest = self.longest.max(length);
         self.empty += u64::from(length == 0);
         Ok(())
+    }
+
+    /// Counts an array whose values do not ascend, or repeat.
+    fn disordered(&mut self, items: Doc<'_>) {
+        let values: Vec<Value<'_>> = items.elements().flatten().map(|(_, value)| value).collect();
+        let falls = |pair: &[Value<'_>]| order::compare(&pair[0], &pair[1]).is_gt();
+        self.unordered += u64::from(values.windows(2).any(falls));
+        let mut hashes: Vec<u64> = values.iter().map(key_hash).collect();
+        hashes.sort_unstable();
+        self.repeating += u64::from(hashes.windows(2).any(|pair| pair[0] == pair[1]));
     }
 
     pub(super) fn merge(&mut self, other: Self) {
@@ -433,6 +488,10 @@ impl Node {
         self.numbers.fractions += other.numbers.fractions;
         self.numbers.special += other.numbers.special;
         self.numbers.bits += other.numbers.bits;
+        self.numbers.negative_zeros += other.numbers.negative_zeros;
+        self.undefined += other.undefined;
+        self.repeating += other.repeating;
+        self.unordered += other.unordered;
         self.far_dates += other.far_dates;
         self.forms.merge(&other.forms);
         for (text, count) in other.examples.unwrap_or_default() {
@@ -549,7 +608,8 @@ impl Survey {
     fn link(&mut self, name: &str, own: u64, items: Doc<'_>) {
         let mut values = items.elements().flatten().map(|(_, value)| value).peekable();
         let is_id = |value: &Value<'_>| {
-            matches!(value, Value::ObjectId(_) | Value::Int32(_) | Value::Int64(_))
+            matches!(value, Value::ObjectId(_))
+                || identity::whole(value).is_some()
                 || matches!(value, Value::String(text) if matches!(text.len(), 24 | 36))
                 || matches!(value, Value::Binary { subtype: 4, .. })
         };

@@ -252,6 +252,9 @@ pub struct TableManifest {
     pub findings: BTreeMap<String, u64>,
     /// What each column's field held.
     pub columns: Vec<ColumnCounts>,
+    /// What the arrays were that other tables are made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arrays: Vec<ArrayCounts>,
     /// Counts of a junction table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub junction: Option<JunctionCounts>,
@@ -268,6 +271,31 @@ pub struct ColumnCounts {
     pub null: u64,
     /// There was no such field.
     pub missing: u64,
+}
+
+/// What an array was in the documents that became rows, where its elements are rows of another
+/// table. Without a column that tells them apart (`presence = true`), empty, null and missing arrays
+/// are one thing in PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrayCounts {
+    /// Path of the array.
+    pub path: String,
+    /// It holds elements.
+    pub filled: u64,
+    /// It holds none.
+    pub empty: u64,
+    /// The field was null.
+    pub null: u64,
+    /// There was no such field.
+    pub missing: u64,
+    /// The field was undefined.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub undefined: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks for it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Where the elements of a junction's arrays went:

@@ -13,8 +13,10 @@ pub(super) enum Cell<'a> {
     Integer(i64),
     Real(f32),
     Double(f64),
-    /// Text, varchar, enum labels, jsonb and numeric without a scale.
+    /// Text, varchar, enum labels and jsonb.
     Text(Cow<'a, str>),
+    /// numeric, as PostgreSQL prints it.
+    Numeric(Cow<'a, str>),
     Bytes(&'a [u8]),
     Uuid([u8; 16]),
     /// Days since the Unix epoch.
@@ -35,6 +37,14 @@ impl Cell<'_> {
             Self::Date(days) => Some(ordered(i64::from(*days))),
             Self::Boolean(value) => Some(u128::from(*value)),
             Self::Text(text) => Some(digest_identity(text.as_bytes())),
+            // 1.50 and 1.5 are equal to PostgreSQL.
+            Self::Numeric(text) => {
+                let digits = match text.split_once('.') {
+                    Some(_) => text.trim_end_matches('0').trim_end_matches('.'),
+                    None => text,
+                };
+                Some(digest_identity(digits.as_bytes()))
+            }
             Self::Bytes(bytes) => Some(digest_identity(bytes)),
             // PostgreSQL's unique indexes hold -0 and 0, and all NaNs, to be equal.
             Self::Real(value) => Some(float_identity(f64::from(*value))),

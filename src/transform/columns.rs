@@ -155,13 +155,15 @@ impl ColumnBuilder {
             (Self::BigInt(builder), Cell::Integer(value)) => builder.append_value(*value),
             (Self::Real(builder), Cell::Real(value)) => builder.append_value(*value),
             (Self::Double(builder), Cell::Double(value)) => builder.append_value(*value),
-            (Self::Decimal(builder), Cell::Text(text)) => {
+            (Self::Decimal(builder), Cell::Numeric(text)) => {
                 builder.append_value(text.replace('.', "").parse().ok()?);
             }
-            (Self::WideDecimal(builder), Cell::Text(text)) => {
+            (Self::WideDecimal(builder), Cell::Numeric(text)) => {
                 builder.append_value(i256::from_string(&text.replace('.', ""))?);
             }
-            (Self::Text(builder), Cell::Text(text)) => builder.append_value(text),
+            (Self::Text(builder), Cell::Text(text) | Cell::Numeric(text)) => {
+                builder.append_value(text);
+            }
             (Self::Bytes(builder), Cell::Bytes(bytes)) => builder.append_value(bytes),
             (Self::Uuid { values, nulls }, Cell::Uuid(bytes)) => {
                 values.extend_from_slice(bytes);

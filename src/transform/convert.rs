@@ -7,8 +7,9 @@ use super::plan::ColumnPlan;
 use crate::document::datetime;
 use crate::document::decimal::{Decimal, decimal128_parts, numeric_text};
 use crate::document::extended_json;
-use crate::document::id::{parse_object_id_hex, uuid_from_object_id, uuid_from_value};
-use crate::document::jsonb::{NulRule, write_json_text, write_jsonb};
+use crate::document::id::{self, canonical_uuid, parse_object_id_hex, uuid_from_object_id};
+use crate::document::identity;
+use crate::document::jsonb::{Changed, NulRule, write_json_text, write_jsonb};
 use crate::document::raw::{Doc, Value};
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{Nul, UuidOrder};
@@ -62,19 +63,28 @@ pub(super) fn take_as_it_is<'a>(
     true
 }
 
-/// Converts a value that is neither null nor missing. `nuls` counts U+0000 that were taken out.
+/// Converts a value that is neither null nor missing. `changed` counts what the stored
+/// value lacks.
 pub(super) fn convert<'a>(
     column: &ColumnPlan,
     pg_type: &PgType,
     value: &Value<'a>,
-    nuls: &mut u64,
+    changed: &mut Changed,
 ) -> Result<Cell<'a>, Refusal> {
     if !column.values.is_empty()
         && let Some(text) = plain_text(value)
         && let Some(stored) = column.values.get(text.as_ref())
     {
-        return convert_text(column, pg_type, Cow::Owned(stored.clone()), value, nuls);
+        return convert_text(column, pg_type, Cow::Owned(stored.clone()), value, changed);
     }
+    // A key stands for all values that MongoDB holds to be equal to it.
+    let own;
+    let value = if (column.is_key || column.reference.is_some()) && loses_identity(pg_type, value) {
+        own = identity::scalar(value);
+        &own
+    } else {
+        value
+    };
     match pg_type {
         PgType::Boolean => boolean(column, value).map(Cell::Boolean),
         PgType::SmallInt => integer(column, value, i16::MIN.into(), i16::MAX.into(), pg_type),
@@ -85,7 +95,7 @@ pub(super) fn convert<'a>(
         PgType::Numeric(scale) => numeric(column, value, *scale, pg_type),
         PgType::Text | PgType::Varchar(_) | PgType::Enum(_) => {
             let text = as_text(column, value).ok_or_else(|| unfit(value, pg_type))?;
-            convert_text(column, pg_type, text, value, nuls)
+            convert_text(column, pg_type, text, value, changed)
         }
         PgType::Bytea => match value {
             Value::Binary { bytes, .. } => Ok(Cell::Bytes(bytes)),
@@ -102,15 +112,28 @@ pub(super) fn convert<'a>(
                 Value::String(json) if column.parse_json => write_json_text(&mut text, json, rule),
                 _ => write_jsonb(&mut text, value, rule),
             };
-            *nuls += written.map_err(|error| Refusal::new(error.rule(), error.to_string()))?;
+            let more = written.map_err(|error| Refusal::new(error.rule(), error.to_string()))?;
+            changed.nuls += more.nuls;
+            changed.negative_zeros += more.negative_zeros;
             Ok(Cell::Text(Cow::Owned(text)))
         }
         PgType::Date => date(column, value, pg_type),
-        PgType::Time(_) => Err(unfit(value, pg_type)),
+        PgType::Time(precision) => time(column, value, *precision, pg_type),
         PgType::Timestamp(precision) | PgType::Timestamptz(precision) => {
             timestamp(column, value, *precision, pg_type)
         }
-        PgType::Array(element) => array(column, element, value, nuls),
+        PgType::Array(element) => array(column, element, value, changed),
+    }
+}
+
+/// Equal numbers become unequal values of the type. Columns of numbers compare by value themselves.
+fn loses_identity(pg_type: &PgType, value: &Value<'_>) -> bool {
+    match pg_type {
+        PgType::Real | PgType::Double => false,
+        PgType::SmallInt | PgType::Integer | PgType::BigInt | PgType::Numeric(_) => {
+            is_negative_zero(value)
+        }
+        _ => true,
     }
 }
 
@@ -129,10 +152,8 @@ fn beyond(pg_type: &PgType) -> Refusal {
 fn plain_text<'a>(value: &Value<'a>) -> Option<Cow<'a, str>> {
     match value {
         Value::String(text) | Value::Symbol(text) => Some(Cow::Borrowed(text)),
-        Value::Int32(number) => Some(Cow::Owned(number.to_string())),
-        Value::Int64(number) => Some(Cow::Owned(number.to_string())),
         Value::Boolean(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
-        _ => None,
+        _ => identity::whole(value).map(|number| Cow::Owned(number.to_string())),
     }
 }
 
@@ -167,7 +188,7 @@ fn convert_text<'a>(
     pg_type: &PgType,
     text: Cow<'a, str>,
     value: &Value<'a>,
-    nuls: &mut u64,
+    changed: &mut Changed,
 ) -> Result<Cell<'a>, Refusal> {
     match pg_type {
         PgType::Enum(name) => {
@@ -178,7 +199,7 @@ fn convert_text<'a>(
             }
         }
         PgType::Text | PgType::Varchar(_) => {
-            let text = without_nuls(column, text, nuls)?;
+            let text = without_nuls(column, text, changed)?;
             if let PgType::Varchar(limit) = pg_type
                 && text.len() > *limit as usize
                 && text.chars().count() > *limit as usize
@@ -206,7 +227,7 @@ fn convert_text<'a>(
 fn without_nuls<'a>(
     column: &ColumnPlan,
     text: Cow<'a, str>,
-    nuls: &mut u64,
+    changed: &mut Changed,
 ) -> Result<Cow<'a, str>, Refusal> {
     if memchr::memchr(0, text.as_bytes()).is_none() {
         return Ok(text);
@@ -216,7 +237,7 @@ fn without_nuls<'a>(
             Err(Refusal::new("nul", "the text holds U+0000, which PostgreSQL cannot store"))
         }
         Nul::Strip => {
-            *nuls += text.bytes().filter(|byte| *byte == 0).count() as u64;
+            changed.nuls += text.bytes().filter(|byte| *byte == 0).count() as u64;
             Ok(Cow::Owned(text.replace('\0', "")))
         }
     }
@@ -238,6 +259,7 @@ fn whole(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64
     match value {
         Value::Int32(number) => Ok(i64::from(*number)),
         Value::Int64(number) => Ok(*number),
+        _ if is_negative_zero(value) => Err(no_negative_zero(pg_type)),
         Value::Double(number) if number.is_finite() => {
             if number.fract() != 0.0 {
                 return Err(Refusal::new(
@@ -245,26 +267,15 @@ fn whole(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64
                     format!("a number with a fraction does not fit {pg_type}"),
                 ));
             }
-            // Both bounds are exact as doubles; the upper one is the first number that is too large.
-            if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(number) {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "whole, and in range as just checked"
-                )]
-                Ok(*number as i64)
-            } else {
-                Err(beyond(pg_type))
-            }
+            identity::whole(value).ok_or_else(|| beyond(pg_type))
         }
         Value::Decimal128(bytes) => match decimal128_parts(*bytes) {
-            Decimal::Finite { negative, digits, exponent } => {
-                decimal_whole(negative, digits, exponent).ok_or_else(|| {
-                    Refusal::new(
-                        "type",
-                        format!("the decimal is not a whole number that fits {pg_type}"),
-                    )
-                })
-            }
+            Decimal::Finite { .. } => identity::whole(value).ok_or_else(|| {
+                Refusal::new(
+                    "type",
+                    format!("the decimal is not a whole number that fits {pg_type}"),
+                )
+            }),
             _ => Err(unfit(value, pg_type)),
         },
         Value::String(text) if column.coerce => {
@@ -275,20 +286,22 @@ fn whole(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64
     }
 }
 
-fn decimal_whole(negative: bool, mut digits: u128, mut exponent: i32) -> Option<i64> {
-    while digits != 0 && exponent < 0 {
-        if !digits.is_multiple_of(10) {
-            return None;
+/// Only floating-point numbers have a zero with a sign.
+fn is_negative_zero(value: &Value<'_>) -> bool {
+    match value {
+        Value::Double(number) => *number == 0.0 && number.is_sign_negative(),
+        Value::Decimal128(bytes) => {
+            matches!(decimal128_parts(*bytes), Decimal::Finite { negative: true, digits: 0, .. })
         }
-        digits /= 10;
-        exponent += 1;
+        _ => false,
     }
-    while digits != 0 && exponent > 0 {
-        digits = digits.checked_mul(10)?;
-        exponent -= 1;
-    }
-    let magnitude = i128::try_from(digits).ok()?;
-    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+}
+
+fn no_negative_zero(pg_type: &PgType) -> Refusal {
+    Refusal::new(
+        "type",
+        format!("{pg_type} has no negative zero; double precision, which has one, holds it"),
+    )
 }
 
 fn integer<'a>(
@@ -343,16 +356,13 @@ fn double(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<f6
             Decimal::Infinity { negative } => {
                 Ok(if negative { f64::NEG_INFINITY } else { f64::INFINITY })
             }
-            Decimal::Finite { negative, digits, exponent } => {
-                match decimal_whole(negative, digits, exponent) {
-                    Some(number) if number.unsigned_abs() <= EXACT_DOUBLE.cast_unsigned() => {
-                        Ok(number as f64)
-                    }
-                    _ => {
-                        Err(Refusal::new("range", format!("the decimal is not exact as {pg_type}")))
-                    }
+            Decimal::Finite { negative: true, digits: 0, .. } => Ok(-0.0),
+            Decimal::Finite { .. } => match identity::whole(value) {
+                Some(number) if number.unsigned_abs() <= EXACT_DOUBLE.cast_unsigned() => {
+                    Ok(number as f64)
                 }
-            }
+                _ => Err(Refusal::new("range", format!("the decimal is not exact as {pg_type}"))),
+            },
         },
         Value::String(text) if column.coerce => {
             text.trim().parse().map_err(|_| unfit(value, pg_type))
@@ -367,6 +377,9 @@ fn numeric<'a>(
     scale: Option<(u16, i16)>,
     pg_type: &PgType,
 ) -> Result<Cell<'a>, Refusal> {
+    if is_negative_zero(value) {
+        return Err(no_negative_zero(pg_type));
+    }
     let text = match value {
         Value::Int32(number) => number.to_string(),
         Value::Int64(number) => number.to_string(),
@@ -378,17 +391,16 @@ fn numeric<'a>(
                 "-Infinity".to_owned()
             }
         }
-        // The shortest digits that name this double and no other; numeric has no negative zero.
-        Value::Double(number) if *number == 0.0 => "0".to_owned(),
+        // The shortest digits that name this double and no other.
         Value::Double(number) => format!("{number}"),
         Value::Decimal128(bytes) => numeric_text(*bytes),
         Value::String(text) if column.coerce && is_decimal(text.trim()) => text.trim().to_owned(),
         _ => return Err(unfit(value, pg_type)),
     };
     match scale {
-        None => Ok(Cell::Text(Cow::Owned(text))),
+        None => Ok(Cell::Numeric(Cow::Owned(text))),
         Some((precision, scale)) => rescale(&text, precision, scale)
-            .map(|text| Cell::Text(Cow::Owned(text)))
+            .map(|text| Cell::Numeric(Cow::Owned(text)))
             .ok_or_else(|| beyond(pg_type)),
     }
 }
@@ -429,21 +441,7 @@ fn rescale(text: &str, precision: u16, scale: i16) -> Option<String> {
 
 /// A UUID from whatever identifies a document.
 pub(super) fn key_uuid(value: &Value<'_>) -> Result<[u8; 16], Refusal> {
-    match value {
-        Value::Binary { subtype: 4, bytes } if bytes.len() == 16 => {
-            Ok(<[u8; 16]>::try_from(*bytes).unwrap_or_default())
-        }
-        Value::String(text) if let Some(id) = canonical_uuid(text) => Ok(id),
-        _ => uuid_from_value(value).map_err(|error| Refusal::new("malformed", error.to_string())),
-    }
-}
-
-/// A UUID in its usual form of 36 characters, nothing else.
-fn canonical_uuid(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 36 {
-        return None;
-    }
-    uuid::Uuid::try_parse(text).ok().map(uuid::Uuid::into_bytes)
+    id::key_uuid(value).map_err(|error| Refusal::new("malformed", error.to_string()))
 }
 
 fn uuid(column: &ColumnPlan, value: &Value<'_>) -> Result<[u8; 16], Refusal> {
@@ -507,14 +505,14 @@ pub(super) fn reference_candidates<'a>(
     column: &ColumnPlan,
     target_type: &PgType,
     value: &Value<'a>,
-    nuls: &mut u64,
+    changed: &mut Changed,
 ) -> Result<[Option<Cell<'a>>; 2], Refusal> {
     let value = match value {
         Value::Document(document) => dbref_id(*document).unwrap_or(*value),
         other => *other,
     };
     if *target_type != PgType::Uuid {
-        return Ok([Some(convert(column, target_type, &value, nuls)?), None]);
+        return Ok([Some(convert(column, target_type, &value, changed)?), None]);
     }
     match value {
         Value::ObjectId(id) => Ok([Some(Cell::Uuid(uuid_from_object_id(id))), None]),
@@ -549,6 +547,30 @@ fn date<'a>(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<
     i32::try_from(micros.div_euclid(DAY)).map(Cell::Date).map_err(|_| beyond(pg_type))
 }
 
+fn time<'a>(
+    column: &ColumnPlan,
+    value: &Value<'_>,
+    precision: u8,
+    pg_type: &PgType,
+) -> Result<Cell<'a>, Refusal> {
+    let Value::String(text) = value else { return Err(unfit(value, pg_type)) };
+    let micros = match &column.format {
+        Some(format) => datetime::parse_time_with_format(text, format),
+        None => datetime::parse_time(text),
+    }
+    .ok_or_else(|| Refusal::new("type", "the text is not a time of day in the expected form"))?;
+    coarse(micros, precision, pg_type)
+}
+
+/// A time that the precision of its type holds without rounding.
+fn coarse<'a>(micros: i64, precision: u8, pg_type: &PgType) -> Result<Cell<'a>, Refusal> {
+    let unit = 10_i64.pow(6 - u32::from(precision.min(6)));
+    if micros % unit != 0 {
+        return Err(Refusal::new("type", format!("the time is finer than {pg_type}")));
+    }
+    Ok(Cell::Micros(micros))
+}
+
 fn timestamp<'a>(
     column: &ColumnPlan,
     value: &Value<'_>,
@@ -556,11 +578,7 @@ fn timestamp<'a>(
     pg_type: &PgType,
 ) -> Result<Cell<'a>, Refusal> {
     let micros = micros_of(column, value, pg_type)?;
-    let unit = 10_i64.pow(6 - u32::from(precision.min(6)));
-    if micros % unit != 0 {
-        return Err(Refusal::new("type", format!("the time is finer than {pg_type}")));
-    }
-    Ok(Cell::Micros(micros))
+    coarse(micros, precision, pg_type)
 }
 
 fn micros_of(column: &ColumnPlan, value: &Value<'_>, pg_type: &PgType) -> Result<i64, Refusal> {
@@ -608,11 +626,11 @@ fn array<'a>(
     column: &ColumnPlan,
     element: &PgType,
     value: &Value<'a>,
-    nuls: &mut u64,
+    changed: &mut Changed,
 ) -> Result<Cell<'a>, Refusal> {
     let Value::Array(items) = value else {
         if column.coerce {
-            return convert(column, element, value, nuls).map(|cell| Cell::List(vec![cell]));
+            return convert(column, element, value, changed).map(|cell| Cell::List(vec![cell]));
         }
         return Err(Refusal::new(
             "type",
@@ -627,7 +645,7 @@ fn array<'a>(
         let (_, item) = item.map_err(|error| Refusal::new("malformed", error.to_string()))?;
         cells.push(match item {
             Value::Null => Cell::Null,
-            item => convert(column, element, &item, nuls)?,
+            item => convert(column, element, &item, changed)?,
         });
     }
     Ok(Cell::List(cells))

@@ -14,11 +14,13 @@ use super::work::{WorkFile, WorkWriter};
 pub(super) struct Link {
     pub(super) first: u128,
     pub(super) second: u128,
+    /// Position in its array, where rows have one; else 0.
+    pub(super) position: u32,
     /// Bit 0: found on the first side; bit 1: found on the second.
     pub(super) sides: u8,
 }
 
-const LINK_BYTES: usize = 33;
+const LINK_BYTES: usize = 37;
 /// Enough to keep reads sequential while hundreds of runs are open.
 const RUN_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -27,7 +29,8 @@ impl Link {
         let mut bytes = [0; LINK_BYTES];
         bytes[..16].copy_from_slice(&self.first.to_be_bytes());
         bytes[16..32].copy_from_slice(&self.second.to_be_bytes());
-        bytes[32] = self.sides;
+        bytes[32..36].copy_from_slice(&self.position.to_be_bytes());
+        bytes[36] = self.sides;
         bytes
     }
 
@@ -43,7 +46,9 @@ impl Link {
             half.copy_from_slice(&bytes[from..from + 16]);
             u128::from_be_bytes(half)
         };
-        Ok(Some(Self { first: half(0), second: half(16), sides: bytes[32] }))
+        let [.., b0, b1, b2, b3, sides] = bytes;
+        let position = u32::from_be_bytes([b0, b1, b2, b3]);
+        Ok(Some(Self { first: half(0), second: half(16), position, sides }))
     }
 }
 
@@ -96,7 +101,8 @@ impl Merge {
         let Some(Reverse((mut link, run))) = self.heap.pop() else { return Ok(None) };
         self.advance(run)?;
         while let Some(Reverse((other, run))) = self.heap.peek().copied() {
-            if (other.first, other.second) != (link.first, link.second) {
+            let place = |link: &Link| (link.first, link.second, link.position);
+            if place(&other) != place(&link) {
                 break;
             }
             self.repeats += u64::from((link.sides & other.sides).count_ones());
@@ -115,7 +121,7 @@ mod tests {
     #[test]
     fn equal_links_of_several_runs_are_one_with_all_sides() {
         let folder = tempfile::tempdir().unwrap();
-        let link = |first, second, sides| Link { first, second, sides };
+        let link = |first, second, sides| Link { first, second, position: 0, sides };
         let runs = [vec![link(3, 1, 1), link(1, 2, 1)], vec![link(1, 2, 2), link(2, 9, 2)], vec![]];
         let paths: Vec<_> = (0..3).map(|run| folder.path().join(run.to_string())).collect();
         for (name, run) in runs.into_iter().enumerate() {

@@ -104,7 +104,7 @@ pub(super) fn merge_junction(
             let number = sets[junction.sets[side]].as_ref().and_then(|set| set.number(key));
             number.map_or(key, ordered)
         };
-        output.push(out(0, link.first), out(1, link.second))?;
+        output.push(out(0, link.first), out(1, link.second), link.position)?;
     }
     counts.repeats += merge.repeats;
     let (rows, parts, written) = output.finish()?;
@@ -133,6 +133,7 @@ pub(super) fn merge_junction(
         rejects_by_rule: BTreeMap::new(),
         findings,
         columns: Vec::new(),
+        arrays: Vec::new(),
         junction: Some(counts),
     };
     let merged = MergedJunction { manifest, finding_lines: lister.finish()? };
@@ -156,7 +157,8 @@ struct JunctionOutput<'p> {
 
 impl<'p> JunctionOutput<'p> {
     fn new(run: &'p RunDirectory, junction: &'p JunctionPlan, first: usize) -> Self {
-        let types = junction.types.iter().cloned();
+        let position = junction.ordered.then_some(PgType::Integer);
+        let types = junction.types.iter().cloned().chain(position);
         let builder = BatchBuilder::new(table_schema(&junction.definition), types);
         Self {
             run,
@@ -170,13 +172,15 @@ impl<'p> JunctionOutput<'p> {
         }
     }
 
-    fn push(&mut self, first: u128, second: u128) -> Result<(), TransformError> {
+    fn push(&mut self, first: u128, second: u128, position: u32) -> Result<(), TransformError> {
         let cell = |pg_type: &PgType, key: u128| match pg_type {
             PgType::Uuid => Cell::Uuid(key.to_be_bytes()),
             _ => Cell::Integer(unordered(key)),
         };
         let [first_type, second_type] = &self.junction.types;
-        let cells = [cell(first_type, first), cell(second_type, second)];
+        // A position that is not asked for falls away: there is no column for it.
+        let position = Cell::Integer(i64::from(position));
+        let cells = [cell(first_type, first), cell(second_type, second), position];
         self.builder.append(&cells).map_err(|source| self.error(source))?;
         self.rows += 1;
         if self.builder.rows() >= JUNCTION_BATCH_ROWS {

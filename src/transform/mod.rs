@@ -7,10 +7,12 @@
 //! part becomes does not depend on which thread takes it, or when.
 
 mod cell;
+mod checks;
 mod columns;
 mod convert;
 pub mod direct;
 mod error;
+mod findings;
 mod ids;
 mod journal;
 mod junction;
@@ -26,6 +28,7 @@ mod schedule;
 mod settle;
 mod shape;
 mod staged;
+pub mod trial;
 mod work;
 mod write;
 
@@ -45,7 +48,7 @@ use self::keys::KeySet;
 use self::limit::RejectLimit;
 use self::links::merge_junction;
 use self::plan::{Plan, Sources, TablePlan};
-use self::presence::{check_collections, check_presence};
+use self::presence::{check_collections, check_presence, note_absences};
 use self::retry::Only;
 use self::schedule::Piece;
 use self::work::WorkFile;
@@ -57,7 +60,8 @@ use crate::staging::checksum::{sha256_file, sha256_hex};
 use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
-    CollectionManifest, ColumnCounts, ExportManifest, ExportPart, TableManifest, TransformManifest,
+    ArrayCounts, CollectionManifest, ColumnCounts, ExportManifest, ExportPart, TableManifest,
+    TransformManifest,
 };
 use crate::staging::part;
 use crate::staging::rejects::{List, RejectWriter};
@@ -149,6 +153,7 @@ pub fn transform(
         write_lines(run, List::Rejects, journal.work(), &journal.reject_lines())?;
     }
     let Shaped { tables, rejects, findings } = shaped?;
+    note_absences(&plan, &tables, progress);
     manifest.tables = tables;
     manifest.rejects_sha256 = Some(write_lines(run, List::Rejects, journal.work(), &rejects)?);
     write_lines(run, List::Findings, journal.work(), &findings)?;
@@ -410,8 +415,10 @@ fn counts(table: &TablePlan, results: &[PartResult]) -> TableManifest {
         rejects_by_rule: BTreeMap::new(),
         findings: BTreeMap::new(),
         columns: Vec::new(),
+        arrays: Vec::new(),
         junction: None,
     };
+    let mut absences = vec![[0; 5]; table.absences.len()];
     let mut states = vec![[0; 3]; table.columns.len()];
     for part in results {
         manifest.records += part.records;
@@ -431,6 +438,16 @@ fn counts(table: &TablePlan, results: &[PartResult]) -> TableManifest {
                 *total += count;
             }
         }
+        for (total, counts) in absences.iter_mut().zip(&part.absences) {
+            for (total, count) in total.iter_mut().zip(counts) {
+                *total += count;
+            }
+        }
+    }
+    for (array, [filled, empty, null, missing, undefined]) in table.absences.iter().zip(absences) {
+        let path = array.path.clone();
+        let counts = ArrayCounts { path, filled, empty, null, missing, undefined };
+        manifest.arrays.push(counts);
     }
     for (column, [present, null, missing]) in table.columns.iter().zip(states) {
         manifest.columns.push(ColumnCounts { name: column.name.clone(), present, null, missing });

@@ -10,7 +10,7 @@ use crate::document::raw::Expected;
 use crate::pgcopy::PgType;
 use crate::pipeline::definitions::table_definitions;
 use crate::pipeline::model::{
-    Dangling, FieldPath, Key, Literal, Nul, OnFail, Origin, Otherwise, Pipeline, Unmapped,
+    Dangling, FieldPath, Key, Literal, Nul, OnFail, Origin, Otherwise, Pipeline, Table, Unmapped,
     UuidOrder,
 };
 use crate::staging::manifest::{CollectionManifest, ExportManifest};
@@ -63,6 +63,16 @@ impl Sources {
     }
 }
 
+impl Sources {
+    /// Collections of a source that is not exported: those that are tables, and time series.
+    pub(super) fn named(
+        tables: impl Iterator<Item = String>,
+        series: impl Iterator<Item = String>,
+    ) -> Self {
+        Self { tables: tables.map(|name| (name, None)).collect(), series: series.collect() }
+    }
+}
+
 /// The field of a table that is numbered, and the greatest number given out for it.
 fn given_out(table: &CollectionManifest) -> Option<(String, i64)> {
     let options = &table.options;
@@ -87,6 +97,8 @@ pub(super) struct TablePlan {
     /// Path of the parent's key in the whole document, for `parent = true`.
     pub(super) parent: Option<FieldPath>,
     pub(super) arrays: Vec<ArrayPlan>,
+    /// Arrays that become rows of other tables.
+    pub(super) absences: Vec<AbsencePlan>,
     pub(super) key: Vec<usize>,
     pub(super) key_is_id: bool,
     /// Several documents may have one `_id`, which is no key here.
@@ -142,6 +154,9 @@ pub(super) struct ColumnPlan {
     pub(super) uuid_order: Option<UuidOrder>,
     pub(super) parse_json: bool,
     pub(super) empty_is_null: bool,
+    /// A UUID key whose `_id` no other column holds: made from anything but an ObjectId or UUID it
+    /// leaves nothing of the `_id` in PostgreSQL.
+    pub(super) digest_only: bool,
     /// The slot of a column that has one, no reference, and no rules of its own: most values are
     /// taken as they are.
     pub(super) plain_slot: Option<usize>,
@@ -158,6 +173,8 @@ pub(super) enum Input {
     Element,
     /// The record's number in its table.
     Serial,
+    /// What stands in this slot is named, not taken.
+    Presence(usize),
 }
 
 /// A reference.
@@ -168,6 +185,15 @@ pub(super) struct ReferencePlan {
     /// The target's key is a number that stands for its `_id`.
     pub(super) serial: bool,
     pub(super) dangling: Dangling,
+}
+
+/// An array, or document of members, whose elements become rows of another table: where it holds
+/// none, its own row is all that is left of it.
+pub(super) struct AbsencePlan {
+    pub(super) path: String,
+    pub(super) slot: usize,
+    /// A column of the table tells null, missing and empty apart.
+    pub(super) told: bool,
 }
 
 /// An array of ids that feeds a junction.
@@ -187,6 +213,8 @@ pub(super) struct JunctionPlan {
     pub(super) types: [PgType; 2],
     /// Types by which links are found: UUIDs of `_id`s for serial keys.
     pub(super) link_types: [PgType; 2],
+    /// Rows have the position of their link in its array.
+    pub(super) ordered: bool,
     /// Both sides hold arrays, so a link on one side only is worth listing.
     pub(super) two_sided: bool,
     pub(super) paths: Vec<String>,
@@ -197,6 +225,8 @@ pub(super) struct JunctionPlan {
 #[derive(Default)]
 pub(super) struct Node {
     pub(super) slot: Option<usize>,
+    /// A slot that only tells what the field is; it takes nothing.
+    pub(super) presence: Option<usize>,
     /// Taken as a whole by something that is no column of this table.
     pub(super) taken: bool,
     /// Only what other tables take is inside: it may be an array of subdocuments.
@@ -264,6 +294,15 @@ impl Slots<'_> {
     fn of(&mut self, path: &FieldPath) -> usize {
         let node = self.tree.insert(&path.0);
         *node.slot.get_or_insert_with(|| {
+            *self.count += 1;
+            *self.count - 1
+        })
+    }
+
+    /// The slot that tells what a field is.
+    fn presence(&mut self, path: &FieldPath) -> usize {
+        let node = self.tree.insert(&path.0);
+        *node.presence.get_or_insert_with(|| {
             *self.count += 1;
             *self.count - 1
         })
@@ -375,6 +414,9 @@ impl Plan {
                     Origin::Ordinal => (Input::Ordinal, "(ordinal)".to_owned()),
                     Origin::Member => (Input::Member, "(member)".to_owned()),
                     Origin::Element => (Input::Element, "(element)".to_owned()),
+                    Origin::Presence(path) => {
+                        (Input::Presence(paths.presence(path)), path.to_string())
+                    }
                 };
                 let labels = match column.pg_type.element() {
                     PgType::Enum(name) => pipeline
@@ -434,9 +476,11 @@ impl Plan {
                     uuid_order: column.uuid_order,
                     parse_json: column.parse_json,
                     empty_is_null: column.empty_is_null,
+                    digest_only: false,
                     plain_slot,
                 });
             }
+            mark_digests(&mut columns);
             let mut arrays = Vec::new();
             for (at, junction) in pipeline.junctions.iter().enumerate() {
                 for source in junction.from.iter().filter(|source| source.table == table.name) {
@@ -449,6 +493,7 @@ impl Plan {
                     });
                 }
             }
+            let absences = absences(pipeline, table, &mut paths);
             if sources.tables.contains_key(&table.source) {
                 tree.insert(&["_id".to_owned()]).taken = true;
             }
@@ -510,6 +555,7 @@ impl Plan {
                 slots,
                 parent,
                 arrays,
+                absences,
                 key,
                 key_is_id,
                 ids_repeat: !key_is_id && sources.series.contains(&table.source),
@@ -546,6 +592,7 @@ impl Plan {
                 sets: sides.map(&mut set_of),
                 types,
                 link_types,
+                ordered: junction.position.is_some(),
                 two_sided: holders.len() == 2,
                 paths: junction
                     .from
@@ -559,6 +606,52 @@ impl Plan {
             tables[*table].feeds.push((set, *column));
         }
         Ok(Self { tables, junctions, sets })
+    }
+}
+
+/// The arrays of a table's documents that other tables are made of: those right in the document, and
+/// those of junctions.
+fn absences(pipeline: &Pipeline, table: &Table, paths: &mut Slots<'_>) -> Vec<AbsencePlan> {
+    if table.each.is_some() {
+        return Vec::new();
+    }
+    let children = pipeline.tables.iter().filter(|other| other.source == table.source);
+    let children = children.filter_map(|child| child.each.as_ref());
+    let children = children.map(FieldPath::before_members).filter(|path| path.len() == 1);
+    let junctions = pipeline.junctions.iter().flat_map(|junction| &junction.from);
+    let junctions = junctions.filter(|from| from.table == table.name);
+    let mut found: Vec<FieldPath> = children
+        .map(|path| FieldPath(path.to_vec()))
+        .chain(junctions.map(|from| from.path.clone()))
+        .collect();
+    found.sort();
+    found.dedup();
+    let plan = |path: FieldPath| AbsencePlan {
+        slot: paths.presence(&path),
+        told: table.columns.iter().any(|column| column.origin == Origin::Presence(path.clone())),
+        path: path.to_string(),
+    };
+    found.into_iter().map(plan).collect()
+}
+
+/// Marks UUID keys from slots that no other column reads.
+fn mark_digests(columns: &mut [ColumnPlan]) {
+    let slots = |column: &ColumnPlan| match &column.input {
+        Input::Slots(slots) => slots.clone(),
+        _ => Vec::new(),
+    };
+    let all: Vec<Vec<usize>> = columns.iter().map(slots).collect();
+    for (place, column) in columns.iter_mut().enumerate() {
+        let own = &all[place];
+        let shared = all
+            .iter()
+            .enumerate()
+            .any(|(other, slots)| other != place && slots.iter().any(|slot| own.contains(slot)));
+        column.digest_only = column.is_key
+            && column.pg_type == PgType::Uuid
+            && column.reference.is_none()
+            && !own.is_empty()
+            && !shared;
     }
 }
 

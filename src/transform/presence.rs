@@ -6,7 +6,8 @@ use super::TransformError;
 use super::plan::{Input, Plan};
 use super::write::PartResult;
 use crate::pipeline::model::Pipeline;
-use crate::staging::manifest::{ExportManifest, TransformManifest};
+use crate::progress::{Progress, Stage};
+use crate::staging::manifest::{ExportManifest, TableManifest, TransformManifest};
 
 /// Every mapped collection exists, and every exported one is mapped or left out on purpose.
 pub(super) fn check_collections(
@@ -84,6 +85,39 @@ pub(super) fn check_presence(
         }
     }
     if paths.is_empty() { Ok(()) } else { Err(TransformError::NeverPresent { paths }) }
+}
+
+/// Says of which arrays PostgreSQL does not tell what they were: rows of another table stand for
+/// their elements, and nothing stands for what an array without elements is.
+pub(super) fn note_absences(plan: &Plan, tables: &[TableManifest], progress: &dyn Progress) {
+    for (table, manifest) in plan.tables.iter().zip(tables) {
+        for (array, counts) in table.absences.iter().zip(&manifest.arrays) {
+            let kinds = [
+                (counts.empty, "empty"),
+                (counts.null, "null"),
+                (counts.missing, "missing"),
+                (counts.undefined, "undefined"),
+            ];
+            let there: Vec<String> = kinds
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, kind)| format!("{kind} in {count}"))
+                .collect();
+            if array.told || there.len() < 2 {
+                continue;
+            }
+            progress.note(
+                Stage::Transform,
+                &format!(
+                    "{}.{} is {}: one thing in PostgreSQL; a column with `presence = true` tells \
+                     them apart",
+                    table.name,
+                    array.path,
+                    there.join(", ")
+                ),
+            );
+        }
+    }
 }
 
 /// Columns that are nullable and hold nothing at all: probably a wrong path.

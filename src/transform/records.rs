@@ -4,6 +4,7 @@ use super::plan::{Input, TablePlan};
 use super::shape::{Broken, Record};
 use super::{PartTask, TransformError};
 use crate::document::raw::{Doc, Value};
+use crate::document::{identity, order};
 use crate::pipeline::model::{FieldPath, Literal, Otherwise};
 use crate::staging::exported::Documents;
 
@@ -279,16 +280,12 @@ impl<'a> Way<'a, '_> {
 
 fn matches(document: Doc<'_>, filter: &[(FieldPath, Literal)]) -> bool {
     filter.iter().all(|(path, literal)| {
-        let value = document.at(&path.0).ok().flatten();
-        match (literal, value) {
-            (Literal::String(text), Some(Value::String(value))) => text == value,
-            (Literal::Boolean(flag), Some(Value::Boolean(value))) => *flag == value,
-            (Literal::Integer(number), Some(Value::Int32(value))) => *number == i64::from(value),
-            (Literal::Integer(number), Some(Value::Int64(value))) => *number == value,
-            #[expect(clippy::float_cmp, reason = "a discriminator is compared for equality")]
-            (Literal::Integer(number), Some(Value::Double(value))) => *number as f64 == value,
-            #[expect(clippy::float_cmp, reason = "a discriminator is compared for equality")]
-            (Literal::Float(number), Some(Value::Double(value))) => *number == value,
+        let Some(value) = document.at(&path.0).ok().flatten() else { return false };
+        match (literal, identity::scalar(&value)) {
+            (Literal::String(text), Value::String(value)) => text == value,
+            (Literal::Boolean(flag), Value::Boolean(value)) => *flag == value,
+            (Literal::Integer(number), value) => order::same_number(&Value::Int64(*number), &value),
+            (Literal::Float(number), value) => order::same_number(&Value::Double(*number), &value),
             _ => false,
         }
     })

@@ -8,7 +8,9 @@ use std::fs;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde_json::json;
 
+use super::convert::reference_candidates;
 use super::journal::TransformJournal;
 use super::keys::KeySet;
 use super::links::merge_junction;
@@ -17,6 +19,9 @@ use super::settle::{Prior, settle};
 use super::staged::identities;
 use super::write::{Context, PartResult, finish_part, links_to};
 use super::{RejectLimit, TransformError, TransformOptions, fingerprint, order, tasks};
+use crate::document::extended_json;
+use crate::document::jsonb::Changed;
+use crate::document::raw::Doc;
 use crate::pipeline::model::Pipeline;
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::StagingError;
@@ -369,6 +374,13 @@ fn add(there: &mut TableManifest, more: &TableManifest) {
     for (rule, count) in &more.findings {
         *there.findings.entry(rule.clone()).or_default() += count;
     }
+    for (there, more) in there.arrays.iter_mut().zip(&more.arrays) {
+        there.filled += more.filled;
+        there.empty += more.empty;
+        there.null += more.null;
+        there.missing += more.missing;
+        there.undefined += more.undefined;
+    }
     match (&mut there.junction, &more.junction) {
         (Some(there_counts), Some(counts)) => {
             let mut found_now = 0;
@@ -427,11 +439,17 @@ fn note_nulls(
         });
         let (Some(table), Some(column)) = (table, column) else { continue };
         let Some(reference) = &column.reference else { continue };
-        let value = line.value.parsed();
-        let text = value.get("$oid").unwrap_or(&value).as_str().unwrap_or_default();
-        let key = crate::document::id::parse_object_id_hex(text)
-            .map(|id| u128::from_be_bytes(crate::document::id::uuid_from_object_id(id)));
-        if key.is_some_and(|key| added.keys[reference.set].contains(key)) {
+        let Ok(bytes) = extended_json::to_bson(&json!({ "value": line.value.parsed() })) else {
+            continue;
+        };
+        let value = Doc::new(&bytes).ok().and_then(|held| held.get("value").ok().flatten());
+        let found = value.and_then(|value| {
+            let mut changed = Changed::default();
+            reference_candidates(column, &reference.key_type, &value, &mut changed).ok()
+        });
+        let keys = found.into_iter().flatten().flatten();
+        let mut keys = keys.filter_map(|cell| cell.identity());
+        if keys.any(|key| added.keys[reference.set].contains(key)) {
             *counts.entry((table.name.clone(), column.name.clone())).or_default() += 1;
         }
     }

@@ -211,23 +211,31 @@ fn read_part(
 
 impl Candidate {
     fn new(table: &TablePlan, number: u32, row: &Row<'_>) -> Self {
-        let hard = row.pending.iter().filter(|pending| {
-            let column = &table.columns[pending.column];
-            let rule = column.reference.as_ref().map(|reference| reference.dangling);
-            rule == Some(Dangling::Reject) || (rule == Some(Dangling::Null) && !column.nullable)
-        });
         let feed = |(set, column): &(usize, usize)| {
             let set = *set;
             row.feed(*column).map(move |key| (set, key))
         };
         Self {
             feeds: table.feeds.iter().flat_map(feed).collect(),
-            hard: hard.map(|pending| (pending.column, pending.set, pending.candidates)).collect(),
+            hard: hard_references(table, row).collect(),
             number,
             key: identity_of(&row.cells, &table.key),
             unique: table.unique.iter().map(|unique| unique.identity(&row.cells)).collect(),
         }
     }
+}
+
+/// References of a row whose target must be there: column, set, and the keys that may be meant.
+pub(super) fn hard_references(
+    table: &TablePlan,
+    row: &Row<'_>,
+) -> impl Iterator<Item = (usize, usize, [Option<u128>; 2])> {
+    let hard = row.pending.iter().filter(|pending| {
+        let column = &table.columns[pending.column];
+        let rule = column.reference.as_ref().map(|reference| reference.dangling);
+        rule == Some(Dangling::Reject) || (rule == Some(Dangling::Null) && !column.nullable)
+    });
+    hard.map(|pending| (pending.column, pending.set, pending.candidates))
 }
 
 /// The values of accepted records that no other may have: those of every unique constraint and
@@ -243,6 +251,24 @@ impl Claims {
         for (values, identity) in self.0.iter_mut().zip(unique.chain(key)) {
             values.extend(identity);
         }
+    }
+
+    /// How many records of these parts of a table claim what an earlier one has, with the first column
+    /// of each key or unique constraint that is concerned.
+    pub(super) fn repeats(table: &TablePlan, mut parts: Vec<Self>) -> Vec<(Option<usize>, u64)> {
+        let mut repeats = Vec::new();
+        for constraint in 0..=table.unique.len() {
+            let claims = parts.iter_mut().filter_map(|part| part.0.get_mut(constraint));
+            let mut all: Vec<u128> = claims.flat_map(std::mem::take).collect();
+            all.par_sort_unstable();
+            let count = all.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64;
+            if count > 0 {
+                let unique = table.unique.get(constraint).map(|unique| &unique.columns);
+                let columns = unique.unwrap_or(&table.key);
+                repeats.push((columns.first().copied(), count));
+            }
+        }
+        repeats
     }
 
     /// Whether no two records of these parts of a table claim the same.

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use super::cell::{Cell, unordered};
+use super::checks::check;
 use super::convert::{Refusal, convert, key_uuid, reference_candidates, take_as_it_is};
+use super::findings::{Presence, digest, found, lacks, undefined};
 use super::keys::KeySet;
 use super::plan::{ColumnPlan, Input, Node, ReferencePlan, TablePlan};
 use super::settle::identity_of;
-use crate::document::id::uuid_from_object_id;
-use crate::document::jsonb::{NulRule, write_jsonb_fields};
+use crate::document::id::{is_digest, uuid_from_object_id};
+use crate::document::jsonb::{Changed, NulRule, write_jsonb_fields};
 use crate::document::raw::{Doc, Name, Value};
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{Dangling, Nul, OnFail, Unmapped};
@@ -126,12 +128,42 @@ impl<'p> Shaper<'p> {
         }
     }
 
-    /// Fills `row`, or says why the record is refused.
-    pub(super) fn shape<'a>(
+    /// Fills `row` as far as that goes, and hands over every reason for which the record is refused.
+    /// Says whether there was none.
+    pub(super) fn try_all<'a>(
         &mut self,
         record: Record<'a>,
         row: &mut Row<'a>,
-    ) -> Result<(), Broken<'a>> {
+        mut refuse: impl FnMut(Broken<'a>),
+    ) -> bool {
+        self.begin(row);
+        if !self.takes_element
+            && let Err(broken) = Self::fill(&self.plan.tree, record.document, &mut Vec::new(), row)
+        {
+            refuse(broken);
+            return false;
+        }
+        let mut sound = true;
+        if !self.takes_rest && self.plan.unmapped == Unmapped::Reject {
+            for (field, value) in row.rest.drain(..) {
+                sound = false;
+                refuse(unmapped(field, value));
+            }
+        }
+        let slots = std::mem::take(&mut row.slots);
+        for (at, column) in self.plan.columns.iter().enumerate() {
+            if let Err(broken) = self.column(at, column, &record, &slots, row) {
+                sound = false;
+                refuse(broken);
+                row.cells.resize(at + 1, Cell::Null);
+                row.states.resize(at + 1, State::Missing);
+            }
+        }
+        row.slots = slots;
+        sound
+    }
+
+    fn begin(&self, row: &mut Row<'_>) {
         row.slots.clear();
         row.slots.resize(self.plan.slots, None);
         row.cells.clear();
@@ -141,6 +173,15 @@ impl<'p> Shaper<'p> {
         row.serial = None;
         row.resolved.clear();
         row.rest.clear();
+    }
+
+    /// Fills `row`, or says why the record is refused.
+    pub(super) fn shape<'a>(
+        &mut self,
+        record: Record<'a>,
+        row: &mut Row<'a>,
+    ) -> Result<(), Broken<'a>> {
+        self.begin(row);
         let filled = if self.takes_element {
             Ok(())
         } else {
@@ -163,15 +204,7 @@ impl<'p> Shaper<'p> {
                 }
             } else {
                 let (field, value) = row.rest.swap_remove(0);
-                return Err(Broken {
-                    rule: "unmapped",
-                    column: None,
-                    detail: format!(
-                        "no column takes field {field}: map it, name it in `ignore`, or set `unmapped`"
-                    ),
-                    field: Some(field),
-                    value: Some(value),
-                });
+                return Err(unmapped(field, value));
             }
         }
         let slots = std::mem::take(&mut row.slots);
@@ -215,6 +248,9 @@ impl<'p> Shaper<'p> {
             };
             expected = at + 1;
             let child = &node.children[at];
+            if let Some(slot) = child.presence {
+                row.slots[slot] = Some(value);
+            }
             if let Some(slot) = child.slot {
                 if row.slots[slot].is_some() {
                     return Err(Broken {
@@ -228,6 +264,9 @@ impl<'p> Shaper<'p> {
                 row.slots[slot] = Some(value);
             }
             if child.children.is_empty() {
+                if child.slot.is_none() && !child.taken {
+                    row.rest.push((dotted(prefix, node.name(at)), value));
+                }
                 continue;
             }
             let name = node.name(at);
@@ -242,8 +281,11 @@ impl<'p> Shaper<'p> {
                         row.rest.truncate(depth);
                     }
                 }
-                Value::Null | Value::Undefined => {}
+                Value::Null => {}
                 _ if child.slot.is_some() || child.taken => {}
+                Value::Undefined => {
+                    row.findings.push(undefined(None, dotted(prefix, name)));
+                }
                 Value::Array(items) if child.on_the_way => {
                     // Its elements hold arrays that another table takes. What else they hold has
                     // no place, and stays together.
@@ -302,11 +344,16 @@ impl<'p> Shaper<'p> {
         // What comes from no slot.
         let other;
         let (value, state) = match &column.input {
-            Input::Slots(which) => pick(which.iter().map(|slot| slots[*slot].as_ref())),
+            Input::Slots(which) => pick(column, which.iter().map(|slot| slots[*slot].as_ref())),
             Input::Serial => {
                 let id = record.root.get("_id").ok().flatten();
                 row.serial = id.and_then(|id| key_uuid(&id).ok()).map(u128::from_be_bytes);
                 row.cells.push(Cell::Integer(i64::try_from(record.number).unwrap_or(i64::MAX)));
+                row.states.push(State::Present);
+                return Ok(());
+            }
+            Input::Presence(slot) => {
+                row.cells.push(Cell::Text(Presence::of(slots[*slot].as_ref()).name().into()));
                 row.states.push(State::Present);
                 return Ok(());
             }
@@ -317,13 +364,13 @@ impl<'p> Shaper<'p> {
             }
             Input::Member => {
                 other = record.member.map(Value::String);
-                pick(std::iter::once(other.as_ref()))
+                pick(column, std::iter::once(other.as_ref()))
             }
-            Input::Element => pick(std::iter::once(record.element.as_ref())),
+            Input::Element => pick(column, std::iter::once(record.element.as_ref())),
             Input::Parent => {
                 let path = self.plan.parent.as_ref();
                 other = path.and_then(|path| record.root.at(&path.0).ok().flatten());
-                pick(std::iter::once(other.as_ref()))
+                pick(column, std::iter::once(other.as_ref()))
             }
             Input::Rest => {
                 row.states.push(State::Present);
@@ -359,6 +406,9 @@ impl<'p> Shaper<'p> {
                     detail: format!("the field is {what}, the column is required"),
                 });
             }
+            if undefined_of(column, slots) {
+                row.findings.push(undefined(Some(at), column.field.clone()));
+            }
             row.cells.push(Cell::Null);
             return Ok(());
         };
@@ -367,15 +417,18 @@ impl<'p> Shaper<'p> {
         {
             return Ok(());
         }
-        let mut nuls = 0;
+        let mut changed = Changed::default();
         let result = match &column.reference {
             Some(reference) if !matches!(column.pg_type, PgType::Array(_)) => {
-                self.reference(at, column, reference, value, slots, row, &mut nuls)
+                self.reference(at, column, reference, value, slots, row, &mut changed)
             }
-            _ => convert(column, &column.pg_type, value, &mut nuls),
+            _ => convert(column, &column.pg_type, value, &mut changed),
         };
         let refused = match result {
             Ok(cell) => {
+                if column.digest_only && is_digest(value) {
+                    row.findings.push(digest(at, column, *value));
+                }
                 let checked = if column.has_rules { check(column, &cell) } else { Ok(()) };
                 row.cells.push(cell);
                 match checked {
@@ -408,9 +461,15 @@ impl<'p> Shaper<'p> {
                 });
             }
         }
-        if nuls > 0 {
-            let refusal = Refusal::new("nul", format!("{nuls} U+0000 taken out"));
-            row.findings.push(found(at, column, "nul_stripped", *value, &refusal));
+        if changed != Changed::default() {
+            let lacks = lacks(changed);
+            row.findings.extend(lacks.into_iter().map(|(rule, detail)| Found {
+                rule,
+                column: Some(at),
+                field: Some(column.field.clone()),
+                value: Some(*value),
+                detail,
+            }));
         }
         Ok(())
     }
@@ -471,18 +530,19 @@ impl<'p> Shaper<'p> {
         first: &Value<'a>,
         slots: &[Option<Value<'a>>],
         row: &mut Row<'a>,
-        nuls: &mut u64,
+        changed: &mut Changed,
     ) -> Result<Cell<'a>, Refusal> {
         let which = match &column.input {
             Input::Slots(which) => which.as_slice(),
             _ => &[],
         };
         let mut kept = None;
+        let mut digested = None;
         for nth in 0..which.len().max(1) {
             let slot = which.get(nth).copied();
             let value = slot.map_or(Some(first), |slot| slots[slot].as_ref());
             let Some(value) = value.filter(|value| !is_null(value)) else { continue };
-            let candidates = reference_candidates(column, &reference.key_type, value, nuls)?;
+            let candidates = reference_candidates(column, &reference.key_type, value, changed)?;
             let identities =
                 candidates.each_ref().map(|cell| cell.as_ref().and_then(Cell::identity));
             let Some(set) = &self.sets[reference.set] else {
@@ -505,12 +565,18 @@ impl<'p> Shaper<'p> {
                 // An id is no number: it cannot stand in for the row that is missing.
                 if !reference.serial {
                     kept.get_or_insert(cell);
+                    if is_digest(value) && reference.key_type == PgType::Uuid {
+                        digested.get_or_insert(*value);
+                    }
                 }
             }
         }
         let detail = format!("no accepted row of {} has this key", reference.table);
         match (reference.dangling, kept) {
-            (Dangling::Keep, Some(cell)) => Ok(cell),
+            (Dangling::Keep, Some(cell)) => {
+                row.findings.extend(digested.map(|value| digest(at, column, value)));
+                Ok(cell)
+            }
             (Dangling::Null, _) if column.nullable => {
                 let refusal = Refusal::new("dangling", detail);
                 row.findings.push(found(at, column, "dangling", *first, &refusal));
@@ -535,34 +601,39 @@ fn is_null(value: &Value<'_>) -> bool {
     matches!(value, Value::Null | Value::Undefined)
 }
 
+/// A column that finds no value in its slots passes over BSON's undefined in one of them.
+fn undefined_of(column: &ColumnPlan, slots: &[Option<Value<'_>>]) -> bool {
+    let Input::Slots(which) = &column.input else { return false };
+    which.iter().any(|slot| matches!(slots[*slot], Some(Value::Undefined)))
+}
+
+/// A field that has no place.
+fn unmapped(field: String, value: Value<'_>) -> Broken<'_> {
+    Broken {
+        rule: "unmapped",
+        column: None,
+        detail: format!(
+            "no column takes field {field}: map it, name it in `ignore`, or set `unmapped`"
+        ),
+        field: Some(field),
+        value: Some(value),
+    }
+}
+
 /// The first value that is there, or what stands in its place.
 fn pick<'v, 'a>(
+    column: &ColumnPlan,
     values: impl Iterator<Item = Option<&'v Value<'a>>>,
 ) -> (Option<&'v Value<'a>>, State) {
     let mut state = State::Missing;
+    let keeps_undefined = column.pg_type == PgType::Jsonb;
     for value in values.flatten() {
-        if !is_null(value) {
+        if !is_null(value) || keeps_undefined && *value == Value::Undefined {
             return (Some(value), State::Present);
         }
         state = State::Null;
     }
     (None, state)
-}
-
-fn found<'a>(
-    at: usize,
-    column: &ColumnPlan,
-    rule: &'static str,
-    value: Value<'a>,
-    refusal: &Refusal,
-) -> Found<'a> {
-    Found {
-        rule,
-        column: Some(at),
-        field: Some(column.field.clone()),
-        value: Some(value),
-        detail: refusal.detail.clone(),
-    }
 }
 
 fn rest<'a>(column: &ColumnPlan, row: &mut Row<'a>) -> Result<Cell<'a>, Refusal> {
@@ -572,77 +643,14 @@ fn rest<'a>(column: &ColumnPlan, row: &mut Row<'a>) -> Result<Cell<'a>, Refusal>
     };
     let mut text = String::new();
     let fields = row.rest.iter().map(|(name, value)| (name.as_str(), *value));
-    let nuls = write_jsonb_fields(&mut text, fields, rule)
+    let changed = write_jsonb_fields(&mut text, fields, rule)
         .map_err(|error| Refusal::new(error.rule(), error.to_string()))?;
-    if nuls > 0 {
-        row.findings.push(Found {
-            rule: "nul_stripped",
-            column: None,
-            field: Some("*".to_owned()),
-            value: None,
-            detail: format!("{nuls} U+0000 taken out"),
-        });
-    }
+    row.findings.extend(lacks(changed).into_iter().map(|(rule, detail)| Found {
+        rule,
+        column: None,
+        field: Some("*".to_owned()),
+        value: None,
+        detail,
+    }));
     Ok(Cell::Text(text.into()))
-}
-
-/// The rules that the pipeline file states beyond the type.
-fn check(column: &ColumnPlan, cell: &Cell<'_>) -> Result<(), Refusal> {
-    match cell {
-        Cell::Text(text) => {
-            if let Some(pattern) = &column.pattern
-                && !pattern.is_match(text)
-            {
-                return Err(Refusal::new("pattern", format!("the text does not match {pattern}")));
-            }
-            if let Some(limit) = column.length
-                && text.chars().count() > limit as usize
-            {
-                return Err(Refusal::new("length", format!("more than {limit} characters")));
-            }
-            if column.email && !looks_like_email(text) {
-                return Err(Refusal::new(
-                    "email",
-                    "the text does not have the form of an e-mail address",
-                ));
-            }
-        }
-        Cell::List(items) => {
-            if let Some(limit) = column.length
-                && items.len() > limit as usize
-            {
-                return Err(Refusal::new("length", format!("more than {limit} elements")));
-            }
-        }
-        Cell::Integer(number) => bounds(column, *number as f64)?,
-        Cell::Double(number) => bounds(column, *number)?,
-        Cell::Real(number) => bounds(column, f64::from(*number))?,
-        _ => {}
-    }
-    Ok(())
-}
-
-fn bounds(column: &ColumnPlan, number: f64) -> Result<(), Refusal> {
-    if let Some(least) = column.min
-        && (number < least || number.is_nan())
-    {
-        return Err(Refusal::new("min", format!("less than {least}")));
-    }
-    if let Some(greatest) = column.max
-        && (number > greatest || number.is_nan())
-    {
-        return Err(Refusal::new("max", format!("more than {greatest}")));
-    }
-    Ok(())
-}
-
-/// One `@`, something before it, a domain with a dot after it, no white space.
-fn looks_like_email(text: &str) -> bool {
-    let Some((local, domain)) = text.split_once('@') else { return false };
-    let labels_filled = domain.split('.').all(|label| !label.is_empty());
-    !local.is_empty()
-        && domain.contains('.')
-        && labels_filled
-        && !domain.contains('@')
-        && !text.contains(char::is_whitespace)
 }

@@ -31,11 +31,11 @@ fn cell<'a>(pg_type: &PgType, array: &'a ArrayRef, at: usize) -> Cell<'a> {
         PgType::Double => Cell::Double(array.as_primitive::<Float64Type>().value(at)),
         PgType::Numeric(_) => {
             if let Some(decimals) = array.as_primitive_opt::<Decimal128Type>() {
-                Cell::Text(Cow::Owned(decimals.value_as_string(at)))
+                Cell::Numeric(Cow::Owned(decimals.value_as_string(at)))
             } else if let Some(decimals) = array.as_primitive_opt::<Decimal256Type>() {
-                Cell::Text(Cow::Owned(decimals.value_as_string(at)))
+                Cell::Numeric(Cow::Owned(decimals.value_as_string(at)))
             } else {
-                Cell::Text(Cow::Borrowed(array.as_string::<i32>().value(at)))
+                Cell::Numeric(Cow::Borrowed(array.as_string::<i32>().value(at)))
             }
         }
         PgType::Text | PgType::Varchar(_) | PgType::Jsonb | PgType::Enum(_) => {

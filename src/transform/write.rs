@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::cell::Cell;
 use super::columns::BatchBuilder;
 use super::convert::reference_candidates;
+use super::findings::Presence;
 use super::ids::IdMap;
 use super::journal::TransformJournal;
 use super::junction::{Link, write_run};
@@ -25,6 +26,7 @@ use super::shape::{Broken, Found, Row, Shaper, State};
 use super::work::{WorkFile, WorkWriter};
 use super::{PartTask, TransformError};
 use crate::document::id::uuid_from_object_id;
+use crate::document::jsonb::Changed;
 use crate::document::raw::Value;
 use crate::pgcopy::PgType;
 use crate::progress::{Progress, Stage};
@@ -56,6 +58,8 @@ pub(super) struct PartResult {
     pub(super) findings: BTreeMap<String, u64>,
     /// Present, null, missing per column.
     pub(super) states: Vec<[u64; 3]>,
+    /// Filled, empty, null, missing, undefined per array that other tables are made of.
+    pub(super) absences: Vec<[u64; 5]>,
     pub(super) seen: Vec<bool>,
     pub(super) each_seen: bool,
     /// Accepted values: (set, values).
@@ -387,6 +391,7 @@ impl<'p> PartInProgress<'p> {
             name,
             result: PartResult {
                 states: vec![[0; 3]; table.columns.len()],
+                absences: vec![[0; 5]; table.absences.len()],
                 feeds: table.feeds.iter().map(|(set, _)| (*set, Vec::new())).collect(),
                 ..PartResult::default()
             },
@@ -451,6 +456,9 @@ impl<'p> PartInProgress<'p> {
                 State::Missing => counts[2] += 1,
             }
         }
+        for (counts, array) in self.result.absences.iter_mut().zip(&self.table.absences) {
+            counts[Presence::of(row.slots[array.slot].as_ref()) as usize] += 1;
+        }
         for found in &row.findings {
             self.find(id, found)?;
         }
@@ -480,15 +488,15 @@ impl<'p> PartInProgress<'p> {
             match value {
                 Value::Null | Value::Undefined => {}
                 Value::Array(items) => {
-                    for item in items.values().flatten() {
+                    for (position, item) in (0..).zip(items.values().flatten()) {
                         self.elements[at] += 1;
-                        self.element(id, own, array, &item)?;
+                        self.element(id, own, array, (position, &item))?;
                     }
                 }
                 // One id where an array is expected means one link.
                 single => {
                     self.elements[at] += 1;
-                    self.element(id, own, array, single)?;
+                    self.element(id, own, array, (0, single))?;
                 }
             }
         }
@@ -501,7 +509,7 @@ impl<'p> PartInProgress<'p> {
         id: &str,
         own: u128,
         array: &ArrayPlan,
-        value: &Value<'_>,
+        (position, value): (u32, &Value<'_>),
     ) -> Result<(), TransformError> {
         let ArrayPlan { junction, side, path, .. } = array;
         let (junction, side) = (*junction, *side);
@@ -527,8 +535,8 @@ impl<'p> PartInProgress<'p> {
                 Some(u128::from_be_bytes(uuid_from_object_id(*id)))
             }
             (value, link_type) => {
-                let mut nuls = 0;
-                let candidates = reference_candidates(column, link_type, value, &mut nuls);
+                let mut changed = Changed::default();
+                let candidates = reference_candidates(column, link_type, value, &mut changed);
                 candidates.ok().and_then(|[first, _]| first).and_then(|cell| cell.identity())
             }
         };
@@ -537,12 +545,13 @@ impl<'p> PartInProgress<'p> {
             let found = finding("refused_element", "the element is no id");
             return self.find_link(id, &plan.definition.name, &found);
         };
+        let position = if plan.ordered { position } else { 0 };
         let link = if side == 0 {
-            Link { first: own, second: target, sides: 1 }
+            Link { first: own, second: target, position, sides: 1 }
         } else {
-            Link { first: target, second: own, sides: 2 }
+            Link { first: target, second: own, position, sides: 2 }
         };
-        if !self.targets.insert(target) {
+        if !plan.ordered && !self.targets.insert(target) {
             self.counts(junction).repeats += 1;
             let found = finding("repeat", "the id occurs earlier in the same array");
             return self.find_link(id, &plan.definition.name, &found);

@@ -16,7 +16,8 @@ use tokio_postgres::Client;
 use super::rows::{found_rows, key_positions, staged_rows};
 use super::snapshot::guarded;
 use super::{NAMED_ROWS, VerifyError};
-use crate::document::id::{parse_object_id_hex, uuid_from_object_id, uuid_from_value};
+use crate::document::id::{key_uuid, parse_object_id_hex, uuid_from_object_id, uuid_from_value};
+use crate::document::identity;
 use crate::document::raw::{Doc, Value};
 use crate::pgcopy::PgType;
 use crate::pgcopy::reader::fields;
@@ -47,6 +48,8 @@ struct Rows {
     names: [String; 2],
     /// Keys of the rows that the two columns point to.
     targets: [Arc<Keys>; 2],
+    /// Rows have the position of their link in its array, and repeats are rows of their own.
+    ordered: bool,
 }
 
 /// The run whose links are compared, and how its keys are read.
@@ -148,6 +151,7 @@ async fn pass(
             types: [PgType::Uuid, PgType::Uuid],
             names: junction.columns.each_ref().map(|column| column.table.clone()),
             targets: junction.columns.each_ref().map(|column| keys_of(&column.table)),
+            ordered: junction.position.is_some(),
         };
         if let Some(definition) = definition(&junction.name) {
             for (at, column) in definition.columns.iter().take(2).enumerate() {
@@ -156,7 +160,7 @@ async fn pass(
             let read = found_rows(client, definition, |tuple| {
                 let mut keys = fields(tuple).flatten();
                 if let (Some(first), Some(second)) = (keys.next(), keys.next()) {
-                    rows.sorted.push(link(first, second));
+                    rows.sorted.push(link(first, second, keys.next()));
                 }
             });
             // A table that cannot be read is reported with the table.
@@ -298,14 +302,15 @@ fn compare(
     for (at, side, path) in arrays {
         let (rows, tally) = (&all[*at], &mut tallies[*at]);
         let mut met = FxHashSet::default();
-        let mut element = |value: &Value<'_>| {
-            rows.element(tally, (&own, id), *side, value, &mut met);
+        let mut element = |position: i32, value: &Value<'_>| {
+            rows.element(tally, (&own, id), *side, (position, value), &mut met);
         };
         match document.at(&path.0) {
             Ok(Some(Value::Array(items))) => {
-                items.elements().flatten().for_each(|(_, item)| element(&item));
+                let items = (0..).zip(items.elements().flatten());
+                items.for_each(|(position, (_, item))| element(position, &item));
             }
-            Ok(Some(single)) => element(&single),
+            Ok(Some(single)) => element(0, &single),
             _ => {}
         }
     }
@@ -318,7 +323,7 @@ impl Rows {
         tally: &mut Tally,
         (own, id): (&[u8], &str),
         side: usize,
-        value: &Value<'_>,
+        (position, value): (i32, &Value<'_>),
         met: &mut FxHashSet<u128>,
     ) {
         if matches!(value, Value::Null | Value::Undefined) {
@@ -327,11 +332,14 @@ impl Rows {
         let other = candidates(value, &self.types[1 - side]);
         let Some(first) = other.first().cloned().flatten() else { return };
         tally.elements += 1;
-        if !met.insert(digest(&first)) {
+        if !self.ordered && !met.insert(digest(&first)) {
             return;
         }
         for target in other.iter().flatten() {
-            let wanted = if side == 0 { link(own, target) } else { link(target, own) };
+            let place = position.to_be_bytes();
+            let place = self.ordered.then_some(place.as_slice());
+            let wanted =
+                if side == 0 { link(own, target, place) } else { link(target, own, place) };
             if let Ok(at) = self.sorted.binary_search(&wanted) {
                 self.held[at].store(true, Ordering::Relaxed);
                 return;
@@ -366,13 +374,7 @@ fn candidates(value: &Value<'_>, key_type: &PgType) -> Vec<Option<Vec<u8>>> {
         },
         other => *other,
     };
-    let number = match value {
-        Value::Int32(number) => Some(i64::from(number)),
-        Value::Int64(number) => Some(number),
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and compared again as a key")]
-        Value::Double(number) if number.fract() == 0.0 => Some(number as i64),
-        _ => None,
-    };
+    let number = identity::whole(&value);
     match key_type {
         PgType::BigInt => vec![number.map(|number| number.to_be_bytes().to_vec())],
         PgType::Integer => {
@@ -389,20 +391,15 @@ fn candidates(value: &Value<'_>, key_type: &PgType) -> Vec<Option<Vec<u8>>> {
             }
             Value::String(text) => {
                 let as_id = parse_object_id_hex(text).map(|id| uuid_from_object_id(id).to_vec());
-                let as_uuid = (text.len() == 36)
-                    .then(|| uuid::Uuid::try_parse(text).ok())
-                    .flatten()
-                    .map(|uuid| uuid.into_bytes().to_vec());
-                let as_text = uuid_from_value(&value).ok().map(|id| id.to_vec());
-                match (as_id, as_uuid) {
-                    (Some(id), _) => vec![Some(id), as_text],
-                    (None, Some(uuid)) => vec![Some(uuid)],
-                    (None, None) => vec![as_text],
+                match as_id {
+                    Some(id) => {
+                        vec![Some(id), uuid_from_value(&value).ok().map(|id| id.to_vec())]
+                    }
+                    None => vec![key_uuid(&value).ok().map(|id| id.to_vec())],
                 }
             }
-            Value::Binary { subtype: 4, bytes } if bytes.len() == 16 => vec![Some(bytes.to_vec())],
             Value::Array(_) => vec![None],
-            _ => vec![uuid_from_value(&value).ok().map(|id| id.to_vec())],
+            _ => vec![key_uuid(&value).ok().map(|id| id.to_vec())],
         },
     }
 }
@@ -415,12 +412,13 @@ fn digest(bytes: &[u8]) -> u128 {
     hash.first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
 }
 
-fn link(first: &[u8], second: &[u8]) -> u128 {
+fn link(first: &[u8], second: &[u8], position: Option<&[u8]>) -> u128 {
     let mut bytes = Vec::with_capacity(33);
     bytes.extend_from_slice(first);
     // Keys of one table have one length, so that nothing else is needed between them.
     bytes.push(0);
     bytes.extend_from_slice(second);
+    bytes.extend_from_slice(position.unwrap_or_default());
     digest(&bytes)
 }
 
@@ -486,11 +484,12 @@ mod tests {
             types: [PgType::Uuid, PgType::Uuid],
             names: ["a".to_owned(), "b".to_owned()],
             targets: [keys(1), keys(2)],
+            ordered: false,
         };
         let mut tally = Tally::default();
         for named in [2, 3] {
             let value = Value::ObjectId(id(named));
-            rows.element(&mut tally, (&key(1), "1"), 0, &value, &mut FxHashSet::default());
+            rows.element(&mut tally, (&key(1), "1"), 0, (0, &value), &mut FxHashSet::default());
         }
         assert_eq!((tally.lost, tally.dangling), (1, 1));
         // A manifest that counts the lost link as dangling contradicts the rows all the same.

@@ -11,7 +11,7 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document, doc};
 use tokio::runtime::Runtime;
 
-use crate::support::{Migrated, docferry, fresh_database, server, with_database};
+use crate::support::{self, Migrated, docferry, fresh_database, server, with_database, write_dump};
 
 /// Documents through a real mongod into a real PostgreSQL.
 fn migrate(name: &str, pipeline: &str, collections: &[(&str, Vec<Document>)]) -> Option<Migrated> {
@@ -293,7 +293,116 @@ raw = { from = "legacy", type = "bytea" }
             "03020100-0504-0706-0809-0a0b0c0d0e0f 000102030405060708090a0b0c0d0e0f",
         ]
     );
-    assert_eq!(outcome.list("findings").len(), 1, "the dangling reference is listed");
+    assert_eq!(
+        outcome.list("findings"),
+        [
+            r#""seven" things.id digest_key"#.to_owned(),
+            r#"{"$numberDouble":"7.5"} things.friend dangling"#.to_owned(),
+            r#"{"$numberDouble":"7.5"} things.id digest_key"#.to_owned(),
+            format!("{} things.id digest_key", number(7)),
+            format!(r#"{{"a":{}}} things.id digest_key"#, number(1)),
+        ],
+        "what returns from no column, and the dangling reference"
+    );
+}
+
+#[test]
+fn undefined_stays_what_it_is_where_a_column_can_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump/odd");
+    let things = [
+        doc! {"_id": 1, "j": Bson::Undefined, "t": Bson::Undefined, "in": {"x": Bson::Undefined}},
+        doc! {"_id": 2, "j": [Bson::Undefined, Bson::Null], "t": "t", "to": Bson::Undefined},
+        doc! {"_id": 3, "j": Bson::Null, "to": {"city": "c"}},
+    ];
+    write_dump(&dump, "things", &things);
+    let file = folder.path().join("odd.toml");
+    let text = r#"version = 1
+name = "odd"
+[tables.things.columns]
+id = { from = "_id", type = "integer", key = true }
+j = { type = "jsonb" }
+t = { type = "text" }
+in = { type = "jsonb" }
+city = { from = "to.city", type = "text" }
+"#;
+    fs::write(&file, text).unwrap();
+    let Some(odd) = support::migrate(&file, dump.to_str().unwrap(), "docferry_odd") else { return };
+    odd.assert_exit(0);
+    assert_eq!(
+        odd.rows("SELECT id || coalesce(j::text, '-') || coalesce(t, '-') || coalesce(\"in\"::text, '-') FROM things ORDER BY 1"),
+        [
+            r#"1{"$undefined": true}-{"x": {"$undefined": true}}"#,
+            r#"2[{"$undefined": true}, null]t-"#,
+            "3---",
+        ]
+    );
+    assert_eq!(
+        odd.list("findings"),
+        [format!("{} things.t undefined", number(1)), format!("{} things. undefined", number(2)),]
+    );
+}
+
+#[test]
+fn a_zero_with_a_sign_keeps_it_or_is_a_reject() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump/zeros");
+    let minus: Bson = "-0".parse::<Decimal128>().unwrap().into();
+    let things = [
+        doc! {"_id": 1, "d": -0.0, "j": {"z": -0.0}},
+        doc! {"_id": 2, "d": minus.clone(), "j": minus.clone()},
+        doc! {"_id": 3, "n": -0.0},
+        doc! {"_id": 4, "n": minus},
+        doc! {"_id": 5, "i": -0.0},
+        doc! {"_id": 6, "n": 0.0, "i": 0.0, "d": 0.0},
+        doc! {"_id": -0.0},
+    ];
+    write_dump(&dump, "things", &things);
+    let file = folder.path().join("zeros.toml");
+    let text = r#"version = 1
+name = "zeros"
+[tables.things.columns]
+id = { from = "_id", type = "integer", key = true }
+d = { type = "double precision" }
+n = { type = "numeric" }
+i = { type = "bigint" }
+j = { type = "jsonb" }
+"#;
+    fs::write(&file, text).unwrap();
+    let Some(zeros) = support::migrate(&file, dump.to_str().unwrap(), "docferry_zeros") else {
+        return;
+    };
+    zeros.assert_exit(3);
+    assert_eq!(
+        zeros.rejects(),
+        [
+            format!("{} things.n type", number(3)),
+            format!("{} things.n type", number(4)),
+            format!("{} things.i type", number(5)),
+        ]
+    );
+    assert_eq!(
+        zeros.rows("SELECT id || ':' || coalesce(d::text, '') FROM things ORDER BY id"),
+        ["0:", "1:-0", "2:-0", "6:0"],
+        "as an _id, -0 and 0 are one"
+    );
+    assert_eq!(
+        zeros.list("findings"),
+        [
+            format!("{} things.j negative_zero", number(1)),
+            format!("{} things.j negative_zero", number(2)),
+        ],
+        "jsonb has none"
+    );
+    // A draft takes the type that holds them.
+    write_dump(
+        &dump,
+        "things",
+        &[doc! {"_id": 1, "x": -0.0}, doc! {"_id": 2, "x": 1}, doc! {"_id": 3, "x": 0.5}],
+    );
+    let drafted = docferry().args(["plan", dump.to_str().unwrap()]).output().unwrap();
+    let text = String::from_utf8(drafted.stdout).unwrap();
+    assert!(text.contains("x = { type = \"double precision\""), "{text}");
 }
 
 #[test]

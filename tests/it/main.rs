@@ -6,6 +6,7 @@
     reason = "tests fail by panicking and say what they skip"
 )]
 
+mod arrays;
 mod audit;
 mod backup;
 mod catalogue;
@@ -15,6 +16,7 @@ mod damage;
 mod faults;
 mod homes;
 mod id;
+mod identity;
 mod incremental;
 mod inventory;
 mod json_files;

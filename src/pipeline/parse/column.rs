@@ -77,6 +77,7 @@ impl Parser {
         let ordinal = fields.boolean("ordinal", &mut self.mistakes).unwrap_or(false);
         let member = fields.boolean("member", &mut self.mistakes).unwrap_or(false);
         let element = fields.boolean("element", &mut self.mistakes).unwrap_or(false);
+        let presence = fields.boolean("presence", &mut self.mistakes).unwrap_or(false);
         let origin = match fields.get("from") {
             _ if parent => Origin::Parent,
             _ if ordinal => Origin::Ordinal,
@@ -92,6 +93,7 @@ impl Parser {
                 }
             },
         };
+        let origin = self.presence(&name, origin, presence);
         if let Origin::Paths(paths) = &origin
             && paths.iter().flat_map(|path| &path.0).any(|step| step == FieldPath::MEMBERS)
         {
@@ -157,6 +159,7 @@ impl Parser {
             (Some(text), _) => self.pg_type(text),
             // A reference has the type of its target's key, which is a UUID unless it says so.
             (None, _) if reference.is_some() || parent => Some(PgType::Uuid),
+            (None, Origin::Presence(_)) => Some(PgType::Text),
             (None, _) => {
                 self.mistakes
                     .add(name.span.clone(), format!("column `{}` needs a `type`", name.value));
@@ -177,6 +180,9 @@ impl Parser {
         }
         if parse_json && pg_type != PgType::Jsonb {
             self.mistakes.add(name.span.clone(), "`json = true` needs a jsonb column");
+        }
+        if matches!(origin, Origin::Presence(_)) && pg_type != PgType::Text {
+            self.mistakes.add(name.span.clone(), "a column with `presence = true` must be text");
         }
         if origin == Origin::Rest && pg_type != PgType::Jsonb {
             self.mistakes.add(name.span.clone(), "a column with `from = \"*\"` must be jsonb");
@@ -226,6 +232,20 @@ impl Parser {
             uuid_order,
         };
         Some((ColumnDraft { name, reference, on_delete, on_update, deferrable }, column, wants))
+    }
+
+    /// The origin of a column that says whether its field is there.
+    fn presence(&mut self, name: &Located<String>, origin: Origin, presence: bool) -> Origin {
+        if !presence {
+            return origin;
+        }
+        match origin {
+            Origin::Paths(mut paths) if paths.len() == 1 => Origin::Presence(paths.remove(0)),
+            other => {
+                self.mistakes.add(name.span.clone(), "`presence = true` needs one field as `from`");
+                other
+            }
+        }
     }
 
     pub(super) fn values(

@@ -72,6 +72,7 @@ impl Parser {
     ) -> Option<Junction> {
         let mut fields = Fields::new(table);
         let optional = fields.boolean("optional", &mut self.mistakes).unwrap_or(false);
+        let position = fields.string("position", &mut self.mistakes);
         let mut columns = Vec::new();
         if let Some(sides) = fields.table("columns", &mut self.mistakes) {
             for (key, value) in sides {
@@ -165,7 +166,21 @@ impl Parser {
             self.mistakes.add(name.span.clone(), "a junction needs `from = [\"Table.path\"]`");
         }
         fields.finish(&mut self.mistakes);
-        Some(Junction { name: name.value, columns: columns?, from })
+        let columns = columns?;
+        if let Some(position) = &position {
+            self.identifier(position);
+            if columns.iter().any(|column| column.name == position.value) {
+                self.mistakes.add(position.span.clone(), "a column of the junction has this name");
+            }
+            if from.len() > 1 {
+                self.mistakes.add(
+                    position.span.clone(),
+                    "positions are those of one array: `from` may name no second one",
+                );
+            }
+        }
+        let position = position.map(|position| position.value);
+        Some(Junction { name: name.value, columns, from, position })
     }
 }
 

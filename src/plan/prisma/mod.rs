@@ -281,6 +281,7 @@ fn junctions(links: Vec<Link>) -> Vec<DraftJunction> {
                 (link.table.clone(), vec![link.path.clone()], side)
             });
             DraftJunction {
+                position: None,
                 name,
                 from: from.collect(),
                 columns: [("A".to_owned(), a), ("B".to_owned(), b)],
