@@ -615,14 +615,15 @@ fn about(one: &Surveyed) -> String {
         add(&mut about, "measurements of a time series, whose _id need not be unique: no key");
     }
     if let (rejected @ 1.., example) = &one.rejected {
-        let rejected = count(*rejected);
-        add(
-            &mut about,
-            &format!(
-                "decide: {rejected} other records are no documents, so that they are rejects and \
-                 nothing below knows of them; the first: {example}"
+        let records = match rejected {
+            1 => "1 other record is no document, so that it is a reject and".to_owned(),
+            many => format!(
+                "{} other records are no documents, so that they are rejects and",
+                count(*many)
             ),
-        );
+        };
+        let said = format!("decide: {records} nothing below is made from them: {example}");
+        add(&mut about, &said);
     }
     about
 }

@@ -142,11 +142,11 @@ pub fn planned(plan: &Plan, path: &Path) -> String {
     let file = path.display();
     let mut text = format!("{}{}", rows.finish(), inventory(&plan.objects));
     for (name, rejected, example) in &plan.rejected {
-        let rejected = count(*rejected);
-        let _ = write!(
-            text,
-            "\n{name}: {rejected} records are no documents and will be rejects: {example}"
-        );
+        let records = match rejected {
+            1 => "1 record is no document and will be a reject".to_owned(),
+            many => format!("{} records are no documents and will be rejects", count(*many)),
+        };
+        let _ = write!(text, "\n{name}: {records}: {example}");
     }
     format!("{text}\n{file}: {} points to decide, marked `decide:`", count(plan.decisions as u64))
 }

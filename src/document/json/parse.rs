@@ -3,10 +3,15 @@
 use super::number::{Number, number, short};
 use super::token::{Cursor, Stop, named};
 use super::types::unwrapped;
-use crate::document::raw::{Doc, MAX_DEPTH};
+use crate::document::raw::Doc;
 
 /// Greatest length of a document that is made; MongoDB's own limit is 16 MiB and 16 KiB.
 const MAX_BYTES: usize = 48 << 20;
+
+/// Nesting that is read; MongoDB itself stops at 180.
+const MAX_LEVELS: usize = 200;
+/// The same in the text of a document that was read: types are objects there, up to two in one.
+const MAX_TEXT_LEVELS: usize = MAX_LEVELS + 2;
 
 /// Why a text is no document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -223,8 +228,9 @@ impl Parser {
         out: &mut Vec<u8>,
         kind: Option<usize>,
     ) -> Result<(), Stop> {
-        if self.open.len() >= MAX_DEPTH {
-            return cursor.syntax("the document is nested too deeply");
+        let most = if self.queries { MAX_TEXT_LEVELS } else { MAX_LEVELS };
+        if self.open.len() >= most {
+            return cursor.syntax(format!("the document has more than {most} levels"));
         }
         let array = cursor.text[cursor.offset] == b'[';
         self.open.push(Open {
@@ -654,8 +660,17 @@ mod tests {
         let nested = |depth: usize| {
             format!("{}{}", "{\"a\":".repeat(depth) + "[", "]".to_owned() + &"}".repeat(depth))
         };
-        assert!(to_bson(&nested(MAX_DEPTH - 1)).is_ok());
-        assert!(to_bson(&nested(MAX_DEPTH)).unwrap_err().to_string().contains("too deeply"));
+        let read = |text: String| Parser::default().document(text.as_bytes(), &mut Vec::new());
+        assert!(read(nested(MAX_LEVELS - 1)).is_ok());
+        assert!(read(nested(MAX_LEVELS)).unwrap_err().to_string().contains("200 levels"));
+        // The deepest document that is read has a text that is read.
+        let mut document = Vec::new();
+        let deepest = nested(MAX_LEVELS - 2).replace("[]", "[{\"$code\":\"\",\"$scope\":{}}]");
+        Parser::default().document(deepest.as_bytes(), &mut document).unwrap_err();
+        let deepest = nested(MAX_LEVELS - 1).replace("[]", "[1]");
+        Parser::default().document(deepest.as_bytes(), &mut document).unwrap();
+        let text = document_canonical(Doc::new(&document).unwrap()).unwrap();
+        assert_eq!(to_bson(&text).unwrap(), document);
         assert!(to_bson(&"{\"a\":[".repeat(1_000_000)).is_err());
     }
 }
