@@ -37,7 +37,8 @@ pub(super) fn run(
     progress.run(run.run());
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let report = runtime.block_on(restore(&run, &destination, &options, progress))?;
-    let exit = if report.conflicts.is_empty() { Exit::Done } else { Exit::Rejects };
+    let all = report.conflicts.is_empty() && report.refused.is_empty();
+    let exit = if all { Exit::Done } else { Exit::Rejects };
     let text = summary::restore(&report, &destination, &without_credentials(&arguments.to));
     Ok(Finished { exit, text, value: json!({"run": run.run(), "restore": report}) })
 }

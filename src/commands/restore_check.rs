@@ -16,7 +16,8 @@ use crate::pipeline;
 use crate::postgres::{PostgresError, Target, quote_identifier};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
-use crate::restore::{Destination, RestoreOptions, check, restore};
+use crate::restore::scratch::{self, ScratchDatabase, ScratchFolder};
+use crate::restore::{Destination, RestoreOptions, RestoreReport, check, restore};
 use crate::source::names::database_folder;
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::StagingError;
@@ -73,18 +74,21 @@ pub(super) fn run(
     let _reading = RunLock::share(&run)?;
     progress.run(run.run());
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    let name = format!("docferry_check_{}_{}", run.run().to_lowercase(), std::process::id());
+    let name = scratch::name(run.run());
     let tried = if postgres {
         let server = Target::parse(&scratch)?;
         runtime.block_on(in_postgres(&run, &server, &name, progress))?
     } else if scratch.starts_with("mongodb://") || scratch.starts_with("mongodb+srv://") {
         runtime.block_on(in_mongodb(&run, &scratch, &name, threads(arguments.threads), progress))?
     } else {
-        let folder = Path::new(&scratch).join(&name);
-        let tried = runtime.block_on(in_folder(&run, &folder, progress));
-        let removed = fs::remove_dir_all(&folder);
+        let parent = Path::new(&scratch);
+        let failed = |source| CommandError::File { path: parent.join(&name), source };
+        let folder = ScratchFolder::create(parent, &name).map_err(failed)?;
+        let tried = runtime.block_on(in_folder(&run, folder.path(), progress));
+        let removed = folder.remove();
+        // What went wrong before says more.
         let tried = tried?;
-        removed.map_err(|source| CommandError::File { path: folder, source })?;
+        removed.map_err(failed)?;
         tried
     };
     let exit = if tried.differences.is_empty() { Exit::Done } else { Exit::Differences };
@@ -102,36 +106,39 @@ fn options(threads: usize) -> RestoreOptions {
 
 async fn compared(
     run: &RunDirectory,
+    report: &RestoreReport,
     restored: &str,
     threads: usize,
     progress: &Arc<dyn Progress>,
 ) -> Result<Tried, Failure> {
-    let collections = check(run, &SourceAddress::parse(restored)?, threads, progress).await?;
-    let lines = collections
+    let checked = check(run, &SourceAddress::parse(restored)?, threads, progress).await?;
+    let lines = checked
+        .collections
         .iter()
         .map(|one| format!("{}: {} documents, digest {}", one.name, one.documents, one.digest));
-    let differences = collections.iter().flat_map(|one| {
-        one.differences.iter().map(|difference| format!("{}: {difference}", one.name))
-    });
-    Ok(Tried {
-        what: "export",
-        lines: lines.collect(),
-        differences: differences.collect(),
-        compared: json!(collections),
-    })
+    let lines = lines.chain(report.notes.iter().cloned()).collect();
+    let differences = checked.differences();
+    Ok(Tried { what: "export", lines, differences, compared: json!(checked.collections) })
 }
 
-/// Restores the export as files, and reads them.
+/// Restores the export as files, those of mongodump or one of SQLite, and reads them.
 async fn in_folder(
     run: &RunDirectory,
     folder: &Path,
     progress: &Arc<dyn Progress>,
 ) -> Result<Tried, Failure> {
-    let destination = Destination::Dump(folder.to_owned());
-    restore(run, &destination, &options(1), progress).await?;
-    let database = ExportManifest::read(run)?.source.database;
-    let restored = folder.join(database_folder(&database)).display().to_string();
-    compared(run, &restored, threads(None), progress).await
+    let manifest = ExportManifest::read(run)?;
+    let name = database_folder(&manifest.source.database);
+    let rows = manifest.collections.iter().any(|collection| collection.kind == "table");
+    let (destination, restored) = if rows || manifest.source.kind == "sqlite" {
+        let file = folder.join(format!("{name}.db"));
+        let restored = format!("sqlite:{}", file.display());
+        (Destination::Sqlite(file), restored)
+    } else {
+        (Destination::Dump(folder.to_owned()), folder.join(name).display().to_string())
+    };
+    let report = restore(run, &destination, &options(1), progress).await?;
+    compared(run, &report, &restored, threads(None), progress).await
 }
 
 /// Restores the export into a new database of a server, which is dropped afterwards.
@@ -143,21 +150,24 @@ async fn in_mongodb(
     progress: &Arc<dyn Progress>,
 ) -> Result<Tried, Failure> {
     let named = address::with_database(uri, name);
+    let failed = |action: String| {
+        let address = crate::source::without_credentials(&named);
+        move |cause| SourceError::Server { action, address, tries: 1, cause }
+    };
+    let connected = Client::with_uri_str(&named).await;
+    let client = connected.map_err(failed("connect".to_owned()))?;
+    let scratch = ScratchDatabase::create(&client, name).await;
+    let scratch = scratch.map_err(failed(format!("make the scratch database {name}")))?;
     let destination = Destination::Server(named.clone());
     let restored = restore(run, &destination, &options(threads), progress).await;
     let tried = match restored {
-        Ok(_) => compared(run, &named, threads, progress).await,
+        Ok(report) => compared(run, &report, &named, threads, progress).await,
         Err(error) => Err(error.into()),
     };
-    let failed = |cause| -> Failure {
-        let address = crate::source::without_credentials(&named);
-        SourceError::Server { action: format!("drop {name}"), address, tries: 1, cause }.into()
-    };
-    let client = Client::with_uri_str(&named).await.map_err(failed)?;
-    let dropped = client.database(name).drop().await;
+    let dropped = scratch.remove().await;
     // What went wrong before says more.
     let tried = tried?;
-    dropped.map_err(failed)?;
+    dropped.map_err(failed(format!("drop {name}")))?;
     Ok(tried)
 }
 
@@ -174,10 +184,8 @@ async fn in_postgres(
     };
     let quoted = quote_identifier(name);
     // The locale of the template may order text otherwise, but the bytes are the same.
-    admin
-        .batch_execute(&format!("CREATE DATABASE {quoted}"))
-        .await
-        .map_err(statement("make a scratch database"))?;
+    let made = scratch::create_postgres(&admin, name).await;
+    made.map_err(statement("make a scratch database"))?;
     let scratch = server.with_database(name);
     let tried = match DumpManifest::read(run)? {
         Some(manifest) => dumped(run, &manifest, &scratch, progress).await,

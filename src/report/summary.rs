@@ -288,6 +288,11 @@ pub fn restore(report: &RestoreReport, destination: &Destination, to: &str) -> S
     for (collection, id) in &report.conflicts {
         let _ = write!(text, "\n{collection}: {id} is there with other content and was left out");
     }
+    for refused in &report.refused {
+        let of = if refused.kind == "view" { "" } else { &format!("{}: ", refused.collection) };
+        let (kind, name, detail) = (refused.kind, &refused.name, &refused.detail);
+        let _ = write!(text, "\n{of}{kind} {name} was refused and is not there: {detail}");
+    }
     for note in &report.notes {
         let _ = write!(text, "\n{note}");
     }

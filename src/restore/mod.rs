@@ -2,8 +2,11 @@
 
 mod archive;
 mod check;
+mod definitions;
+mod differ;
 mod dump;
 mod error;
+pub mod scratch;
 mod selection;
 mod server;
 mod sqlite;
@@ -12,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use check::{CheckedCollection, check};
+pub use check::{Checked, CheckedCollection, check};
 use clap::ValueEnum;
 pub use error::RestoreError;
 pub use selection::Selection;
@@ -151,8 +154,24 @@ pub struct RestoreReport {
     /// first hundred of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<(String, String)>,
+    /// Indexes and views that the server refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
     /// What could not come back as it was.
     pub notes: Vec<String>,
+}
+
+/// An index or a view that the server refused; all others are there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Refused {
+    /// Collection; of a view its name.
+    pub collection: String,
+    /// `index` or `view`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The server's message.
+    pub detail: String,
 }
 
 /// A restored table or collection.
@@ -246,6 +265,16 @@ async fn blocking<T: Send + 'static>(
 /// The views of an export, which hold no documents.
 fn views(manifest: &ExportManifest) -> impl Iterator<Item = &Skipped> {
     manifest.skipped.iter().filter(|skipped| skipped.options.get("viewOn").is_some())
+}
+
+/// What an export has besides its collections and a restore makes again: views and, of SQLite,
+/// triggers.
+fn remade(manifest: &ExportManifest) -> impl Iterator<Item = &Skipped> {
+    let skipped = manifest.skipped.iter();
+    skipped.filter(|skipped| {
+        let sql = skipped.options.as_str().map(sqlite::is_remade);
+        sql.unwrap_or_else(|| skipped.options.get("viewOn").is_some())
+    })
 }
 
 /// Content of a `.metadata.json` file, as mongodump writes it: canonical Extended JSON.

@@ -4,6 +4,8 @@
 //! What is done is noted in a collection of the target, `docferry.restore`, until the end: a
 //! restore that was stopped goes on from there when it is started again.
 
+mod definitions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +13,14 @@ use std::time::Duration;
 use mongodb::bson::{
     Bson, Document, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, doc, rawdoc,
 };
-use serde_json::Value as Json;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::definitions::{Index, create};
 use super::{
-    Existing, NAMED_CONFLICTS, RestoreError, RestoreOptions, RestoreReport, RestoredTable, notes,
-    views,
+    Existing, NAMED_CONFLICTS, Refused, RestoreError, RestoreOptions, RestoreReport, RestoredTable,
+    notes, views,
 };
-use crate::document::extended_json::to_document;
 use crate::document::id::id_text;
 use crate::document::raw::{Doc, Value};
 use crate::progress::{Progress, Stage, Total};
@@ -52,6 +53,10 @@ struct Target {
     identity: String,
     /// Changes of the report come from all workers.
     conflicts: Mutex<Vec<(String, String)>>,
+    /// Indexes and views that the server refused.
+    refused: Mutex<Vec<Refused>>,
+    /// What was left out of definitions, a sentence each.
+    changes: Mutex<Vec<String>>,
 }
 
 /// Documents of one insert.
@@ -99,18 +104,21 @@ pub(super) async fn restore(
         progress: Arc::clone(progress),
         identity: identity(run, manifest, options)?,
         conflicts: Mutex::default(),
+        refused: Mutex::default(),
+        changes: Mutex::default(),
     });
     let selected = options.selected(manifest, progress.as_ref());
     // What cannot be understood is said before anything is written.
     let mut made = Vec::new();
     for collection in &selected {
         let create = create(&collection.name, &collection.options)?;
-        let indexes: Result<Vec<Document>, _> = options
+        let indexes: Result<Vec<Index>, _> = options
             .indexes(collection)
             .iter()
-            .map(|index| index_of(&collection.name, index))
+            .map(|index| Index::parse(&collection.name, index))
             .collect();
-        let indexes = indexes?.into_iter().filter(|index| !comes_by_itself(index)).collect();
+        let indexes: Vec<Index> =
+            indexes?.into_iter().filter(|index| !index.comes_by_itself()).collect();
         made.push((*collection, create, indexes));
     }
     let mut made_views = Vec::new();
@@ -157,7 +165,7 @@ pub(super) async fn restore(
             }
         }
         if failure.is_none() {
-            let ended = target.end(collection, indexes, counts).await;
+            let ended = target.end(collection, &indexes, counts).await;
             match ended {
                 Ok(table) => report.tables.push(table),
                 Err(error) => failure = Some(error),
@@ -168,13 +176,17 @@ pub(super) async fn restore(
         return Err(error);
     }
     for (name, create) in made_views {
-        target.command(&format!("make the view {name}"), create).await?;
-        report.views.push(name);
+        if target.make_view(&name, &create).await? {
+            report.views.push(name);
+        }
     }
     target.drop_collection(NOTES).await?;
     report.conflicts = std::mem::take(&mut *target.conflicts.lock().await);
     report.conflicts.sort();
+    report.refused = std::mem::take(&mut *target.refused.lock().await);
+    report.refused.sort();
     report.notes = selected.iter().flat_map(|collection| notes(collection, false)).collect();
+    report.notes.append(&mut *target.changes.lock().await);
     Ok(report)
 }
 
@@ -193,48 +205,9 @@ fn identity(
     Ok(sha256_hex(format!("{:?} {:?} {manifest}", options.selection, options.existing).as_bytes()))
 }
 
-/// The command that makes a collection or a view.
-fn create(name: &str, options: &Json) -> Result<Document, RestoreError> {
-    let mut command = doc! {"create": name};
-    if options.is_object() {
-        let options = to_document(options).map_err(|detail| RestoreError::Definition {
-            what: "options",
-            collection: name.to_owned(),
-            detail,
-        })?;
-        // Old servers tell how the `_id` index was made, and that the collection was made.
-        command.extend(
-            options
-                .into_iter()
-                .filter(|(key, _)| !["create", "autoIndexId"].contains(&key.as_str())),
-        );
-    }
-    Ok(command)
-}
-
-/// An index as `createIndexes` takes it.
-fn index_of(collection: &str, index: &Json) -> Result<Document, RestoreError> {
-    let mut index = to_document(index).map_err(|detail| RestoreError::Definition {
-        what: "an index",
-        collection: collection.to_owned(),
-        detail,
-    })?;
-    // Where it belongs, and how it was built, is no part of it.
-    for key in ["ns", "background"] {
-        index.remove(key);
-    }
-    Ok(index)
-}
-
 /// Under which name a piece is noted.
 fn piece_name(number: usize) -> String {
     format!("n{number}")
-}
-
-/// Whether the server makes an index with the collection.
-fn comes_by_itself(index: &Document) -> bool {
-    index.get_str("name").is_ok_and(|name| name == "_id_")
-        || index.get_bool("clustered").unwrap_or(false)
 }
 
 impl Target {
@@ -406,21 +379,6 @@ impl Target {
         let found = found.await?;
         let batch = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
         Ok(batch.is_ok_and(|batch| !batch.is_empty()))
-    }
-
-    async fn create(&self, name: &str, command: Document) -> Result<(), RestoreError> {
-        const NAMESPACE_EXISTS: i32 = 48;
-        let action = format!("make the collection {name}");
-        let raw = RawDocumentBuf::try_from(&command).map_err(|error| RestoreError::Definition {
-            what: "options",
-            collection: name.to_owned(),
-            detail: error.to_string(),
-        })?;
-        match self.raw(&action, &raw).await {
-            // Made by an earlier attempt, or there before and added to.
-            Err(error) if code(&error) == Some(NAMESPACE_EXISTS) => Ok(()),
-            answer => answer.map(drop).map_err(self.failed(&action)),
-        }
     }
 
     /// Writes the documents of a piece, and notes it.
@@ -629,15 +587,11 @@ impl Target {
     async fn end(
         &self,
         collection: &CollectionManifest,
-        indexes: Vec<Document>,
+        indexes: &[Index],
         counts: Counts,
     ) -> Result<RestoredTable, RestoreError> {
         let name = &collection.name;
-        let made = indexes.len();
-        if !indexes.is_empty() {
-            let action = format!("make the indexes of {name}");
-            self.command(&action, doc! {"createIndexes": name, "indexes": indexes}).await?;
-        }
+        let made = self.make_indexes(name, indexes).await?;
         if matches!(self.options.existing, Existing::Refuse | Existing::Drop) {
             let found = self.server.handle().collection::<Document>(name);
             let found = found.count_documents(doc! {}).await;

@@ -208,6 +208,36 @@ fn begins(sql: &str, words: &str) -> bool {
     words.split(' ').all(|word| own.next().is_some_and(|own| own.eq_ignore_ascii_case(word)))
 }
 
+/// The table that a full-text table is over, if it is one.
+fn content_of_fts(sql: &str) -> Option<String> {
+    module_of(sql)
+        .filter(|(module, _)| begins(sql, "CREATE VIRTUAL") && module.starts_with("fts"))
+        .and_then(|(_, arguments)| option_of(&arguments, "content"))
+        .filter(|content| !content.is_empty())
+}
+
+/// Views, triggers and full-text tables over another table are made again.
+pub(super) fn is_remade(sql: &str) -> bool {
+    begins(sql, "CREATE VIEW") || begins(sql, "CREATE TRIGGER") || content_of_fts(sql).is_some()
+}
+
+/// The hash of a row that was made of a document: its values as SQLite keeps them, without NULLs,
+/// whatever the order of the columns.
+pub(super) fn fingerprint(document: &[u8]) -> [u8; 32] {
+    let mut hash = RowHash::default();
+    let Ok(document) = Doc::new(document) else { return hash.end() };
+    let mut fields: Vec<_> = document.elements().flatten().collect();
+    fields.sort_by(|left, right| left.0.cmp(right.0));
+    for (name, value) in fields.into_iter().filter(|(name, _)| *name != "_id") {
+        let Some(value) = Stored::of(Some(value)) else { continue };
+        if !matches!(value.1, Kind::Null) {
+            hash.add(ValueRef::Text(name.as_bytes()));
+            hash.add(value.value());
+        }
+    }
+    hash.end()
+}
+
 impl Writer<'_> {
     fn failed(&self, action: &str) -> impl Fn(rusqlite::Error) -> RestoreError + use<> {
         let (action, path) = (action.to_owned(), self.path.clone());
@@ -233,10 +263,7 @@ impl Writer<'_> {
         for skipped in &manifest.skipped {
             let (name, sql) = (&skipped.name, skipped.options.as_str().unwrap_or_default());
             let action = format!("make {name}");
-            let over = module_of(sql)
-                .filter(|(module, _)| begins(sql, "CREATE VIRTUAL") && module.starts_with("fts"))
-                .and_then(|(_, arguments)| option_of(&arguments, "content"))
-                .filter(|content| !content.is_empty());
+            let over = content_of_fts(sql);
             if begins(sql, "CREATE VIEW") || begins(sql, "CREATE TRIGGER") {
                 self.execute(&action, sql)?;
             } else if over.is_some() {

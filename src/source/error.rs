@@ -138,6 +138,32 @@ pub fn may_pass(error: &::mongodb::error::Error) -> bool {
     }
 }
 
+/// The way out of what a server, or its driver, said: a refusal is none of a server that cannot be
+/// reached.
+fn server_hint(error: &::mongodb::error::Error) -> Option<String> {
+    const UNAUTHORIZED: i32 = 13;
+    const AUTHENTICATION_FAILED: i32 = 18;
+    let text = match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => "Check user, password and `authSource`.",
+        ErrorKind::Command(answer) => match answer.code {
+            AUTHENTICATION_FAILED => "Check user, password and `authSource`.",
+            UNAUTHORIZED => "Give the user the privilege, or use one that has it.",
+            _ if may_pass(error) => "Try it again when the server is ready.",
+            // The server's own words say what it refuses.
+            _ => return None,
+        },
+        ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::DnsResolve { .. }
+        | ErrorKind::InvalidTlsConfig { .. }
+        | ErrorKind::ServerSelection { .. } => {
+            "Check that the server runs, and host, port, user and password."
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
 fn tried(tries: u32) -> String {
     if tries > 1 { format!(" (tried {tries} times)") } else { String::new() }
 }
@@ -161,9 +187,7 @@ impl Explain for SourceError {
             Self::Encoding { .. } => Some(
                 "Convert it: `iconv -f UTF-16 -t UTF-8 FILE > NEW` (or UTF-32). PowerShell's `>` writes UTF-16: let mongoexport write its file itself, with --out.".into(),
             ),
-            Self::Server { .. } => {
-                Some("Check that the server runs, and host, port, user and password.".into())
-            }
+            Self::Server { cause, .. } => server_hint(cause),
             Self::Postgres(error) => error.hint(),
             Self::SnapshotEnded { .. } => Some(
                 "Raise the server's minSnapshotHistoryWindowInSeconds, or export with --no-snapshot.".into(),

@@ -29,6 +29,7 @@ mod plan;
 mod planted;
 mod rejects;
 mod restore;
+mod restore_check;
 mod series;
 mod sources;
 mod sqlite;
