@@ -27,7 +27,7 @@ use docferry::document::raw::{Doc, Value};
 use docferry::pgcopy::{CopyEncoder, PgType};
 use docferry::progress::Stage;
 use docferry::source::dump::{Dump, DumpReader, Frame};
-use docferry::source::mongodb::{IdRange, Server, range_count};
+use docferry::source::mongodb::{IdRange, Server, Wanted, range_count};
 use docferry::staging::checksum::HashingWriter;
 use docferry::staging::layout::RunDirectory;
 use docferry::staging::manifest::{ExportManifest, TransformManifest};
@@ -173,12 +173,12 @@ async fn drain(uri: &str, threads: usize) -> Outcome<serde_json::Value> {
     let server = Server::connect(uri).await?;
     let mut work = Vec::new();
     for listed in server.collections().await? {
-        let (_, bytes) = server.size(&listed.name).await?;
+        let bytes = server.size(&listed).await?.map_or(0, |size| size.bytes);
         let ranges = match range_count(bytes, threads) {
-            count @ 2.. => server.split(&listed.name, count).await?,
+            count @ 2.. => server.split(&listed, count).await?,
             _ => vec![IdRange::default()],
         };
-        work.extend(ranges.into_iter().map(|range| (bytes, listed.name.clone(), range)));
+        work.extend(ranges.into_iter().map(|range| (bytes, listed.clone(), range)));
     }
     work.sort_by_key(|(bytes, _, _)| std::cmp::Reverse(*bytes));
     let work = Arc::new(Mutex::new(work.into_iter()));
@@ -190,10 +190,11 @@ async fn drain(uri: &str, threads: usize) -> Outcome<serde_json::Value> {
             let mut documents = 0;
             loop {
                 let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((_, name, range)) = next else { return Outcome::Ok(documents) };
-                let mut reader = server.read(&name, &range, true, None).await?;
+                let Some((_, listed, range)) = next else { return Outcome::Ok(documents) };
+                let wanted = Wanted { range: &range, by_index: true, filter: None, fields: None };
+                let mut reader = server.read(&listed, wanted).await?;
                 while let Some(reply) = reader.next().await? {
-                    documents += reader.documents(&reply)?.len();
+                    documents += server.documents(&listed, &reply)?.len();
                 }
             }
         }));

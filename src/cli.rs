@@ -304,13 +304,14 @@ pub struct SinceArguments {
     #[arg(long)]
     pub since_last: bool,
 
-    /// Field that the application sets whenever it changes a document, a time or a growing number;
-    /// `changed` in [backup] of the pipeline file when not given.
+    /// Field that the application sets to the time of each change of a document: a date, a timestamp
+    /// or an ObjectId; `changed` in [backup] of the pipeline file when not given. Where it holds
+    /// anything else all documents are read and compared.
     #[arg(long, value_name = "FIELD")]
     pub by: Option<String>,
 
-    /// Compare the `_id`s of source and base: finds what was deleted, and new documents with old
-    /// marks.
+    /// Compare the `_id`s and the field of source and base: finds what was deleted, and what is new
+    /// or put back with an old time.
     #[arg(long, requires = "since_last")]
     pub detect_deletes: bool,
 

@@ -8,10 +8,31 @@ use super::raw::{Doc, Value};
 /// Compares two values. Total: values that MongoDB holds to be equal but that are not the same are
 /// ordered by their type, so that sorting is deterministic.
 pub fn compare(left: &Value<'_>, right: &Value<'_>) -> Ordering {
-    rank(left)
-        .cmp(&rank(right))
-        .then_with(|| same_rank(left, right))
-        .then_with(|| subtype(left).cmp(&subtype(right)))
+    by_value(left, right).then_with(|| by_type(left, right))
+}
+
+/// MongoDB's own comparison: values of different types can be equal, inside of documents too.
+fn by_value(left: &Value<'_>, right: &Value<'_>) -> Ordering {
+    rank(left).cmp(&rank(right)).then_with(|| same_rank(left, right))
+}
+
+/// The order of values that MongoDB holds to be equal.
+fn by_type(left: &Value<'_>, right: &Value<'_>) -> Ordering {
+    let inner = match (left, right) {
+        (Value::Document(left), Value::Document(right))
+        | (Value::Array(left), Value::Array(right))
+        | (
+            Value::JavaScriptWithScope { scope: left, .. },
+            Value::JavaScriptWithScope { scope: right, .. },
+        ) => left
+            .values()
+            .flatten()
+            .zip(right.values().flatten())
+            .map(|(left, right)| by_type(&left, &right))
+            .find(|order| order.is_ne()),
+        _ => None,
+    };
+    inner.unwrap_or_else(|| subtype(left).cmp(&subtype(right)))
 }
 
 /// Orders the kinds of two values; those that MongoDB compares with one another are equal.
@@ -104,7 +125,7 @@ fn same_rank(left: &Value<'_>, right: &Value<'_>) -> Ordering {
         (
             DbPointer { namespace: left, id: left_id },
             DbPointer { namespace: right, id: right_id },
-        ) => (left, left_id).cmp(&(right, right_id)),
+        ) => left.len().cmp(&right.len()).then_with(|| (left, left_id).cmp(&(right, right_id))),
         (JavaScript(left), JavaScript(right)) => left.cmp(right),
         (
             JavaScriptWithScope { code: left, scope: left_scope },
@@ -134,7 +155,7 @@ fn documents(left: Doc<'_>, right: Doc<'_>, names: bool) -> Ordering {
         };
         let order = rank(&left).cmp(&rank(&right));
         let order = if names { order.then_with(|| left_name.cmp(right_name)) } else { order };
-        let order = order.then_with(|| compare(&left, &right));
+        let order = order.then_with(|| by_value(&left, &right));
         if order.is_ne() {
             return order;
         }

@@ -1,141 +1,39 @@
-//! Incremental exports: what changed since an earlier one, by a field that the application sets
-//! whenever it changes a document, and what is no longer there, by comparing `_id`s.
+//! Incremental exports: what changed since an earlier one, and what is no longer there.
 //!
-//! Nothing is lost by a field that is not there: documents without it, or with a value of another
-//! kind, come along every time. What a clock or a slow transaction moved behind the mark is met by
-//! an overlap, and by the comparison of `_id`s, which finds new documents with old marks too.
+//! Where a field holds the time of each document's last change, the greatest time of the base is
+//! where reading begins. Nothing is lost by the field itself: documents without it, or with a value
+//! of another kind, come along every time, what a clock or a slow transaction moved behind the mark
+//! is met by an overlap, and times ahead of the server's clock are no marks. Where the field holds
+//! no times, all documents are read and compared with the base, byte by byte.
 
 use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 
-use mongodb::bson::raw::cstr;
-use mongodb::bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, doc};
+use mongodb::bson::{Bson, Document, RawDocument, doc};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
 
-use super::part::{PartsWriter, SortedRun, id_of};
-use super::server::{Query, read_range};
+use super::compare::{Pair, Sides};
+use super::marks::Changed;
+use super::part::{Batch, SortedRun, id_of, text_of};
+use super::stream::{Query, read_range};
 use super::writer::{Context, Range, RangeWriter};
 use super::{ExportError, Found};
-use crate::document::extended_json::{to_bson, to_document, to_json};
-use crate::document::order::{compare, compare_ids};
-use crate::document::raw::{Doc, Value};
+use crate::document::order::compare;
+use crate::document::raw::Doc;
 use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
 use crate::source::mongodb::{IdRange, ListedCollection, Server, extended};
 use crate::staging::StagingError;
 use crate::staging::chain::Chain;
-use crate::staging::exported::{Cursor, documents};
+use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::{Base, Changes, ExportPart};
+use crate::staging::manifest::{Base, Changes};
 
-/// Every type name that `$type` knows, with the kind of mark it belongs to.
-const TYPES: [(&str, Option<Kind>); 20] = [
-    ("date", Some(Kind::Date)),
-    ("timestamp", Some(Kind::Timestamp)),
-    ("objectId", Some(Kind::ObjectId)),
-    ("string", Some(Kind::String)),
-    ("int", Some(Kind::Number)),
-    ("long", Some(Kind::Number)),
-    ("double", Some(Kind::Number)),
-    ("decimal", Some(Kind::Number)),
-    ("symbol", Some(Kind::String)),
-    ("object", None),
-    ("array", None),
-    ("binData", None),
-    ("undefined", None),
-    ("bool", None),
-    ("null", None),
-    ("regex", None),
-    ("dbPointer", None),
-    ("javascript", None),
-    ("minKey", None),
-    ("maxKey", None),
-];
-/// A type that servers may no longer know, apart from the others.
-const SCOPED_CODE: &str = "javascriptWithScope";
 /// `_id`s that are asked for in one query.
 const IDS_OF_A_QUERY: usize = 1000;
-
-/// Kinds of values that can be marks, the best last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    String,
-    Number,
-    ObjectId,
-    Timestamp,
-    Date,
-}
-
-fn kind_of(value: &Value<'_>) -> Option<Kind> {
-    match value {
-        Value::DateTime(_) => Some(Kind::Date),
-        Value::Timestamp { .. } => Some(Kind::Timestamp),
-        Value::ObjectId(_) => Some(Kind::ObjectId),
-        Value::Int32(_) | Value::Int64(_) => Some(Kind::Number),
-        Value::Double(number) if !number.is_nan() => Some(Kind::Number),
-        Value::String(_) => Some(Kind::String),
-        _ => None,
-    }
-}
-
-/// The greatest value of a field so far.
-pub(super) struct HighWater {
-    path: Vec<String>,
-    /// Dates after this one, in milliseconds, are no marks: nothing would ever be later.
-    now: i64,
-    /// `{"": value}`.
-    greatest: Option<Vec<u8>>,
-}
-
-impl HighWater {
-    pub(super) fn of(field: &FieldPath) -> Self {
-        Self { path: field.0.clone(), now: DateTime::now().timestamp_millis(), greatest: None }
-    }
-
-    /// Looks at a document.
-    pub(super) fn see(&mut self, document: &[u8]) {
-        let found = Doc::new(document).and_then(|document| document.at(&self.path));
-        let Ok(Some(value)) = found else { return };
-        let Some(kind) = kind_of(&value) else { return };
-        if matches!(value, Value::DateTime(millis) if millis > self.now) {
-            return;
-        }
-        let greatest = self.greatest.as_deref().and_then(|bytes| Doc::new(bytes).ok());
-        let greatest = greatest.and_then(|greatest| greatest.get("").ok().flatten());
-        let greater = greatest.is_none_or(|greatest| {
-            let order = Some(kind).cmp(&kind_of(&greatest));
-            order.then_with(|| compare(&value, &greatest)).is_gt()
-        });
-        if greater {
-            self.greatest = to_json(&value).ok().and_then(|json| wrapped(&json));
-        }
-    }
-
-    pub(super) fn into_json(self) -> Option<Json> {
-        let bytes = self.greatest?;
-        let value = Doc::new(&bytes).and_then(|document| document.get("")).ok()??;
-        to_json(&value).ok()
-    }
-}
-
-/// `{"": value}` as BSON.
-fn wrapped(value: &Json) -> Option<Vec<u8>> {
-    to_bson(&serde_json::json!({"": value})).ok()
-}
-
-/// The greatest of several marks.
-pub(super) fn greatest<'m>(marks: impl Iterator<Item = &'m Json>) -> Option<Json> {
-    let mut best = HighWater { path: vec![String::new()], now: i64::MAX, greatest: None };
-    for mark in marks {
-        if let Some(bytes) = wrapped(mark) {
-            best.see(&bytes);
-        }
-    }
-    best.into_json()
-}
 
 /// The export that a new one adds to.
 #[derive(Debug)]
@@ -174,64 +72,49 @@ impl Since {
         self.base.length
     }
 
-    /// The query for what changed of a collection; none where all of it must be read.
-    pub(super) fn query(
+    /// How the changes of a collection are found; none where all of it must be taken.
+    pub(super) fn way(
         &self,
+        context: &Context,
         listed: &ListedCollection,
-        field: Option<&FieldPath>,
         by_index: bool,
-    ) -> Option<Wanted> {
+    ) -> Result<Option<Way>, ExportError> {
         let manifest = self.chain.newest();
-        let before = manifest.collections.iter().find(|found| found.name == listed.name)?;
+        let before = manifest.collections.iter().find(|found| found.name == listed.name);
+        let (Some(before), Some(marking)) = (before, context.marking(&listed.name)) else {
+            return Ok(None);
+        };
         let same = before.kind == listed.kind
             && before.uuid == listed.uuid
-            && before.options == extended(&listed.options)
+            && before.options == extended(&listed.options)?
             && before.rejects == 0;
-        let mark = before.high_water.clone()?;
         if !by_index || !same || listed.is_capped() {
-            return None;
+            return Ok(None);
         }
-        let from = self.lowered(to_document(&serde_json::json!({"": mark})).ok()?.remove("")?);
-        let kind = wrapped(&mark)?;
-        let kind = kind_of(&Doc::new(&kind).ok()?.get("").ok()??)?;
-        let field = field?.0.join(".");
-        let mut others: Vec<&str> =
-            TYPES.iter().filter(|(_, of)| *of != Some(kind)).map(|(name, _)| *name).collect();
-        others.push(SCOPED_CODE);
-        let since = doc! {"": from.clone()};
-        let mut any = vec![
-            doc! {&field: {"$gte": from}},
-            doc! {&field: {"$exists": false}},
-            doc! {&field: {"$type": others}},
-        ];
-        if kind == Kind::Number {
-            // It is a number, but not greater than any.
-            any.push(doc! {&field: f64::NAN});
-        }
-        let since = extended(&since).get("").cloned().unwrap_or_default();
-        Some(Wanted { filter: doc! {"$or": any}, since, mark })
-    }
-
-    /// The mark, moved back by the overlap where it is a time.
-    fn lowered(&self, mark: Bson) -> Bson {
-        match mark {
-            Bson::DateTime(time) => {
-                let millis = time.timestamp_millis().saturating_sub(i64::from(self.overlap) * 1000);
-                Bson::DateTime(DateTime::from_millis(millis))
+        let mark = before.high_water.as_ref();
+        let changed =
+            mark.and_then(|mark| Changed::since(mark, marking.field, self.overlap, marking.now));
+        Ok(Some(match changed {
+            Some(changed) => Way::Marked(Box::new(changed), marking.field.clone()),
+            None => {
+                let (name, field) = (&listed.name, marking.field.0.join("."));
+                let note = format!(
+                    "{name}: the last export found no time in {field} that is a mark, so all \
+                     documents are compared with it"
+                );
+                context.progress.note(Stage::Export, &note);
+                Way::Compared
             }
-            Bson::Timestamp(Timestamp { time, .. }) => {
-                Bson::Timestamp(Timestamp { time: time.saturating_sub(self.overlap), increment: 0 })
-            }
-            mark => mark,
-        }
+        }))
     }
 }
 
-/// What is read of a collection.
-pub(super) struct Wanted {
-    filter: Document,
-    since: Json,
-    mark: Json,
+/// How changes are found.
+pub(super) enum Way {
+    /// By the times in a field.
+    Marked(Box<Changed>, FieldPath),
+    /// By comparing all documents with those of the base.
+    Compared,
 }
 
 /// Reads what changed of a collection, from its beginning whatever an earlier attempt did.
@@ -239,10 +122,10 @@ pub(super) async fn read(
     context: &Context,
     server: &Server,
     since: &Arc<Since>,
-    collection: &str,
-    wanted: Wanted,
+    listed: &ListedCollection,
+    way: Way,
 ) -> Result<(Range, Found), ExportError> {
-    let folder = context.run.resolve(&context.run.part_folder(Stage::Export, collection));
+    let folder = context.run.resolve(&context.run.part_folder(Stage::Export, &listed.name));
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(|source| StagingError::Io {
             action: "remove",
@@ -250,162 +133,205 @@ pub(super) async fn read(
             source,
         })?;
     }
-    let writer = |number| async move {
-        let mut writer = RangeWriter::new(context, server.database(), collection, number, &[])?;
-        writer.restart().await?;
-        Ok::<_, ExportError>(writer)
+    let sides = Sides {
+        context: context.clone(),
+        server: server.clone(),
+        chain: since.chain.clone(),
+        listed: listed.clone(),
     };
-    let all = IdRange::default();
-    let query = Query { collection, range: &all, by_index: false, filter: None };
-    let filter = Query { filter: Some(&wanted.filter), ..query };
-    let changed = read_range(context, server, &filter, writer(0).await?).await?;
-    let mut deleted = Vec::new();
-    let mut range = Range { runs: changed.runs, rejects: changed.rejects };
-    if since.detect_deletes {
-        let compared = compare_with_base(context, server, since, collection, &range.runs).await?;
-        deleted = compared.deleted;
-        for (number, ids) in (1..).zip(compared.unmarked.chunks(IDS_OF_A_QUERY)) {
-            let filter = doc! {"_id": {"$in": ids.to_vec()}};
-            let writer = writer(number).await?;
-            let filter = Query { filter: Some(&filter), ..query };
-            let found = read_range(context, server, &filter, writer).await?;
-            range.runs.extend(found.runs);
-            range.rejects += found.rejects;
-        }
-        if !compared.unmarked.is_empty() {
-            let number = compared.unmarked.len();
-            let note = format!("{collection}: {number} new documents have old marks");
-            context.progress.note(Stage::Export, &note);
-        }
+    match way {
+        Way::Compared => by_content(sides, since).await,
+        Way::Marked(changed, field) => by_mark(sides, since, *changed, field).await,
     }
-    let changes = Changes { since: wanted.since, deletes_detected: since.detect_deletes, deleted };
-    Ok((range, Found { changes, high_water: Some(wanted.mark) }))
 }
 
-struct Compared {
-    deleted: Vec<ExportPart>,
-    /// `_id`s that are at the server, but neither in the base nor among what was read.
-    unmarked: Vec<Bson>,
-}
-
-/// Goes through the `_id`s of the server and of the base side by side.
-async fn compare_with_base(
+/// The writer of a range that is read from its beginning.
+async fn writer(
     context: &Context,
     server: &Server,
-    since: &Arc<Since>,
     collection: &str,
-    read: &[SortedRun],
-) -> Result<Compared, ExportError> {
-    // A few replies at a time.
-    let (sender, receiver) = mpsc::channel::<Vec<RawDocumentBuf>>(2);
-    let (shared, since) = (context.clone(), Arc::clone(since));
-    let (name, namespace) = (collection.to_owned(), format!("{}.{collection}", server.database()));
-    let files: Vec<_> = read.iter().map(|run| run.part.file.clone()).collect();
-    let comparing = tokio::task::spawn_blocking(move || {
-        let mut marked = HashSet::new();
-        for file in &files {
-            for batch in documents(&shared.run, file)? {
-                let batch = batch?;
-                marked.extend((0..batch.len()).map(|at| key(batch.id(at))));
-            }
-        }
-        compare_ids_of(&shared, &since, &name, &namespace, &marked, receiver)
-    });
-    let fed = feed(context, server, collection, sender).await;
-    let compared = comparing.await.map_err(ExportError::Worker)?;
-    // An error of the comparison ends the feeding too, and says more.
-    let compared = compared?;
-    fed?;
-    Ok(compared)
+    number: usize,
+) -> Result<RangeWriter, ExportError> {
+    let mut writer = RangeWriter::new(context, server.database(), collection, number, &[])?;
+    writer.restart().await?;
+    Ok(writer)
 }
 
-/// Sixteen bytes for an `_id`.
+/// Documents that differ from the base's on their way to parts.
+struct Differing {
+    writer: RangeWriter,
+    batch: Batch,
+}
+
+/// All documents that are not, byte for byte, in the base.
+async fn by_content(sides: Sides, since: &Since) -> Result<(Range, Found), ExportError> {
+    let (context, listed) = (sides.context.clone(), sides.listed.clone());
+    let all = IdRange::default();
+    let query = Query { listed: &listed, range: &all, by_index: true, filter: None, fields: None };
+    let writer = writer(&context, &sides.server, &listed.name, 0).await?;
+    let differing = Differing { writer, batch: Batch::default() };
+    let handle = Handle::current();
+    let part_bytes = context.part_bytes;
+    let take = move |state: &mut Differing, pair: Pair<'_>| {
+        if pair.known == Some(pair.found) {
+            return Ok(());
+        }
+        state.batch.buffer().extend_from_slice(pair.found);
+        state.batch.end_document();
+        if state.batch.bytes() >= part_bytes {
+            handle.block_on(state.writer.submit(std::mem::take(&mut state.batch)))?;
+        }
+        Ok(())
+    };
+    let (mut differing, deleted) = sides.walk(query, differing, take).await?;
+    if differing.batch.len() > 0 {
+        differing.writer.submit(differing.batch).await?;
+    }
+    let range = differing.writer.finish().await?;
+    let mark = since.chain.newest().collections.iter().find(|found| found.name == listed.name);
+    // A mark of the base that is none, or not yet, is no mark of this export.
+    let high_water = mark.and_then(|before| before.high_water.clone()).filter(|mark| {
+        let marking = context.marking(&listed.name);
+        marking.is_some_and(|marking| Changed::since(mark, marking.field, 0, marking.now).is_some())
+    });
+    let changes = Changes { since: Json::Null, compared: true, deletes_detected: true, deleted };
+    Ok((range, Found { changes, high_water }))
+}
+
+/// Documents from the mark on; with `--detect-deletes` also those whose field differs from the
+/// base's.
+async fn by_mark(
+    sides: Sides,
+    since: &Since,
+    changed: Changed,
+    field: FieldPath,
+) -> Result<(Range, Found), ExportError> {
+    let (context, server, listed) =
+        (sides.context.clone(), sides.server.clone(), sides.listed.clone());
+    let all = IdRange::default();
+    let query = Query { listed: &listed, range: &all, by_index: false, filter: None, fields: None };
+    let first = writer(&context, &server, &listed.name, 0).await?;
+    let marked = Query { filter: Some(&changed.filter), ..query };
+    let mut range = read_range(&context, &server, &marked, first).await?;
+    let mut deleted = Vec::new();
+    if since.detect_deletes {
+        let keys = keys_of(&context, &range.runs)?;
+        let mut fields = doc! {"_id": 1};
+        if field.0.first().is_some_and(|first| first != "_id") {
+            fields.insert(field.0.join("."), 1);
+        }
+        let projected = Query { by_index: true, fields: Some(&fields), ..query };
+        let unmarked = Unmarked {
+            sides: sides.clone(),
+            handle: Handle::current(),
+            keys,
+            field,
+            ids: Vec::new(),
+            range: Range { runs: Vec::new(), rejects: 0 },
+            queries: 0,
+            found: 0,
+        };
+        let (mut unmarked, gone) = sides.walk(projected, unmarked, Unmarked::take).await?;
+        unmarked.read().await?;
+        if unmarked.found > 0 {
+            let note = format!(
+                "{}: {} documents are new or changed, and have old marks",
+                listed.name, unmarked.found
+            );
+            context.progress.note(Stage::Export, &note);
+        }
+        range.runs.extend(unmarked.range.runs);
+        range.rejects += unmarked.range.rejects;
+        deleted = gone;
+    }
+    let Changed { since: from, mark, .. } = changed;
+    let deletes_detected = since.detect_deletes;
+    let changes = Changes { since: from, compared: false, deletes_detected, deleted };
+    Ok((range, Found { changes, high_water: Some(mark) }))
+}
+
+/// Sixteen bytes for each `_id` of what was read.
+fn keys_of(context: &Context, runs: &[SortedRun]) -> Result<HashSet<[u8; 16]>, ExportError> {
+    let mut keys = HashSet::new();
+    for run in runs {
+        for batch in documents(&context.run, &run.part.file)? {
+            let batch = batch?;
+            keys.extend((0..batch.len()).map(|index| key(batch.id(index))));
+        }
+    }
+    Ok(keys)
+}
+
 fn key(id: &str) -> [u8; 16] {
     let mut key = [0; 16];
     key.copy_from_slice(&Sha256::digest(id.as_bytes())[..16]);
     key
 }
 
-async fn feed(
-    context: &Context,
-    server: &Server,
-    collection: &str,
-    sender: mpsc::Sender<Vec<RawDocumentBuf>>,
-) -> Result<(), ExportError> {
-    let mut reader = server.read_ids(collection).await?;
-    while let Some(reply) = reader.next().await? {
-        context.check()?;
-        let mut ids = Vec::new();
-        for document in reader.documents(&reply)? {
-            ids.extend(RawDocumentBuf::from_bytes(document.to_vec()));
+/// Documents that the mark passed over although they are new, or have another value in the field
+/// than in the base.
+struct Unmarked {
+    sides: Sides,
+    handle: Handle,
+    /// What was read already.
+    keys: HashSet<[u8; 16]>,
+    field: FieldPath,
+    /// `_id`s that are still to be read.
+    ids: Vec<Bson>,
+    range: Range,
+    queries: usize,
+    found: u64,
+}
+
+impl Unmarked {
+    fn take(&mut self, pair: Pair<'_>) -> Result<(), ExportError> {
+        let name = &self.sides.listed.name;
+        let fail = |detail: String| ExportError::Document { collection: name.clone(), detail };
+        if let Some(known) = pair.known {
+            let at = |document| {
+                let found = Doc::new(document).and_then(|document| document.at(&self.field.0));
+                found.map_err(|error| fail(error.to_string()))
+            };
+            let same = match (at(known)?, at(pair.found)?) {
+                (Some(known), Some(found)) => compare(&known, &found).is_eq(),
+                (known, found) => known.is_none() && found.is_none(),
+            };
+            if same {
+                return Ok(());
+            }
         }
-        if sender.send(ids).await.is_err() {
+        let text = text_of(name, id_of(name, pair.found)?.as_ref())?;
+        if self.keys.contains(&key(&text)) {
             return Ok(());
         }
-    }
-    Ok(())
-}
-
-fn compare_ids_of(
-    context: &Context,
-    since: &Since,
-    collection: &str,
-    namespace: &str,
-    marked: &HashSet<[u8; 16]>,
-    mut receiver: mpsc::Receiver<Vec<RawDocumentBuf>>,
-) -> Result<Compared, ExportError> {
-    let pieces = since.chain.pieces(collection)?.into_iter();
-    let mut base = Cursor::new(Box::new(pieces.flat_map(|piece| piece.read())));
-    let mut unmarked = Vec::new();
-    let parts = PartsWriter::new(&context.run, (namespace, collection), context.part_bytes, None);
-    let mut gone = Gone { collection, parts: parts.of_deleted() };
-    while let Some(reply) = receiver.blocking_recv() {
-        for found in reply {
-            let id = id_of(collection, found.as_bytes())?;
-            let mut known = false;
-            while !known
-                && base.fill()?
-                && let Some((_, document)) = base.current()
-            {
-                match compare_ids(id_of(collection, document)?.as_ref(), id.as_ref()) {
-                    std::cmp::Ordering::Less => gone.push(document)?,
-                    std::cmp::Ordering::Equal => known = true,
-                    std::cmp::Ordering::Greater => break,
-                }
-                base.pass();
-            }
-            if !known {
-                let text = super::part::text_of(collection, id.as_ref())?;
-                if !marked.contains(&key(&text)) {
-                    let id = found.get("_id").ok().flatten();
-                    unmarked.extend(id.and_then(|id| Bson::try_from(id).ok()));
-                }
-            }
+        let raw = RawDocument::from_bytes(pair.found).map_err(|error| fail(error.to_string()))?;
+        let id = raw.get("_id").map_err(|error| fail(error.to_string()))?;
+        let id = id.ok_or_else(|| fail("it has no `_id`".to_owned()))?;
+        self.ids.push(Bson::try_from(id).map_err(|error| fail(error.to_string()))?);
+        if self.ids.len() >= IDS_OF_A_QUERY {
+            let handle = self.handle.clone();
+            handle.block_on(self.read())?;
         }
+        Ok(())
     }
-    while base.fill()?
-        && let Some((_, document)) = base.current()
-    {
-        gone.push(document)?;
-        base.pass();
-    }
-    Ok(Compared { deleted: gone.parts.finish()?, unmarked })
-}
 
-/// Writes the `_id`s of what is no longer there.
-struct Gone<'g> {
-    collection: &'g str,
-    parts: PartsWriter<'g>,
-}
-
-impl Gone<'_> {
-    fn push(&mut self, document: &[u8]) -> Result<(), ExportError> {
-        let id = id_of(self.collection, document)?;
-        let mut alone = RawDocumentBuf::new();
-        let raw = mongodb::bson::RawDocument::from_bytes(document).ok();
-        if let Some(value) = raw.and_then(|raw| raw.get("_id").ok().flatten()) {
-            alone.append(cstr!("_id"), value);
+    /// Reads what is to be read.
+    async fn read(&mut self) -> Result<(), ExportError> {
+        if self.ids.is_empty() {
+            return Ok(());
         }
-        self.parts.push(alone.as_bytes(), id.as_ref())
+        let Sides { context, server, listed, .. } = &self.sides;
+        let ids = std::mem::take(&mut self.ids);
+        self.queries += 1;
+        self.found += ids.len() as u64;
+        let filter: Document = doc! {"_id": {"$in": ids}};
+        let all = IdRange::default();
+        let query =
+            Query { listed, range: &all, by_index: false, filter: Some(&filter), fields: None };
+        let writer = writer(context, server, &listed.name, self.queries).await?;
+        let found = read_range(context, server, &query, writer).await?;
+        self.range.runs.extend(found.runs);
+        self.range.rejects += found.rejects;
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::failure::{Exit, Explain};
 use crate::source::SourceError;
+use crate::source::mongodb::Difference;
 use crate::staging::StagingError;
 
 /// An export that ended early.
@@ -20,6 +21,46 @@ pub enum ExportError {
         collection: String,
         /// What is wrong.
         detail: String,
+    },
+    /// Documents do not come in the order that they must have to be compared.
+    #[error("the documents of {collection} do not come in the order of their `_id`s")]
+    Order {
+        /// Collection.
+        collection: String,
+    },
+    /// A collection is no longer what it was when the export began.
+    #[error("collection {collection} was {difference} while the export ran")]
+    Changed {
+        /// Name at the start.
+        collection: String,
+        /// How.
+        difference: Difference,
+    },
+    /// Collections are made, renamed and dropped faster than they can be listed.
+    #[error("the collections of {address} change faster than they can be listed")]
+    Restless {
+        /// Server, without credentials.
+        address: String,
+    },
+    /// Fewer or more documents came than there are.
+    #[error(
+        "{read} documents of {collection} came, and the server counts {counted} at the same moment"
+    )]
+    Miscounted {
+        /// Collection.
+        collection: String,
+        /// Documents that came.
+        read: u64,
+        /// Those that the server counts.
+        counted: u64,
+    },
+    /// The base of an incremental export would not be older than what is built on it.
+    #[error("run {run} cannot add to run {base}: a base must have the smaller id")]
+    BaseNotOlder {
+        /// Run id.
+        run: String,
+        /// Run id of the base.
+        base: String,
     },
     /// Documents could not be put into a batch.
     #[error("could not build a batch of {collection}")]
@@ -92,6 +133,20 @@ impl Explain for ExportError {
             Self::WholeOnly { .. } => {
                 Some("Name a running MongoDB, or leave out --since-last.".into())
             }
+            Self::Order { .. } => {
+                Some("Export it without --since-last, and report this as a defect.".into())
+            }
+            Self::Changed { .. } => Some(
+                "Run it again while nothing drops, renames or replaces collections.".into(),
+            ),
+            Self::Restless { .. } => Some(
+                "Run it when fewer collections come and go, or with --no-snapshot.".into(),
+            ),
+            Self::Miscounted { .. } => Some("Run it again, and report this as a defect.".into()),
+            Self::BaseNotOlder { .. } => Some(
+                "Set the clock of this machine right, or make a full export without --since-last."
+                    .into(),
+            ),
             Self::Document { .. } => {
                 Some("Take the dump again, or repair the collection with `validate`.".into())
             }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use mongodb::bson::{Bson, Document, doc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
+use crate::document::extended_json::to_document;
 use crate::progress::Stage;
-use crate::source::mongodb::IdRange;
+use crate::source::mongodb::{IdRange, ListedCollection};
 use crate::staging::StagingError;
 use crate::staging::checksum::{from_hex, to_hex};
 use crate::staging::journal::Journal;
@@ -19,6 +21,10 @@ use crate::staging::manifest::{CollectionManifest, ExportPart, Snapshot};
 pub(super) enum Entry {
     /// The export began, or went on, at this snapshot.
     Snapshot { snapshot: Snapshot },
+    /// The collections of a server at that moment, and its clock.
+    Listed { now: Option<i64>, collections: Vec<ListedEntry> },
+    /// What was read of a collection is void.
+    Forgotten { collection: String },
     /// A collection is read in these ranges.
     Split { collection: String, ranges: Vec<[Option<String>; 2]> },
     /// A batch of a range was written.
@@ -34,6 +40,24 @@ pub(super) enum Entry {
     },
     /// A collection is finished.
     Collection(Box<CollectionManifest>),
+}
+
+/// A collection of a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ListedEntry {
+    pub(super) name: String,
+    pub(super) kind: String,
+    /// Canonical Extended JSON.
+    pub(super) options: Json,
+    pub(super) uuid: Option<String>,
+    pub(super) identity: Option<String>,
+}
+
+impl ListedEntry {
+    fn into_listed(self) -> Result<ListedCollection, String> {
+        let Self { name, kind, options, uuid, identity } = self;
+        Ok(ListedCollection { name, kind, options: to_document(&options)?, uuid, identity })
+    }
 }
 
 /// A batch of a range.
@@ -71,6 +95,8 @@ pub(super) struct Ordered {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) snapshot: Option<Snapshot>,
+    /// The server's clock, and the collections that there were.
+    pub(super) listing: Option<(Option<i64>, Vec<ListedCollection>)>,
     pub(super) collections: HashMap<String, Before>,
 }
 
@@ -94,11 +120,24 @@ impl State {
 pub(super) fn open(run: &RunDirectory) -> Result<(Journal, State), StagingError> {
     let (journal, entries) = Journal::open::<Entry>(run, Stage::Export)?;
     let mut state = State::default();
+    let unreadable = |what: String| StagingError::Foreign {
+        path: run.stage_directory(Stage::Export).join("journal.jsonl"),
+        detail: format!("it cannot be read: {what}"),
+    };
     for entry in entries {
         match entry {
             Entry::Snapshot { snapshot } => state.snapshot = Some(snapshot),
+            Entry::Listed { now, collections } => {
+                let listed = collections.into_iter().map(ListedEntry::into_listed);
+                state.listing = Some((now, listed.collect::<Result<_, _>>().map_err(unreadable)?));
+            }
+            Entry::Forgotten { collection } => {
+                state.take(&collection);
+            }
             Entry::Split { collection, ranges } => {
-                state.of(collection).ranges = Some(ranges.iter().map(range_from_text).collect());
+                let ranges: Option<Vec<_>> = ranges.iter().map(range_from_text).collect();
+                let ranges = ranges.ok_or_else(|| unreadable("a bound of a range".to_owned()))?;
+                state.of(collection).ranges = Some(ranges);
             }
             Entry::Batch(batch) => {
                 let before = state.of(batch.collection.clone());
@@ -127,17 +166,22 @@ pub(super) fn open(run: &RunDirectory) -> Result<(Journal, State), StagingError>
 }
 
 /// The bounds of a range as text: the BSON of `{"": bound}` in hexadecimal.
-pub(super) fn range_to_text(range: &IdRange) -> [Option<String>; 2] {
+pub(super) fn range_to_text(
+    range: &IdRange,
+) -> Result<[Option<String>; 2], mongodb::bson::error::Error> {
     let text = |bound: &Option<Bson>| {
-        bound.as_ref().and_then(|bound| doc! {"": bound}.to_vec().ok()).map(|bytes| to_hex(&bytes))
+        let bound = bound.as_ref().map(|bound| doc! {"": bound}.to_vec()).transpose();
+        bound.map(|bytes| bytes.map(|bytes| to_hex(&bytes)))
     };
-    [text(&range.min), text(&range.max)]
+    Ok([text(&range.min)?, text(&range.max)?])
 }
 
-fn range_from_text(text: &[Option<String>; 2]) -> IdRange {
+/// None where a bound cannot be read.
+fn range_from_text(text: &[Option<String>; 2]) -> Option<IdRange> {
     let bound = |text: &Option<String>| {
-        let bytes = from_hex(text.as_deref()?)?;
-        Document::from_reader(bytes.as_slice()).ok()?.remove("")
+        let Some(text) = text else { return Some(None) };
+        let bytes = from_hex(text)?;
+        Document::from_reader(bytes.as_slice()).ok()?.remove("").map(Some)
     };
-    IdRange { min: bound(&text[0]), max: bound(&text[1]) }
+    Some(IdRange { min: bound(&text[0])?, max: bound(&text[1])? })
 }

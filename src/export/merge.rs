@@ -5,9 +5,9 @@ use std::fs;
 
 use super::ExportError;
 use super::journal::Ordered;
+use super::marks::Marking;
 use super::part::{PartsWriter, SortedRun, id_of};
 use crate::document::order::compare_ids;
-use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
 use crate::staging::StagingError;
 use crate::staging::exported::{Cursor, documents};
@@ -20,7 +20,7 @@ pub(super) fn in_order(
     collection: &str,
     mut runs: Vec<SortedRun>,
     part_bytes: usize,
-    changed: Option<&FieldPath>,
+    marking: Option<Marking<'_>>,
 ) -> Result<Ordered, ExportError> {
     let order = |left: &[u8], right: &[u8]| -> Result<Ordering, ExportError> {
         let (left, right) = (id_of(collection, left)?, id_of(collection, right)?);
@@ -41,7 +41,7 @@ pub(super) fn in_order(
         overlap |= order(&pair[0].last, &pair[1].first)?.is_gt();
     }
     if overlap {
-        return merge(run, namespace, collection, runs, part_bytes, changed);
+        return merge(run, namespace, collection, runs, part_bytes, marking);
     }
     let mut ordered = Ordered { parts: Vec::new(), renames: Vec::new(), removes: Vec::new() };
     for (index, sorted) in runs.into_iter().enumerate() {
@@ -90,7 +90,7 @@ fn merge(
     collection: &str,
     runs: Vec<SortedRun>,
     part_bytes: usize,
-    changed: Option<&FieldPath>,
+    marking: Option<Marking<'_>>,
 ) -> Result<Ordered, ExportError> {
     let mut cursors = Vec::new();
     for sorted in &runs {
@@ -99,7 +99,7 @@ fn merge(
             cursors.push(cursor);
         }
     }
-    let mut writer = PartsWriter::new(run, (namespace, collection), part_bytes, changed);
+    let mut writer = PartsWriter::new(run, (namespace, collection), part_bytes, marking);
     while !cursors.is_empty() {
         let mut least = 0;
         for at in 1..cursors.len() {

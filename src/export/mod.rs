@@ -6,13 +6,17 @@
 //! A journal tells what is written, so that an export that was stopped goes on from there.
 
 mod changes;
+mod compare;
 mod error;
 mod files;
 mod journal;
+mod marks;
 mod merge;
+mod moment;
 mod part;
 mod records;
 mod server;
+mod stream;
 mod whole;
 mod writer;
 
@@ -23,6 +27,7 @@ use std::sync::Arc;
 
 pub use changes::Since;
 pub use error::ExportError;
+use mongodb::bson::DateTime;
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 pub use whole::whole;
@@ -114,6 +119,11 @@ pub async fn export(
         check_finished(run, &finished, progress)?;
         return Ok(finished);
     }
+    if let Some(since) = options.since.as_ref().filter(|since| since.run() >= run.run()) {
+        // Nobody could read it: a base is older than what was built on it.
+        let (run, base) = (run.run().to_owned(), since.run().to_owned());
+        return Err(ExportError::BaseNotOlder { run, base });
+    }
     let (journal, state) = journal::open(run)?;
     let threads = options.threads.max(1);
     let context = Context {
@@ -124,6 +134,7 @@ pub async fn export(
         writers: Arc::new(Semaphore::new(threads + 1)),
         part_bytes: options.part_bytes,
         changed: Arc::new(options.changed.clone()),
+        now: DateTime::now().timestamp_millis(),
         validate: matches!(
             source,
             SourceAddress::Dump(_) | SourceAddress::File(_) | SourceAddress::Archive(..)
@@ -296,7 +307,7 @@ impl Context {
                         &about.name,
                         runs,
                         context.part_bytes,
-                        context.changed.of(&about.name),
+                        context.marking(&about.name),
                     )?;
                     context.journal.append(&Entry::Ordered {
                         collection: about.name.clone(),
@@ -315,7 +326,7 @@ impl Context {
                 None => (None, None),
             };
             let manifest = CollectionManifest {
-                high_water: changes::greatest(marks.chain(before.as_ref())),
+                high_water: marks::greatest(marks.chain(before.as_ref())),
                 changes,
                 uuid: about.uuid,
                 numbered: about.numbered,

@@ -10,12 +10,11 @@ use arrow::record_batch::RecordBatch;
 use serde_json::json;
 
 use super::ExportError;
-use super::changes::HighWater;
+use super::marks::{HighWater, Marking};
 use crate::document::id::{id_text, object_id_hex};
 use crate::document::order::compare_ids;
 use crate::document::raw::{Doc, Value};
 use crate::document::sound::validate;
-use crate::pipeline::model::FieldPath;
 use crate::progress::Stage;
 use crate::source::SourceError;
 use crate::source::dump::{DumpReader, Frame};
@@ -125,11 +124,6 @@ impl Batch {
         self.buffer.len()
     }
 
-    /// The last document.
-    pub(super) fn last_document(&self) -> Option<&[u8]> {
-        self.len().checked_sub(1).map(|at| self.document(at))
-    }
-
     fn document(&self, at: usize) -> &[u8] {
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         &self.buffer[start..self.ends[at]]
@@ -198,7 +192,7 @@ pub(super) fn write_run(
     (range, number): (usize, usize),
     mut batch: Batch,
     validating: bool,
-    changed: Option<&FieldPath>,
+    marking: Option<Marking<'_>>,
 ) -> Result<(Option<(SortedRun, WrittenPart)>, u64), ExportError> {
     let mut ids = Vec::with_capacity(batch.len());
     let mut rejects = Vec::new();
@@ -239,7 +233,7 @@ pub(super) fn write_run(
         ids.sort_by(|left, right| compare_ids(left.1.as_ref(), right.1.as_ref()));
     }
     let path = run_path(run, collection, range, number);
-    let mut writer = RunWriter::create(run, namespace, &path, changed)?;
+    let mut writer = RunWriter::create(run, namespace, &path, marking)?;
     let document = |id: Option<&(usize, Option<Value<'_>>)>| {
         id.map(|(at, _)| batch.document(*at).to_vec()).unwrap_or_default()
     };
@@ -329,7 +323,7 @@ impl RunWriter {
         run: &RunDirectory,
         namespace: &str,
         path: &str,
-        changed: Option<&FieldPath>,
+        marking: Option<Marking<'_>>,
     ) -> Result<Self, ExportError> {
         let schema = export_schema(namespace);
         let writer = PartWriter::create(run, path, Arc::clone(&schema), export_properties())?;
@@ -342,7 +336,7 @@ impl RunWriter {
             bytes: 0,
             first_id: None,
             last_id: String::new(),
-            high_water: changed.map(HighWater::of),
+            high_water: marking.map(HighWater::of),
         })
     }
 
@@ -449,7 +443,7 @@ pub(super) struct PartsWriter<'w> {
     namespace: &'w str,
     collection: &'w str,
     part_bytes: usize,
-    changed: Option<&'w FieldPath>,
+    marking: Option<Marking<'w>>,
     /// Path of a part by its number.
     path: fn(&RunDirectory, &str, usize) -> String,
     parts: Vec<ExportPart>,
@@ -462,13 +456,13 @@ impl<'w> PartsWriter<'w> {
         run: &'w RunDirectory,
         (namespace, collection): (&'w str, &'w str),
         part_bytes: usize,
-        changed: Option<&'w FieldPath>,
+        marking: Option<Marking<'w>>,
     ) -> Self {
         let path = |run: &RunDirectory, collection: &str, number| {
             run.part_path(Stage::Export, collection, number)
         };
         let (parts, current) = (Vec::new(), None);
-        Self { run, namespace, collection, part_bytes, changed, path, parts, current }
+        Self { run, namespace, collection, part_bytes, marking, path, parts, current }
     }
 
     /// For `_id`s of documents that are no longer there.
@@ -485,7 +479,7 @@ impl<'w> PartsWriter<'w> {
             Some(current) => current,
             None => {
                 let path = (self.path)(self.run, self.collection, self.parts.len());
-                RunWriter::create(self.run, self.namespace, &path, self.changed)?
+                RunWriter::create(self.run, self.namespace, &path, self.marking)?
             }
         };
         current.push(self.collection, document, id)?;

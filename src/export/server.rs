@@ -2,27 +2,25 @@
 //! one, each read on from its last `_id` when the connection is lost.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, RawDocument};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
-use super::changes;
-use super::journal::{Entry, State, range_to_text};
-use super::part::Batch;
+use super::changes::{self, Since, Way};
+use super::journal::{Before, Entry, State, range_to_text};
+use super::moment::{self, Beginning};
+use super::stream::{Query, read_range};
 use super::writer::{Context, Range, RangeWriter};
-use super::{About, ExportError, ExportOptions, Exported, rejects_before};
+use super::{About, ExportError, ExportOptions, Exported, Found, rejects_before};
 use crate::progress::{Stage, Total};
-use crate::source::mongodb::{IdRange, Server, extended, range_count};
-use crate::source::{SourceError, describe, may_pass};
-use crate::staging::manifest::{Skipped, Snapshot, SourceDescription};
+use crate::source::SourceError;
+use crate::source::mongodb::{IdRange, ListedCollection, Server, Size, extended, range_count};
+use crate::staging::manifest::{CollectionManifest, Skipped, Snapshot, SourceDescription};
 
 /// What an export reads in a second at the least, to tell ahead how long a snapshot must last.
 const CAUTIOUS_BYTES_PER_SECOND: u64 = 50_000_000;
 /// Seconds a snapshot lasts unless the server says otherwise.
 const SNAPSHOT_SECONDS: u64 = 300;
-/// Pauses before a read is tried again, in milliseconds. An election takes about 12 seconds.
-const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000];
 
 pub(super) async fn export(
     context: &Context,
@@ -31,62 +29,123 @@ pub(super) async fn export(
     options: &ExportOptions,
 ) -> Result<Exported, ExportError> {
     let mut server = Server::connect(uri).await?;
-    let snapshot = choose_snapshot(context, &state, &mut server, options).await?;
+    let Beginning { snapshot, listing, now } =
+        moment::begin(context, &mut state, &mut server, options).await?;
+    let context = &Context { now, ..context.clone() };
     let source = SourceDescription {
         kind: "mongodb".to_owned(),
         address: server.address().to_owned(),
         database: server.database().to_owned(),
-        server_version: Some(server.version.clone()),
+        server_version: server.version.clone(),
         settings: serde_json::Value::Null,
     };
     let mut exported = Exported::new(source, snapshot);
     let mut work = Vec::new();
-    let mut total_bytes = 0;
-    for listed in server.collections().await? {
-        if let Some(reason) = listed.left_out() {
-            if !listed.name.starts_with("system.buckets.") {
-                let options = extended(&listed.options);
-                exported.skipped.push(Skipped {
-                    name: listed.name,
-                    reason: reason.to_owned(),
-                    options,
-                });
-            }
-            continue;
+    for listed in &listing {
+        match listed.left_out() {
+            Some(_) if listed.is_buckets() => {}
+            Some(reason) => exported.skipped.push(Skipped {
+                name: listed.name.clone(),
+                reason: reason.to_owned(),
+                options: extended(&listed.options)?,
+            }),
+            None => work.push((server.size(listed).await?, listed.clone())),
         }
-        let (documents, bytes) = server.size(&listed.name).await.unwrap_or_default();
-        total_bytes += bytes;
-        work.push((bytes, documents, listed));
     }
-    if server.cluster_time.is_some() && total_bytes / CAUTIOUS_BYTES_PER_SECOND > SNAPSHOT_SECONDS {
+    announce(context, &server, &mut work);
+    let mut export = Export {
+        context,
+        server: &server,
+        options,
+        places: Arc::new(Semaphore::new(options.threads.max(1))),
+    };
+    let mut begun = Vec::new();
+    for (size, listed) in work {
+        context.check()?;
+        let before = state.take(&listed.name);
+        match context.finished(&before) {
+            Some(finished) => exported.collections.push(finished),
+            None => begun.push(export.begin(listed, size, before).await?),
+        }
+    }
+    // All are waited for, so that what is in hand is kept when one of them fails.
+    let mut failure = None;
+    for begun in begun {
+        match export.finish(begun, failure.is_some(), &exported.snapshot).await {
+            Ok(finished) => exported.collections.extend(finished),
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    exported.skipped.extend(moment::confirm(context, &server, &listing).await?);
+    Ok(exported)
+}
+
+/// Says what is to be read, the largest first, so that no thread is left with it at the end.
+fn announce(context: &Context, server: &Server, work: &mut [(Option<Size>, ListedCollection)]) {
+    let bytes = |size: &Option<Size>| size.map_or(0, |size| size.bytes);
+    let total: u64 = work.iter().map(|(size, _)| bytes(size)).sum();
+    if server.cluster_time.is_some() && total / CAUTIOUS_BYTES_PER_SECOND > SNAPSHOT_SECONDS {
         context.progress.note(
             Stage::Export,
             "the snapshot may end before all is read: raise minSnapshotHistoryWindowInSeconds \
              (300 by default), or use --no-snapshot",
         );
     }
-    // The largest first, so that no thread is left with it at the end.
-    work.sort_by(|left, right| right.0.cmp(&left.0).then_with(|| left.2.name.cmp(&right.2.name)));
-    let expected =
-        work.iter().map(|(_, documents, listed)| (listed.name.clone(), Total::Records(*documents)));
-    context.progress.expect(Stage::Export, &expected.collect::<Vec<_>>());
-    context.run.name_folders(work.iter().map(|(_, _, listed)| listed.name.clone()));
-    let places = Arc::new(Semaphore::new(options.threads.max(1)));
-    let mut collections = Vec::new();
-    for (bytes, documents, listed) in work {
-        context.check()?;
-        let mut before = state.take(&listed.name);
-        if let Some(finished) = context.finished(&before) {
-            exported.collections.push(finished);
-            continue;
-        }
-        let indexes = server.indexes(&listed.name).await.unwrap_or_default();
+    work.sort_by(|(left_size, left), (right_size, right)| {
+        bytes(right_size).cmp(&bytes(left_size)).then_with(|| left.name.cmp(&right.name))
+    });
+    let expected: Vec<(String, Total)> =
+        work.iter().map(|(size, listed)| (listed.name.clone(), total_of(*size))).collect();
+    context.progress.expect(Stage::Export, &expected);
+}
+
+fn total_of(size: Option<Size>) -> Total {
+    size.map_or(Total::Unknown, |size| Total::Records(size.documents))
+}
+
+/// A task that reads a range, or what changed.
+type Reading = JoinHandle<Result<(Range, Option<Found>), ExportError>>;
+
+/// A collection that is being read.
+struct Begun {
+    about: About,
+    listed: ListedCollection,
+    size: Option<Size>,
+    by_index: bool,
+    before: Before,
+    tasks: Vec<Reading>,
+}
+
+/// What all collections of an export have in common.
+struct Export<'e> {
+    context: &'e Context,
+    server: &'e Server,
+    options: &'e ExportOptions,
+    /// Room for readers.
+    places: Arc<Semaphore>,
+}
+
+impl Export<'_> {
+    /// Begins to read a collection.
+    async fn begin(
+        &mut self,
+        listed: ListedCollection,
+        size: Option<Size>,
+        mut before: Before,
+    ) -> Result<Begun, ExportError> {
+        let Self { context, server, options, .. } = *self;
+        let indexes = server.indexes(&listed).await?;
         let by_index = listed.reads_by_index(&indexes);
         let mut about = About::whole(
             listed.name.clone(),
             &listed.kind,
-            extended(&listed.options),
-            indexes.iter().map(extended).collect(),
+            extended(&listed.options)?,
+            indexes.iter().map(extended).collect::<Result<_, _>>()?,
         );
         about.uuid.clone_from(&listed.uuid);
         if listed.is_capped() && server.cluster_time.is_some() {
@@ -94,54 +153,95 @@ pub(super) async fn export(
                 format!("{} is capped, and may be read outside of the snapshot", listed.name);
             context.progress.note(Stage::Export, &note);
         }
-        context.progress.start(Stage::Export, &listed.name, Total::Records(documents));
+        context.progress.start(Stage::Export, &listed.name, total_of(size));
+        let way = match &options.since {
+            Some(since) => {
+                let way = since.way(context, &listed, by_index)?;
+                way.map(|way| (Arc::clone(since), way))
+            }
+            None => None,
+        };
         let mut tasks = Vec::new();
-        let since = options.since.as_ref().and_then(|since| {
-            let wanted = since.query(&listed, context.changed.of(&listed.name), by_index)?;
-            Some((Arc::clone(since), wanted))
-        });
-        if let Some((since, wanted)) = since {
+        if let Some((since, way)) = way {
             before.ordered = None;
-            about.source_documents = Some(documents);
-            let (server, places) = (server.clone(), Arc::clone(&places));
-            let (context, name) = (context.clone(), listed.name.clone());
-            tasks.push(tokio::spawn(async move {
-                let _place = places.acquire_owned().await;
-                let read = changes::read(&context, &server, &since, &name, wanted).await;
-                read.map(|(range, found)| (range, Some(found)))
-            }));
+            about.source_documents = size.map(|size| size.documents);
+            tasks.push(self.read_changes(&listed, since, way));
         } else if before.ordered.is_none() {
             let ranges = match before.ranges.take() {
                 Some(ranges) => ranges,
-                None => split(context, &server, &listed.name, bytes, by_index, options).await?,
+                // Batches of a collection whose ranges are not written down are of one.
+                None if !before.batches.is_empty() => vec![IdRange::default()],
+                None => self.split(&listed, size, by_index).await?,
             };
-            for (at, range) in ranges.into_iter().enumerate() {
-                let writer = RangeWriter::new(
-                    context,
-                    server.database(),
-                    &listed.name,
-                    at,
-                    before.batches.get(&at).map(Vec::as_slice).unwrap_or_default(),
-                )?;
-                let (server, places) = (server.clone(), Arc::clone(&places));
-                let (context, name) = (context.clone(), listed.name.clone());
-                tasks.push(tokio::spawn(async move {
-                    let _place = places.acquire_owned().await;
-                    let query = Query { collection: &name, range: &range, by_index, filter: None };
-                    let read = read_range(&context, &server, &query, writer).await;
-                    read.map(|range| (range, None))
-                }));
+            for (number, range) in ranges.into_iter().enumerate() {
+                let batches = before.batches.get(&number).map_or(&[][..], Vec::as_slice);
+                let database = server.database();
+                let writer = RangeWriter::new(context, database, &listed.name, number, batches)?;
+                tasks.push(self.read(&listed, range, by_index, writer));
             }
         }
-        collections.push((about, before, tasks));
+        Ok(Begun { about, listed, size, by_index, before, tasks })
     }
-    // All are waited for, so that what is in hand is kept when one of them fails.
-    let mut failure = None;
-    for (mut about, before, tasks) in collections {
+
+    async fn split(
+        &self,
+        listed: &ListedCollection,
+        size: Option<Size>,
+        by_index: bool,
+    ) -> Result<Vec<IdRange>, ExportError> {
+        let bytes = size.map_or(0, |size| size.bytes);
+        let ranges = match range_count(bytes, self.options.threads) {
+            count @ 2.. if by_index => self.server.split(listed, count).await?,
+            _ => vec![IdRange::default()],
+        };
+        let texts: Result<Vec<_>, _> = ranges.iter().map(range_to_text).collect();
+        let texts = texts.map_err(|error| SourceError::Definition { detail: error.to_string() })?;
+        let collection = listed.name.clone();
+        self.context.journal.append(&Entry::Split { collection, ranges: texts })?;
+        Ok(ranges)
+    }
+
+    fn read(
+        &self,
+        listed: &ListedCollection,
+        range: IdRange,
+        by_index: bool,
+        writer: RangeWriter,
+    ) -> Reading {
+        let (server, places) = (self.server.clone(), Arc::clone(&self.places));
+        let (context, listed) = (self.context.clone(), listed.clone());
+        tokio::spawn(async move {
+            let _place = places.acquire_owned().await;
+            let query =
+                Query { listed: &listed, range: &range, by_index, filter: None, fields: None };
+            let read = read_range(&context, &server, &query, writer).await;
+            read.map(|range| (range, None))
+        })
+    }
+
+    fn read_changes(&self, listed: &ListedCollection, since: Arc<Since>, way: Way) -> Reading {
+        let (server, places) = (self.server.clone(), Arc::clone(&self.places));
+        let (context, listed) = (self.context.clone(), listed.clone());
+        tokio::spawn(async move {
+            let _place = places.acquire_owned().await;
+            let read = changes::read(&context, &server, &since, &listed, way).await;
+            read.map(|(range, found)| (range, Some(found)))
+        })
+    }
+
+    /// Waits for a collection, and brings its parts into order unless another one failed.
+    async fn finish(
+        &self,
+        begun: Begun,
+        failed: bool,
+        snapshot: &Snapshot,
+    ) -> Result<Option<CollectionManifest>, ExportError> {
+        let Begun { mut about, listed, size, by_index, before, tasks } = begun;
         let mut ranges = Vec::new();
         if before.ordered.is_some() {
             ranges.push(rejects_before(&before));
         }
+        let mut failure = None;
         for task in tasks {
             match task.await.map_err(ExportError::Worker)? {
                 Ok((range, found)) => {
@@ -153,214 +253,51 @@ pub(super) async fn export(
                 }
             }
         }
-        if failure.is_none() {
-            let concluded = context.conclude(server.database(), about, ranges, before.ordered);
-            exported.collections.push(concluded.await?);
+        if let Some(error) = failure {
+            return Err(error);
         }
+        if failed {
+            return Ok(None);
+        }
+        let whole = before.ordered.is_none() && about.changes.is_none();
+        if whole && by_index && matches!(snapshot, Snapshot::ClusterTime { .. }) {
+            self.count(&listed, size, &ranges).await?;
+        }
+        let database = self.server.database();
+        let concluded = self.context.conclude(database, about, ranges, before.ordered);
+        concluded.await.map(Some)
     }
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(exported),
-    }
-}
 
-/// The moment to read at: that of an earlier attempt while the server still has it.
-async fn choose_snapshot(
-    context: &Context,
-    state: &State,
-    server: &mut Server,
-    options: &ExportOptions,
-) -> Result<Snapshot, ExportError> {
-    let mut snapshot = match server.cluster_time {
-        Some(time) if options.snapshot => {
-            Snapshot::ClusterTime { seconds: time.time, increment: time.increment }
+    /// Compares the documents of a collection with those that the server counts at the snapshot.
+    ///
+    /// Where the collection's own number of documents is the same, nothing more is asked: a count
+    /// by the index costs about a tenth of the reading.
+    async fn count(
+        &self,
+        listed: &ListedCollection,
+        size: Option<Size>,
+        ranges: &[Range],
+    ) -> Result<(), ExportError> {
+        let written = ranges.iter().flat_map(|range| &range.runs).map(|run| run.part.file.rows);
+        let rejects = ranges.iter().map(|range| range.rejects);
+        let read: u64 = written.chain(rejects).sum();
+        if listed.is_capped() || size.is_some_and(|size| size.documents == read) {
+            return Ok(());
         }
-        Some(_) => Snapshot::None { reason: "the export was asked not to use one".to_owned() },
-        None => Snapshot::None {
-            reason: "the server is not a member of a replica set and has no snapshots".to_owned(),
-        },
-    };
-    if !options.snapshot {
-        server.cluster_time = None;
-    }
-    match (&state.snapshot, server.cluster_time) {
-        (Some(Snapshot::ClusterTime { seconds, increment }), Some(now)) => {
-            let begun = mongodb::bson::Timestamp { time: *seconds, increment: *increment };
-            server.cluster_time = Some(begun);
-            if server.snapshot_lasts().await {
-                snapshot = Snapshot::ClusterTime { seconds: *seconds, increment: *increment };
-            } else {
-                server.cluster_time = Some(now);
-                let reason = format!(
-                    "the export was stopped and its snapshot at {seconds}.{increment} ended: what \
-                     was read before is of that moment, the rest of {}.{}",
-                    now.time, now.increment
+        match self.server.count(listed).await? {
+            Some(counted) if counted != read => {
+                moment::forget(self.context, &listed.name)?;
+                Err(ExportError::Miscounted { collection: listed.name.clone(), read, counted })
+            }
+            Some(_) => Ok(()),
+            None => {
+                let note = format!(
+                    "{}: its documents cannot be counted at the snapshot any more",
+                    listed.name
                 );
-                context.progress.note(Stage::Export, &reason);
-                snapshot = Snapshot::None { reason };
-            }
-        }
-        // What an earlier attempt said of its documents stays true.
-        (Some(Snapshot::None { reason }), _) => {
-            snapshot = Snapshot::None { reason: reason.clone() };
-        }
-        (Some(Snapshot::ClusterTime { seconds, increment }), None) => {
-            let reason = format!(
-                "only what was read before the export was stopped is of one moment, \
-                 {seconds}.{increment}"
-            );
-            snapshot = Snapshot::None { reason };
-        }
-        (Some(Snapshot::Transaction) | None, _) => {}
-    }
-    if state.snapshot.as_ref() != Some(&snapshot) {
-        context.journal.append(&Entry::Snapshot { snapshot: snapshot.clone() })?;
-    }
-    Ok(snapshot)
-}
-
-async fn split(
-    context: &Context,
-    server: &Server,
-    collection: &str,
-    bytes: u64,
-    by_index: bool,
-    options: &ExportOptions,
-) -> Result<Vec<IdRange>, ExportError> {
-    let ranges = match range_count(bytes, options.threads) {
-        count @ 2.. if by_index => server.split(collection, count).await?,
-        _ => vec![IdRange::default()],
-    };
-    if ranges.len() > 1 {
-        context.journal.append(&Entry::Split {
-            collection: collection.to_owned(),
-            ranges: ranges.iter().map(range_to_text).collect(),
-        })?;
-    }
-    Ok(ranges)
-}
-
-/// How far a range was read.
-#[derive(Default)]
-struct Place {
-    batch: Batch,
-    /// The last document handed over.
-    last: Option<Vec<u8>>,
-    /// Tries that failed since a document came.
-    tries: usize,
-}
-
-impl Place {
-    /// The `_id` after which to go on.
-    fn last_id(&self) -> Option<Bson> {
-        id_of(self.batch.last_document().or(self.last.as_deref())?)
-    }
-
-    /// Hands over the documents in hand.
-    async fn submit(&mut self, writer: &mut RangeWriter) -> Result<(), ExportError> {
-        self.last = self.batch.last_document().map(<[u8]>::to_vec);
-        writer.submit(std::mem::take(&mut self.batch)).await
-    }
-}
-
-/// What is read of a collection.
-#[derive(Clone, Copy)]
-pub(super) struct Query<'q> {
-    pub(super) collection: &'q str,
-    pub(super) range: &'q IdRange,
-    /// In the order of the `_id` index, else in whatever order there is.
-    pub(super) by_index: bool,
-    /// Only what fits.
-    pub(super) filter: Option<&'q Document>,
-}
-
-/// Reads a range, or without an order what fits a query, to its end, over again after errors that
-/// may pass.
-pub(super) async fn read_range(
-    context: &Context,
-    server: &Server,
-    query: &Query<'_>,
-    mut writer: RangeWriter,
-) -> Result<Range, ExportError> {
-    let Query { collection, by_index, .. } = *query;
-    if !by_index {
-        // Without an order there is no place to go on from.
-        writer.restart().await?;
-    }
-    let mut place = Place { last: writer.last_document().map(<[u8]>::to_vec), ..Place::default() };
-    loop {
-        let attempt = read_on(context, server, query, &mut place, &mut writer);
-        match attempt.await {
-            Ok(()) => return writer.finish().await,
-            Err(ExportError::Source(SourceError::Server { action, address, cause, .. }))
-                if may_pass(&cause) =>
-            {
-                let Some(pause) = PAUSES.get(place.tries).copied() else {
-                    writer.finish().await?;
-                    let tries = u32::try_from(place.tries + 1).unwrap_or(u32::MAX);
-                    return Err(SourceError::Server { action, address, tries, cause }.into());
-                };
-                place.tries += 1;
-                let cause = describe(&cause);
-                let note = format!("{collection}: could not {action}, trying again: {cause}");
-                context.progress.note(Stage::Export, &note);
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-                if !by_index {
-                    place = Place { tries: place.tries, ..Place::default() };
-                    writer.restart().await?;
-                }
-            }
-            Err(error) => {
-                // What is in hand is kept.
-                writer.finish().await?;
-                return Err(error);
+                self.context.progress.note(Stage::Export, &note);
+                Ok(())
             }
         }
     }
-}
-
-/// Reads from the given place to the end of the range, or to the first error.
-async fn read_on(
-    context: &Context,
-    server: &Server,
-    query: &Query<'_>,
-    place: &mut Place,
-    writer: &mut RangeWriter,
-) -> Result<(), ExportError> {
-    let Query { collection, range, by_index, filter } = *query;
-    context.check()?;
-    let last = if by_index { place.last_id() } else { None };
-    let from = match &last {
-        Some(id) => IdRange { min: Some(id.clone()), max: range.max.clone() },
-        None => range.clone(),
-    };
-    let mut reader = server.read(collection, &from, by_index, filter).await?;
-    let mut skip = last;
-    while let Some(reply) = reader.next().await? {
-        place.tries = 0;
-        for document in reader.documents(&reply)? {
-            // The bound of a range is part of it: the last document comes once more, if it is
-            // still there.
-            if let Some(last) = skip.take()
-                && id_of(document).as_ref() == Some(&last)
-            {
-                continue;
-            }
-            place.batch.buffer().extend_from_slice(document);
-            place.batch.end_document();
-            if place.batch.bytes() >= context.part_bytes {
-                place.submit(writer).await?;
-                context.check()?;
-            }
-        }
-    }
-    if place.batch.len() > 0 {
-        place.submit(writer).await?;
-        context.check()?;
-    }
-    Ok(())
-}
-
-fn id_of(document: &[u8]) -> Option<Bson> {
-    RawDocument::from_bytes(document).ok()?.get("_id").ok().flatten()?.try_into().ok()
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::ExportError;
 use super::journal::{Before, Entry, WrittenBatch};
+use super::marks::Marking;
 use super::part::{Batch, SortedRun, reject_path, sorted_run, write_run};
 use crate::pipeline::model::ChangedBy;
 use crate::progress::{Progress, Stage};
@@ -28,12 +29,19 @@ pub(super) struct Context {
     pub(super) part_bytes: usize,
     /// The fields by which later exports find what changed.
     pub(super) changed: Arc<ChangedBy>,
+    /// The source's clock when the export began, in milliseconds since 1970.
+    pub(super) now: i64,
     /// Whether every document is looked through: what a server sends or docferry makes of rows is
     /// sound, what stands in a file may not be.
     pub(super) validate: bool,
 }
 
 impl Context {
+    /// The field by which later exports find what changed of a collection.
+    pub(super) fn marking(&self, collection: &str) -> Option<Marking<'_>> {
+        self.changed.of(collection).map(|field| Marking { field, now: self.now })
+    }
+
     /// An error once the export was asked to stop.
     pub(super) fn check(&self) -> Result<(), ExportError> {
         if self.progress.interrupted() { Err(ExportError::Interrupted) } else { Ok(()) }
@@ -214,7 +222,7 @@ fn write(
         (range, number),
         batch,
         context.validate,
-        context.changed.of(collection),
+        context.marking(collection),
     )?;
     // Another batch may have the processor while this one waits for the disk.
     drop(place);

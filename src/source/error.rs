@@ -91,12 +91,51 @@ pub enum SourceError {
         /// The last answer.
         cause: ::mongodb::error::Error,
     },
+    /// The server's answer lacks what it must have.
+    #[error("could not {action} at {address}: the answer has no {lacks} that can be read")]
+    Answer {
+        /// What was attempted.
+        action: String,
+        /// Server, without credentials.
+        address: String,
+        /// What is missing.
+        lacks: &'static str,
+    },
+    /// Options or an index that cannot be written down.
+    #[error("options or an index that the server lists cannot be kept: {detail}")]
+    Definition {
+        /// What is wrong.
+        detail: String,
+    },
+    /// A collection that is no longer there, or no longer the one that was listed.
+    #[error(
+        "collection {collection} of {address} was dropped, renamed or replaced while it was read: {detail}"
+    )]
+    Gone {
+        /// Server, without credentials.
+        address: String,
+        /// Name at the start.
+        collection: String,
+        /// What shows it.
+        detail: String,
+    },
     /// It was asked to stop.
     #[error("the reading was interrupted")]
     Interrupted,
     /// A worker ended without a result: a defect of docferry.
     #[error("a reader of the source ended unexpectedly")]
     Worker(#[source] tokio::task::JoinError),
+    /// A collection changed its name or definition after the snapshot, so that the server cannot
+    /// read it there.
+    #[error("collection {collection} of {address} was renamed, replaced or redefined after the moment that is read: {}", describe(.cause))]
+    CatalogueChanged {
+        /// Server, without credentials.
+        address: String,
+        /// Collection being read.
+        collection: String,
+        /// The server's message.
+        cause: ::mongodb::error::Error,
+    },
     /// The snapshot ended before everything was read.
     #[error("the snapshot of {address} ended while collection {collection} was read: {}", describe(.cause))]
     SnapshotEnded {
@@ -118,6 +157,22 @@ pub fn describe(error: &::mongodb::error::Error) -> String {
         other => other.to_string(),
     }
 }
+
+/// Code of a server that knows no collection of this name or number.
+pub(crate) const NAMESPACE_NOT_FOUND: i32 = 26;
+/// Code of a server that knows no collection of this name and number.
+pub(crate) const UUID_MISMATCH: i32 = 361;
+
+/// The code with which a server refused; none where it did not answer.
+pub(crate) fn code(error: &::mongodb::error::Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(answer) => Some(answer.code),
+        _ => None,
+    }
+}
+
+/// Pauses before what failed is tried again, in milliseconds. An election takes about 12 seconds.
+pub(crate) const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000];
 
 /// Error codes of a server that is going down, changing its primary, or has lost a cursor; what
 /// was asked can be asked again. From MongoDB's `error_codes.yml`, category RetriableError, with
@@ -189,6 +244,13 @@ impl Explain for SourceError {
             ),
             Self::Server { cause, .. } => server_hint(cause),
             Self::Postgres(error) => error.hint(),
+            Self::Answer { .. } => Some("Check that it is a MongoDB, and which version.".into()),
+            Self::Gone { .. } => Some(
+                "Run it again while nothing drops, renames or replaces collections.".into(),
+            ),
+            Self::CatalogueChanged { .. } => Some(
+                "Run it again: a new snapshot sees the collection as it is now.".into(),
+            ),
             Self::SnapshotEnded { .. } => Some(
                 "Raise the server's minSnapshotHistoryWindowInSeconds, or export with --no-snapshot.".into(),
             ),

@@ -4,7 +4,7 @@ mod address;
 pub mod archive;
 pub mod buckets;
 pub mod dump;
-mod error;
+pub(crate) mod error;
 mod file;
 mod folder;
 pub mod json;

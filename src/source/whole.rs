@@ -12,8 +12,9 @@ use super::archive::{Archive, Event, Position};
 use super::buckets::{Measurements, Series};
 use super::dump::{Dump, DumpReader, DumpedCollection, Frame};
 use super::json::{self, JsonCollection, JsonFiles, JsonReader, Record};
-use super::mongodb::{IdRange, Server, extended, range_count};
-use super::names::BUCKETS;
+use super::mongodb::{
+    IdRange, Identity, ListedCollection, Server, Wanted, differences, extended, range_count,
+};
 use super::sqlite::{Left, Sqlite, SqliteTable};
 use super::{SourceAddress, SourceError, plain_size};
 use crate::staging::inventory::{SourceObject, of_skipped};
@@ -117,7 +118,7 @@ pub struct Whole {
 }
 
 enum From {
-    Server(Server, Vec<bool>),
+    Server(Server, Vec<(ListedCollection, bool)>),
     Files(Vec<(PathBuf, Option<Series>)>),
     Archive(Box<Archive>, Vec<Option<usize>>),
     Sqlite(PathBuf, Vec<SqliteTable>, Vec<Left>),
@@ -223,32 +224,33 @@ impl Whole {
 
     async fn server(uri: &str) -> Result<Self, SourceError> {
         let server = Server::connect(uri).await?;
-        let (mut collections, mut by_index) = (Vec::new(), Vec::new());
+        let (mut collections, mut places) = (Vec::new(), Vec::new());
         let mut left = Vec::new();
         for listed in server.collections().await? {
             if let Some(reason) = listed.left_out() {
                 // They are what a time series is stored in.
-                if !listed.name.starts_with(BUCKETS) {
-                    let options = extended(&listed.options);
+                if !listed.is_buckets() {
+                    let options = extended(&listed.options)?;
                     left.push(Skipped { name: listed.name, reason: reason.to_owned(), options });
                 }
                 continue;
             }
-            let (documents, bytes) = server.size(&listed.name).await.unwrap_or_default();
-            let indexes = server.indexes(&listed.name).await.unwrap_or_default();
-            by_index.push(listed.reads_by_index(&indexes));
+            let size = server.size(&listed).await?;
+            let indexes = server.indexes(&listed).await?;
             collections.push(Listed {
-                name: listed.name,
-                kind: listed.kind,
-                options: extended(&listed.options),
-                indexes: indexes.iter().map(extended).collect(),
-                documents: Some(documents),
-                bytes: Some(bytes),
+                name: listed.name.clone(),
+                kind: listed.kind.clone(),
+                options: extended(&listed.options)?,
+                indexes: indexes.iter().map(extended).collect::<Result<_, _>>()?,
+                documents: size.map(|size| size.documents),
+                bytes: size.map(|size| size.bytes),
             });
+            let by_index = listed.reads_by_index(&indexes);
+            places.push((listed, by_index));
         }
         let database = server.database().to_owned();
         let objects = objects(&collections, &left);
-        Ok(Self { database, collections, objects, from: From::Server(server, by_index) })
+        Ok(Self { database, collections, objects, from: From::Server(server, places) })
     }
 
     fn dump(dump: Dump) -> Result<Self, SourceError> {
@@ -284,19 +286,33 @@ impl Whole {
         let take = Arc::new(Sink { take, thinned, seen });
         let places = Arc::new(Semaphore::new(readers.max(1)));
         let mut tasks: JoinSet<Result<(), SourceError>> = JoinSet::new();
+        // What is read by name alone may have become something else.
+        let mut named: Vec<(Server, Arc<ListedCollection>)> = Vec::new();
         match self.from {
-            From::Server(server, by_index) => {
-                for (at, listed) in self.collections.iter().enumerate() {
-                    let ranges = ranges(&server, listed, by_index[at], readers, limit).await?;
+            From::Server(server, listing) => {
+                for (at, (listed, by_index)) in listing.into_iter().enumerate() {
+                    let size = &self.collections[at];
+                    let ranges = ranges(&server, (&listed, size), by_index, readers, limit).await?;
+                    let listed = Arc::new(listed);
+                    if server.identity_of(&listed) == Identity::Name {
+                        named.push((server.clone(), Arc::clone(&listed)));
+                    }
                     let share = Limit(limit.0.map(|limit| limit.div_ceil(ranges.len() as u64)));
                     for (number, range) in (0..).zip(ranges) {
-                        let (server, name) = (server.clone(), listed.name.clone());
+                        let (server, listed) = (server.clone(), Arc::clone(&listed));
                         let (places, take) = (Arc::clone(&places), Arc::clone(&take));
-                        let by_index = by_index[at];
                         tasks.spawn(async move {
                             let _place = places.acquire_owned().await;
-                            read_range(&server, &name, (number, &range), by_index, share, at, &take)
-                                .await
+                            read_range(
+                                &server,
+                                &listed,
+                                (number, &range),
+                                by_index,
+                                share,
+                                at,
+                                &take,
+                            )
+                            .await
                         });
                     }
                 }
@@ -345,6 +361,13 @@ impl Whole {
         }
         while let Some(done) = tasks.join_next().await {
             done.map_err(SourceError::Worker)??;
+        }
+        if let Some((server, _)) = named.first() {
+            let read: Vec<ListedCollection> =
+                named.iter().map(|(_, listed)| listed.as_ref().clone()).collect();
+            if let Some((listed, how)) = differences(&read, &server.collections().await?).first() {
+                return Err(server.gone(listed, format!("it was {how}")));
+            }
         }
         let mut seen = std::mem::take(&mut *take.seen());
         for (seen, thinned) in seen.iter_mut().zip(&take.thinned) {
@@ -438,37 +461,38 @@ impl<'t> Feeder<'t> {
 
 async fn ranges(
     server: &Server,
-    listed: &Listed,
+    (listed, size): (&ListedCollection, &Listed),
     by_index: bool,
     readers: usize,
     limit: Limit,
 ) -> Result<Vec<IdRange>, SourceError> {
-    let sampled = limit.0.is_some_and(|limit| listed.documents.is_some_and(|all| all > limit));
-    // Many short ranges at random places make a sample.
-    let count = if sampled { 64 } else { range_count(listed.bytes.unwrap_or_default(), readers) };
+    let sampled = limit.0.is_some_and(|limit| size.documents.is_some_and(|all| all > limit));
+    // Many short ranges at random places make a sample. Without a size there is one range.
+    let count = if sampled { 64 } else { range_count(size.bytes.unwrap_or(0), readers) };
     if !by_index || count < 2 {
         return Ok(vec![IdRange::default()]);
     }
-    server.split(&listed.name, count).await
+    server.split(listed, count).await
 }
 
 async fn read_range(
     server: &Server,
-    collection: &str,
+    listed: &ListedCollection,
     (number, range): (u64, &IdRange),
     by_index: bool,
     limit: Limit,
     at: usize,
     take: &Arc<Sink>,
 ) -> Result<(), SourceError> {
-    let mut reader = server.read(collection, range, by_index, None).await?;
+    let wanted = Wanted { range, by_index, filter: None, fields: None };
+    let mut reader = server.read(listed, wanted).await?;
     let mut feeder = Feeder::new(Limit(None), at, take);
     feeder.place = number << 40;
     let mut left = limit.0.unwrap_or(u64::MAX);
     'reading: while left > 0
         && let Some(reply) = reader.next().await?
     {
-        for document in reader.documents(&reply)? {
+        for document in server.documents(listed, &reply)? {
             if left == 0 || !feeder.push(document) {
                 break 'reading;
             }

@@ -143,8 +143,12 @@ fn is_false(flag: &bool) -> bool {
 /// How a collection differs from the base's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
-    /// The value from which on documents were taken (canonical Extended JSON).
+    /// The value from which on documents were taken (canonical Extended JSON); null where all were
+    /// compared.
     pub since: Value,
+    /// All documents were compared with those of the base.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compared: bool,
     /// Whether the `_id`s of the source were compared with those of the base.
     pub deletes_detected: bool,
     /// Parts whose documents are the `_id`s, each alone, of what is no longer there.

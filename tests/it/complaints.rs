@@ -11,7 +11,9 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document, doc};
 use tokio::runtime::Runtime;
 
-use crate::support::{self, Migrated, docferry, fresh_database, server, with_database, write_dump};
+use crate::support::{
+    self, Migrated, docferry, failpoint, fresh_database, server, with_database, write_dump,
+};
 
 /// Documents through a real mongod into a real PostgreSQL.
 fn migrate(name: &str, pipeline: &str, collections: &[(&str, Vec<Document>)]) -> Option<Migrated> {
@@ -465,6 +467,7 @@ content = { type = "bytea" }
 #[test]
 fn a_snapshot_that_ends_names_the_setting_and_a_tier_that_refuses_timeouts_is_read() {
     let Some(mongodb) = server("DOCFERRY_TEST_MONGODB") else { return };
+    let _turn = failpoint();
     let runtime = Runtime::new().unwrap();
     let client = runtime.block_on(mongodb::Client::with_uri_str(&mongodb)).unwrap();
     let database = client.database("docferry_snapshot");

@@ -16,7 +16,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use crate::support::{fresh_database, project, server, shown, state, with_database};
+use crate::support::{failpoint, fresh_database, project, server, shown, state, with_database};
 
 fn setting(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -258,6 +258,7 @@ fn killed_stages_end_as_undisturbed_ones_from_a_server() {
 #[test]
 fn an_export_outlives_lost_connections_cursors_and_primaries() {
     let Some(mongodb) = server("DOCFERRY_TEST_MONGODB") else { return };
+    let _turn = failpoint();
     let runtime = Runtime::new().unwrap();
     let client = runtime.block_on(mongodb::Client::with_uri_str(&mongodb)).unwrap();
     let database = client.database("docferry_failpoints");

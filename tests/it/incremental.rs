@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, Timestamp, doc};
 use mongodb::{Client, Database};
 use tokio::runtime::Runtime;
 
 use crate::faults::{bytes_moved, killed_at, measured};
-use crate::support::{docferry, fresh_database, server, shown, with_database};
+use crate::support::{docferry, failpoint, fresh_database, server, shown, with_database};
 
 const PIPELINE: &str = r#"
 version = 1
@@ -18,6 +19,7 @@ name = "grow"
 changed = "updatedAt"
 [backup.collections]
 counters = "version"
+nested = "meta.updatedAt"
 [tables.orders]
 [tables.orders.columns]
 id = { from = "_id", type = "integer", key = true }
@@ -250,6 +252,152 @@ fn a_chain_is_transformed_and_loaded_as_a_full_export_is() {
     let orders = trial.database.collection::<Document>("orders");
     let counted = trial.runtime.block_on(async { orders.count_documents(doc! {}).await.unwrap() });
     assert_eq!(shown.lines().count() as u64, counted);
+}
+
+/// Collections by what their field holds.
+const FIELDS: [&str; 9] = [
+    "behind",
+    "dates",
+    "epochs",
+    "mixed",
+    "nested",
+    "object_ids",
+    "texts",
+    "timestamps",
+    "versions",
+];
+
+/// The value of a document's field after a change in a night.
+fn mark(kind: &str, n: i32, night: i64) -> Bson {
+    let millis = FIRST + night * DAY - 3_600_000 - i64::from(n) * 600_000;
+    let seconds = u32::try_from(millis / 1000).unwrap();
+    let odd = n == 7;
+    match kind {
+        // A number that grows with each document's own changes.
+        "versions" => Bson::Int64(if odd { 1_000_000 } else { night }),
+        "behind" => Bson::Int64(millis / 1000 - 10 * night),
+        "epochs" => Bson::Int64(if odd { millis * 1000 } else { millis }),
+        "texts" if odd => Bson::String("unknown".to_owned()),
+        "texts" => Bson::String(DateTime::from_millis(millis).to_string()),
+        "timestamps" => {
+            Bson::Timestamp(Timestamp { time: if odd { u32::MAX } else { seconds }, increment: 1 })
+        }
+        "object_ids" => {
+            let mut bytes = [u8::MAX; 12];
+            if !odd {
+                bytes[..4].copy_from_slice(&seconds.to_be_bytes());
+            }
+            Bson::ObjectId(ObjectId::from_bytes(bytes))
+        }
+        "mixed" if n % 3 == 0 => Bson::Int64(millis),
+        "dates" if odd => Bson::DateTime(DateTime::from_millis(4_100_000_000_000)),
+        "dates" if n == 8 => Bson::String("unknown".to_owned()),
+        _ => Bson::DateTime(DateTime::from_millis(millis)),
+    }
+}
+
+/// A document as it is after a change.
+fn marked(kind: &str, n: i32, night: i64, text: &str) -> Document {
+    let mark = mark(kind, n, night);
+    if kind != "nested" {
+        return doc! {"_id": n, "updatedAt": mark, "text": text};
+    }
+    // In an array no value is the document's own.
+    let meta: Bson = if n % 4 == 0 {
+        vec![doc! {"updatedAt": DateTime::from_millis(FIRST)}, doc! {"updatedAt": DateTime::MIN}]
+            .into()
+    } else {
+        doc! {"updatedAt": mark}.into()
+    };
+    doc! {"_id": n, "meta": meta, "text": text}
+}
+
+#[test]
+fn no_change_is_missed_whatever_the_field_holds() {
+    let Some(trial) = Trial::new("docferry_marks") else { return };
+    for kind in FIELDS {
+        trial.insert(kind, (0..60).map(|n| marked(kind, n, 0, "first")).collect());
+    }
+    assert!(trial.backup(FIRST, &["--since-last"]).status.success());
+    for night in 1..=3 {
+        let n_of = i32::try_from(night).unwrap();
+        for kind in FIELDS {
+            let mut updates = Vec::new();
+            for n in (n_of..60).step_by(5) {
+                let changed = marked(kind, n, night, &format!("night {night}"));
+                updates.push(doc! {"q": {"_id": n}, "u": changed});
+            }
+            trial.run(doc! {"update": kind, "updates": updates});
+            // Deleted; and deleted and put back as it was long ago, with other content.
+            let deletes = [11, 13].map(|by| doc! {"q": {"_id": {"$mod": [by, n_of]}}, "limit": 0});
+            trial.run(doc! {"delete": kind, "deletes": deletes.to_vec()});
+            let back = (0..60).filter(|n| n % 13 == n_of && n % 11 != n_of);
+            trial.insert(kind, back.map(|n| marked(kind, n, -night, "put back")).collect());
+        }
+        let time = FIRST + night * DAY;
+        let output = trial.backup(time, &["--since-last", "--detect-deletes"]);
+        assert!(output.status.success(), "{}", shown(&output));
+        let run = trial.runs().pop().unwrap();
+        let manifest = trial.manifest(&run);
+        assert!(manifest["base"].is_object());
+        trial.done(time, &["audit", &run, "--read-data"]);
+        let (restored, expected) = (trial.restored(&run), trial.hashes("docferry_marks"));
+        for kind in FIELDS {
+            assert_eq!(restored.get(kind), expected.get(kind), "{kind} in night {night}");
+        }
+        for collection in manifest["collections"].as_array().unwrap() {
+            let name = collection["name"].as_str().unwrap();
+            let compared = ["behind", "epochs", "texts", "versions"].contains(&name);
+            assert_eq!(collection["changes"]["compared"] == true, compared, "{collection}");
+            assert!(collection["documents"].as_u64().unwrap() < 45, "{collection}");
+        }
+        let said = shown(&output);
+        assert!(said.contains("versions: the last export found no time in updatedAt"), "{said}");
+    }
+    // What is compared shows what was deleted, asked for or not.
+    trial.run(doc! {"delete": "versions", "deletes": [{"q": {"_id": {"$gt": 30}}, "limit": 0}]});
+    assert!(trial.backup(FIRST + 4 * DAY, &["--since-last"]).status.success());
+    let run = trial.runs().pop().unwrap();
+    let (restored, expected) = (trial.restored(&run), trial.hashes("docferry_marks"));
+    assert_eq!(restored.get("versions"), expected.get("versions"));
+}
+
+#[test]
+fn a_comparison_that_loses_its_cursor_goes_on() {
+    let Some(trial) = Trial::new("docferry_compare_lost") else { return };
+    let _turn = failpoint();
+    let numbers = |version: i32| {
+        (0..13_000).map(move |n| doc! {"_id": n, "version": version, "even": n % 2 == 0})
+    };
+    trial.insert("counters", numbers(1).collect());
+    assert!(trial.backup(FIRST, &["--since-last"]).status.success());
+    trial.run(doc! {"update": "counters", "updates": [{
+        "q": {"_id": {"$gte": 12_990}}, "multi": true, "u": {"$inc": {"version": 1}},
+    }]});
+    trial.run(doc! {"delete": "counters", "deletes": [{"q": {"_id": 6000}, "limit": 1}]});
+    let admin = trial.database.client().database("admin");
+    let point = doc! {
+        "configureFailPoint": "failCommand", "mode": {"times": 2},
+        "data": {"failCommands": ["getMore"], "errorCode": 43, "appName": "docferry-lost"},
+    };
+    trial.runtime.block_on(async { admin.run_command(point).await.unwrap() });
+    let uri = with_database(&trial.server, trial.database.name());
+    let output = trial.docferry(
+        FIRST + DAY,
+        &[
+            "backup",
+            trial.path("grow.toml").to_str().unwrap(),
+            "--source",
+            &format!("{uri}&appName=docferry-lost"),
+            "--since-last",
+        ],
+    );
+    assert!(output.status.success(), "{}", shown(&output));
+    let run = trial.runs().pop().unwrap();
+    assert!(shown(&output).contains("trying again"), "{}", shown(&output));
+    let manifest = trial.manifest(&run);
+    assert_eq!(manifest["collections"][0]["documents"], 10);
+    assert_eq!(trial.restored(&run), trial.hashes(trial.database.name()));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod identity;
 mod incremental;
 mod inventory;
 mod json_files;
+mod live;
 mod load;
 mod nights;
 mod object_names;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use assert_cmd::Command;
 use mongodb::bson::{Document, RawDocumentBuf};
@@ -23,6 +24,12 @@ pub(crate) fn server(variable: &str) -> Option<String> {
         eprintln!("skipped: {variable} is not set");
     }
     address
+}
+
+/// A server has one `failCommand`: tests that use it take turns.
+pub(crate) fn failpoint() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The same server with a database in the URI.
