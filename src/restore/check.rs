@@ -184,7 +184,10 @@ async fn others(restored: &SourceAddress) -> Result<Others, SourceError> {
         SourceAddress::MongoDb(uri) => {
             let listed = Server::connect(uri).await?.collections().await?;
             let views = listed.into_iter().filter(|listed| listed.kind == "view");
-            others.extend(views.map(|view| (view.name, extended(&view.options))));
+            for view in views {
+                let options = extended(&view.options)?;
+                others.extend([(view.name, options)]);
+            }
         }
         SourceAddress::Dump(path) => {
             let dumped = Dump::open(path)?.collections;

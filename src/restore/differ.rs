@@ -81,7 +81,7 @@ pub(super) fn indexes(
     for index in &before {
         match after.iter().find(|found| found.name() == index.name()) {
             None => differences.push(format!("its index {} is missing", index.name())),
-            Some(found) => differences.extend(index_differs(index, found)),
+            Some(found) => differences.extend(index_differs(index, found)?),
         }
     }
     // A server gives a time series an index of its own.
@@ -94,10 +94,12 @@ pub(super) fn indexes(
     Ok(differences)
 }
 
-fn index_differs(before: &Index, after: &Index) -> Vec<String> {
+fn index_differs(before: &Index, after: &Index) -> Result<Vec<String>, RestoreError> {
     let (name, unknown) = (before.name(), before.unknown());
-    let (before, after) = (extended(&before.definition), extended(&after.definition));
-    let (Json::Object(before), Json::Object(after)) = (&before, &after) else { return Vec::new() };
+    let (before, after) = (extended(&before.definition)?, extended(&after.definition)?);
+    let (Json::Object(before), Json::Object(after)) = (&before, &after) else {
+        return Ok(Vec::new());
+    };
     let mut differences = Vec::new();
     // The version tells how a server keeps an index, not what it is.
     for (option, value) in before.iter().filter(|(option, _)| *option != "v") {
@@ -122,7 +124,7 @@ fn index_differs(before: &Index, after: &Index) -> Vec<String> {
     });
     differences
         .extend(added.map(|option| format!("its index {name} is {option}, not so in the export")));
-    differences
+    Ok(differences)
 }
 
 /// Everything of one definition stands in another, which may say more; the version of a collation's

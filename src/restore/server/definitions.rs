@@ -65,7 +65,7 @@ impl Target {
                 }
             }
         }
-        let found = self.server.indexes(name).await?;
+        let found = self.server.indexes_of(name).await?;
         let found: BTreeMap<&str, &Document> =
             found.iter().filter_map(|index| Some((index.get_str("name").ok()?, index))).collect();
         for index in &made {

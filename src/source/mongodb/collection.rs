@@ -209,6 +209,12 @@ impl Server {
         Ok(indexes)
     }
 
+    /// The indexes of whatever has a name.
+    pub async fn indexes_of(&self, name: &str) -> Result<Vec<Document>, SourceError> {
+        let action = format!("list the indexes of {name}");
+        self.entries(&action, &doc! {"listIndexes": name}).await
+    }
+
     /// How large a collection is; none where the server does not say, to this user or at all.
     ///
     /// Nothing but the number of ranges and the progress depends on it.
