@@ -18,27 +18,33 @@ pub(super) async fn check_tables(
     client: &Client,
     definitions: &[&TableDefinition],
 ) -> Result<(), LoadError> {
-    check(client, definitions, |_| true).await
+    let wanted = definitions.iter().flat_map(|definition| wanted_names(definition));
+    check(client, definitions, wanted.collect()).await
 }
 
-/// The same for keys and indexes of tables that this run made.
+/// The same for keys and indexes that tables of this run still lack.
 pub(super) async fn check_objects(
     client: &Client,
     definitions: &[&TableDefinition],
 ) -> Result<(), LoadError> {
-    check(client, definitions, |wanted| wanted.kind != "table").await
+    let made = Made::of(client, definitions).await?;
+    let wanted = definitions.iter().flat_map(|definition| wanted_names(definition));
+    let lacks = |wanted: &Wanted| {
+        let expected = made.expected(&wanted.table, &wanted.kind, &wanted.name);
+        expected.is_some_and(|expected| !made.is_made(&wanted.table, expected))
+    };
+    check(client, definitions, wanted.filter(lacks).collect()).await
 }
 
 async fn check(
     client: &Client,
     definitions: &[&TableDefinition],
-    is_checked: impl Fn(&Wanted) -> bool,
+    wanted: Vec<Wanted>,
 ) -> Result<(), LoadError> {
     let Some(schema) = definitions.first().map(|definition| definition.schema.clone()) else {
         return Ok(());
     };
-    let wanted = definitions.iter().flat_map(|definition| wanted_names(definition));
-    let occupants = occupied_names(client, &schema, wanted.filter(is_checked).collect()).await?;
+    let occupants = occupied_names(client, &schema, wanted).await?;
     if occupants.is_empty() { Ok(()) } else { Err(LoadError::NamesTaken { schema, occupants }) }
 }
 
@@ -97,12 +103,12 @@ pub(super) async fn made_already(
 }
 
 /// The objects that tables of a run should have, and those that they have.
-pub(super) struct Missing {
+pub(super) struct Made {
     expected: HashMap<String, Vec<Object>>,
     found: HashMap<String, Vec<Object>>,
 }
 
-impl Missing {
+impl Made {
     /// Reads the objects of these tables.
     pub(super) async fn of(
         client: &Client,
@@ -121,37 +127,57 @@ impl Missing {
         Ok(Self { expected, found })
     }
 
+    /// The object of a table that should have this name.
+    fn expected(&self, table: &str, kind: &str, name: &str) -> Option<&Object> {
+        let mut expected = self.expected.get(table)?.iter();
+        expected.find(|object| object.name == name && object.kind.to_string() == kind)
+    }
+
+    /// The objects that a table has.
+    fn found(&self, table: &str) -> impl Iterator<Item = &Object> + use<'_> {
+        self.found.get(table).into_iter().flatten()
+    }
+
+    /// Whether a table has an object. An SQL file that made the table anew, as a partitioned one
+    /// for example, may have given it another name.
+    fn is_made(&self, table: &str, expected: &Object) -> bool {
+        let mut same = self
+            .found(table)
+            .filter(|found| found.kind == expected.kind && expected.is_defined_as(found));
+        same.any(|found| {
+            found.name == expected.name
+                || self.expected(table, &found.kind.to_string(), &found.name).is_none()
+        })
+    }
+
     /// Those statements whose object is not there yet.
     ///
     /// # Errors
     /// The table has an object of that name with another definition.
-    pub(super) fn of_statements(
-        &self,
-        statements: Vec<Statement>,
-    ) -> Result<Vec<Statement>, LoadError> {
+    pub(super) fn missing(&self, statements: Vec<Statement>) -> Result<Vec<Statement>, LoadError> {
         let mut fresh = Vec::new();
         for statement in statements {
-            let named = |objects: &&Object| objects.name == statement.name;
-            let of_kind = |object: &&Object| object.kind.to_string() == statement.kind;
-            let expected = self.expected.get(&statement.table).into_iter().flatten();
-            let expected = expected.filter(named).find(of_kind);
-            let found = self.found.get(&statement.table).into_iter().flatten().filter(named);
-            let found = found.clone().find(|found| {
-                expected.is_none_or(|expected| share_names(expected.kind, found.kind))
-            });
-            match (expected, found) {
-                (_, None) => fresh.push(statement),
-                (Some(expected), Some(found)) if expected.is_defined_as(found) => {}
-                (expected, Some(found)) => {
-                    return Err(LoadError::OtherDefinition {
-                        table: statement.table,
-                        kind: found.kind,
-                        name: statement.name,
-                        expected: expected.map_or(statement.sql, Object::definition),
-                        found: found.definition(),
-                    });
-                }
+            let Some(expected) = self.expected(&statement.table, statement.kind, &statement.name)
+            else {
+                fresh.push(statement);
+                continue;
+            };
+            if self.is_made(&statement.table, expected) {
+                continue;
             }
+            let mut named = self.found(&statement.table).filter(|found| {
+                found.name == expected.name && share_names(expected.kind, found.kind)
+            });
+            if let Some(found) = named.next() {
+                return Err(LoadError::OtherDefinition {
+                    kind: found.kind,
+                    name: found.name.clone(),
+                    expected: expected.definition(),
+                    found: found.definition(),
+                    table: statement.table,
+                });
+            }
+            fresh.push(statement);
         }
         Ok(fresh)
     }

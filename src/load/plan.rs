@@ -248,10 +248,10 @@ impl Plan {
         manifest: &TransformManifest,
     ) -> Result<[Vec<Statement>; 2], LoadError> {
         let definitions = self.own_definitions(manifest);
-        let missing = names::Missing::of(client, &definitions).await?;
+        let made = names::Made::of(client, &definitions).await?;
         Ok([
-            missing.of_statements(key_statements(&definitions))?,
-            missing.of_statements(foreign_key_statements(&definitions))?,
+            made.missing(key_statements(&definitions))?,
+            made.missing(foreign_key_statements(&definitions))?,
         ])
     }
 
