@@ -421,9 +421,10 @@ fn without_its_base_a_run_is_refused_and_the_next_one_is_full() {
     let base = trial.path("staging/grow").join(&runs[0]);
     let away = trial.path("away");
     std::fs::rename(&base, &away).unwrap();
+    let back = trial.path("back");
     for arguments in [
         vec!["audit", &runs[1]],
-        vec!["restore", &runs[1], "--to", "x"],
+        vec!["restore", &runs[1], "--to", back.to_str().unwrap()],
         vec!["transform", pipeline.to_str().unwrap(), "--run", &runs[1]],
     ] {
         let output = trial.docferry(FIRST, &arguments);
