@@ -132,8 +132,16 @@ impl JsonReader {
         let Some(first) = self.separators()? else { return Ok(self.end()) };
         let offset = self.offset;
         if self.layout == Layout::Closed {
-            let record = self.discard("text follows the end of the array", |_| None)?;
-            self.layout = Layout::Ended;
+            let reason = "text follows the end of the array";
+            if self.blank {
+                let record = self.discard(reason, |_| None)?;
+                self.layout = Layout::Ended;
+                return Ok(Some((offset, record)));
+            }
+            // A bracket inside a broken line closes nothing.
+            self.layout = Layout::Array;
+            let indent = self.indent.clone();
+            let record = self.discard(reason, |line| begins_record(line, &indent, true))?;
             return Ok(Some((offset, record)));
         }
         if let Some(margin) = self.margin.take() {
@@ -328,39 +336,56 @@ impl JsonReader {
         }
     }
 
-    /// Reads what is no object: it ends with its line, in an array also before `,` and `]`.
+    /// Reads text that is no object. A value of an array ends before the `,` or `]` that follows
+    /// it; all other text takes its line, and in an array all lines up to the next record.
     fn junk(&mut self, first: u8) -> Result<Record, SourceError> {
-        let mut length = 0;
-        let (mut in_string, mut escaped, mut depth) = (false, false, 0_usize);
-        let in_array = self.layout == Layout::Array;
-        loop {
-            match self.rest().get(length).copied() {
-                Some(b'\n') => break,
-                Some(b',' | b']') if in_array && !in_string && depth == 0 && length > 0 => break,
-                Some(byte) => {
-                    match byte {
-                        _ if escaped => escaped = false,
-                        b'\\' => escaped = true,
-                        b'"' => in_string = !in_string,
-                        b'[' | b'{' if !in_string => depth += 1,
-                        b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-                        _ => {}
-                    }
-                    length += 1;
-                }
-                None if self.input_ended || length >= MAX_RECORD_BYTES => break,
-                None => self.fill(length + PIECE)?,
-            }
+        let mut reason = "a document is expected: the text begins with no `{`";
+        if first == b']' {
+            reason = "a bracket closes an array that was not opened";
         }
-        let text = bounded(self.rest()[..length].trim_ascii_end());
-        let left_out = left_out(length, text.len());
-        self.take(length);
-        let reason = if first == b']' {
-            format!("a bracket closes an array that was not opened{left_out}")
-        } else {
-            format!("a document is expected: the text begins with no `{{`{left_out}")
-        };
-        Ok(Record::Broken { text, reason })
+        if self.layout != Layout::Array {
+            return self.discard(reason, |_| Some(0));
+        }
+        if let Some(length) = self.scalar(first)? {
+            let text = bounded(&self.rest()[..length]);
+            let reason = format!("{reason}{}", left_out(length, text.len()));
+            self.take(length);
+            return Ok(Record::Broken { text, reason });
+        }
+        // Brackets and commas mean nothing where a quote may be missing or one too many.
+        let indent = self.indent.clone();
+        self.discard(reason, |line| begins_record(line, &indent, true))
+    }
+
+    /// Length of a string, number or word before the `,` or `]` of its array or the end of its
+    /// line; nothing where something else follows.
+    fn scalar(&mut self, first: u8) -> Result<Option<usize>, SourceError> {
+        let mut length = 1;
+        let (mut in_string, mut escaped) = (first == b'"', false);
+        let mut ended = false;
+        loop {
+            let Some(byte) = self.rest().get(length).copied() else {
+                if self.input_ended || length >= MAX_RECORD_BYTES {
+                    return Ok(None);
+                }
+                self.fill(length + PIECE)?;
+                continue;
+            };
+            match byte {
+                b'\n' if in_string => return Ok(None),
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' if in_string => (in_string, ended) = (false, true),
+                _ if in_string => {}
+                b',' | b']' | b'\n' => {
+                    return Ok(Some(self.rest()[..length].trim_ascii_end().len()));
+                }
+                b' ' | b'\t' | b'\r' => ended = true,
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.' if !ended => {}
+                _ => return Ok(None),
+            }
+            length += 1;
+        }
     }
 
     /// Takes text up to the next line of which `begins` tells where a record begins in it, or up
@@ -635,6 +660,18 @@ mod tests {
             &["text follows the end of the array"],
         );
         reads("{\"_id\":1}\n]\n{\"_id\":2}", &["1", "! ]", "2"], &["was not opened"]);
+        // A quote too many, or one too few, makes brackets of a string look like those of the array.
+        reads(
+            "[\n\"{\"_id\":1,\"v\":\"]\"},\n{\"_id\":2}\n]",
+            &["! \"{\"_id\":1,\"v\":\"]\"},", "2"],
+            &["a document is expected"],
+        );
+        reads(
+            "[\n{\"_id\":1}]\"},\n{\"_id\":2}\n]",
+            &["1", "! \"},", "2"],
+            &["text follows the end of the array"],
+        );
+        reads("[{\"_id\":1}] {\"_id\":2}", &["1", "! {\"_id\":2}"], &["text follows"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::MutexGuard;
 
 use docferry::staging::exported::documents;
@@ -81,6 +81,22 @@ impl Trial {
             "waitForFailPoint": "failCommand", "timesEntered": times, "maxTimeMS": 30_000,
         };
         self.run("admin", command);
+    }
+
+    /// The same, as long as the export runs: false where it ended before.
+    fn reached(&self, times: i32, export: &mut Child) -> bool {
+        let database = self.client.database("admin");
+        loop {
+            let command = doc! {
+                "waitForFailPoint": "failCommand", "timesEntered": times, "maxTimeMS": 500,
+            };
+            if self.runtime.block_on(async { database.run_command(command).await }).is_ok() {
+                return true;
+            }
+            if export.try_wait().unwrap().is_some() {
+                return false;
+            }
+        }
     }
 
     fn stop_failing(&self) {
@@ -273,20 +289,28 @@ fn a_collection_is_never_taken_for_another_one_whatever_the_user_may_ask() {
         // Without the right to use numbers, and without a server that compares them.
         for refused in [1, 2] {
             for what in ["rename", "drop", "drop and make", "rename over"] {
-                trial.fill();
-                let before = trial.held();
-                let count = trial.fail(
-                    doc! {"times": refused},
-                    doc! {"failCommands": ["listIndexes", "aggregate"], "errorCode": 13,
-                    "blockConnection": true, "blockTimeMS": 150},
-                );
-                let export = trial.command(&["--threads", "2"]).spawn().unwrap();
-                trial.wait_for(count + refused);
-                let count = trial.fail(
-                    doc! {"times": 1},
-                    doc! {"failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 250},
-                );
-                trial.wait_for(count + 1);
+                // A busy machine may let the export end before its next reply is held up.
+                let mut held_up = 150;
+                let (before, export) = loop {
+                    trial.fill();
+                    let before = trial.held();
+                    let count = trial.fail(
+                        doc! {"times": refused},
+                        doc! {"failCommands": ["listIndexes", "aggregate"], "errorCode": 13,
+                        "blockConnection": true, "blockTimeMS": held_up},
+                    );
+                    let mut export = trial.command(&["--threads", "2"]).spawn().unwrap();
+                    trial.wait_for(count + refused);
+                    let count = trial.fail(
+                        doc! {"times": 1},
+                        doc! {"failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 250},
+                    );
+                    if trial.reached(count + 1, &mut export) {
+                        break (before, export);
+                    }
+                    std::fs::remove_dir_all(trial.staging()).unwrap();
+                    held_up *= 2;
+                };
                 change(&trial, what);
                 let output = export.wait_with_output().unwrap();
                 let said = format!("{what}, {refused} refused: {}", shown(&output));
