@@ -112,7 +112,7 @@ pub(super) fn stage(
             let base = last
                 .zip(since)
                 .and_then(|(last, since)| base(last, directory.run(), since, &source, progress));
-            let mut record = RunRecord::new(&directory, &source.display());
+            let mut record = RunRecord::new(&directory, &source.display())?;
             record.base = base.as_ref().map(|base| base.run().to_owned());
             (directory, record, base)
         }

@@ -242,7 +242,7 @@ impl Undo<'_> {
             undone.push(UndoneTable {
                 table: table.clone(),
                 dropped: true,
-                deleted: u64::try_from(deleted).unwrap_or_default(),
+                deleted: deleted.unsigned_abs(),
                 restored: 0,
             });
         }
@@ -342,7 +342,7 @@ impl Undo<'_> {
                             PostgresError::Statement { action: action(), source }
                         })?;
                     execute(self.client, action(), "RELEASE SAVEPOINT put_back").await?;
-                    restored += u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+                    restored += row.get::<_, i64>(0).unsigned_abs();
                     if let Some(xid) = row.get::<_, Option<i64>>(1) {
                         owner.record_put_back(self.client, table, xid).await?;
                     }

@@ -89,6 +89,19 @@ struct Before {
     pieces: BTreeMap<String, u64>,
 }
 
+impl Before {
+    /// Reads a note: the collection, and what was done of it; nothing where it has another form.
+    fn of(note: &Document) -> Option<(String, Self)> {
+        let mut pieces = BTreeMap::new();
+        if note.contains_key("pieces") {
+            for (piece, documents) in note.get_document("pieces").ok()? {
+                pieces.insert(piece.clone(), u64::try_from(documents.as_i64()?).ok()?);
+            }
+        }
+        Some((note.get_str("_id").ok()?.to_owned(), Self { pieces }))
+    }
+}
+
 pub(super) async fn restore(
     run: &RunDirectory,
     chain: Chain,
@@ -344,15 +357,15 @@ impl Target {
         let (mut before, mut foreign) = (BTreeMap::new(), false);
         while cursor.advance().await.map_err(self.failed(action))? {
             let note: Document = cursor.deserialize_current().map_err(self.failed(action))?;
-            foreign |= note.get_str("restore").ok() != Some(self.identity.as_str());
-            let pieces = note.get_document("pieces").ok().into_iter().flatten();
-            let pieces = pieces
-                .filter_map(|(piece, documents)| {
-                    Some((piece.clone(), u64::try_from(documents.as_i64()?).ok()?))
-                })
-                .collect();
-            let name = note.get_str("_id").unwrap_or_default().to_owned();
-            before.insert(name, Before { pieces });
+            // What is no note of ours says nothing of what this restore wrote.
+            match Before::of(&note) {
+                Some((name, noted))
+                    if note.get_str("restore").is_ok_and(|of| of == self.identity) =>
+                {
+                    before.insert(name, noted);
+                }
+                _ => foreign = true,
+            }
         }
         Ok((before, foreign))
     }

@@ -51,7 +51,7 @@ impl PostgresSource {
             source,
         };
         let row = self.client.query_one(&sql, &[]).await.map_err(failed)?;
-        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
+        Ok(row.get::<_, i64>(0).unsigned_abs())
     }
 
     /// Begins to read a table, in the order of its key.

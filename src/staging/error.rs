@@ -95,6 +95,12 @@ pub enum StagingError {
         /// Run id.
         run: String,
     },
+    /// `DOCFERRY_CLOCK` holds no time.
+    #[error("DOCFERRY_CLOCK is `{set}`, which is no RFC 3339 time")]
+    Clock {
+        /// The text.
+        set: String,
+    },
     /// The greatest run id that there can be is in use.
     #[error("no run can come after run {run}")]
     NoNextRun {
@@ -174,7 +180,9 @@ impl Explain for StagingError {
             | Self::Json { .. } => Exit::Damaged,
             Self::NoSuchRun { .. } | Self::NotFinished { .. } => Exit::NoSuchRun,
             Self::Locked { .. } => Exit::Locked,
-            Self::NoSuchReject { .. } | Self::SeveralRuns { .. } => Exit::Usage,
+            Self::NoSuchReject { .. } | Self::SeveralRuns { .. } | Self::Clock { .. } => {
+                Exit::Usage
+            }
             Self::Io { .. }
             | Self::Parquet { .. }
             | Self::Arrow { .. }
@@ -220,6 +228,9 @@ impl Explain for StagingError {
             }
             Self::NoSuchReject { .. } => {
                 Some("List them with `docferry rejects PIPELINE --list`.".into())
+            }
+            Self::Clock { .. } => {
+                Some("Write it like 2026-01-31T03:00:00Z, or unset it: then the time is now.".into())
             }
             Self::NoNextRun { .. } => Some(
                 "Ids of runs only grow. Give the folder of that run, which the clock dated wrong, an earlier id, and remove `.last-run` beside it."

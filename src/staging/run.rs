@@ -88,27 +88,27 @@ pub struct RunRecord {
     pub stages: BTreeMap<Stage, StageRecord>,
 }
 
-fn now() -> String {
-    clock().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+fn now() -> Result<String, StagingError> {
+    Ok(clock()?.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
 }
 
 impl RunRecord {
     const PATH: &'static str = "run.json";
 
     /// The record of a new run.
-    pub fn new(run: &RunDirectory, source: &str) -> Self {
-        Self {
+    pub fn new(run: &RunDirectory, source: &str) -> Result<Self, StagingError> {
+        Ok(Self {
             format_version: FORMAT_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             pipeline: run.pipeline().to_owned(),
             run: run.run().to_owned(),
             source: source.to_owned(),
-            began_at: Some(now()),
+            began_at: Some(now()?),
             held: None,
             accepted: Vec::new(),
             base: None,
             stages: BTreeMap::new(),
-        }
+        })
     }
 
     /// Writes it.
@@ -142,7 +142,7 @@ impl RunRecord {
     pub fn start(&mut self, run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
         let record = StageRecord {
             state: StageState::Running,
-            started_at: now(),
+            started_at: now()?,
             mode: None,
             finished_at: None,
         };
@@ -178,7 +178,7 @@ impl RunRecord {
     ) -> Result<(), StagingError> {
         if let Some(record) = self.stages.get_mut(&stage) {
             record.state = state;
-            record.finished_at = Some(now());
+            record.finished_at = Some(now()?);
         }
         self.write(run)?;
         seal::close(run, stage)

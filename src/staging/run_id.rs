@@ -30,15 +30,16 @@ fn text(time: DateTime) -> String {
 }
 
 /// The time; that of `DOCFERRY_CLOCK` (RFC 3339) where it is set, to rehearse a schedule.
-pub(super) fn clock() -> Timestamp {
-    let set = std::env::var("DOCFERRY_CLOCK").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or_else(Timestamp::now)
+pub(super) fn clock() -> Result<Timestamp, StagingError> {
+    let Some(set) = std::env::var_os("DOCFERRY_CLOCK") else { return Ok(Timestamp::now()) };
+    let set = set.to_string_lossy();
+    set.parse().map_err(|_| StagingError::Clock { set: set.into_owned() })
 }
 
 /// Takes the id of a new run in a pipeline's folder: that of this second, or the second after the
 /// greatest id ever used there.
 pub(super) fn take(folder: &Path) -> Result<String, StagingError> {
-    let now = clock().to_zoned(TimeZone::UTC).datetime();
+    let now = clock()?.to_zoned(TimeZone::UTC).datetime();
     // Four digits of a year are all that an id has.
     let now = if now.year() < 1 { DateTime::constant(1, 1, 1, 0, 0, 0, 0) } else { now };
     let mut run = text(now);

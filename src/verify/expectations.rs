@@ -41,7 +41,7 @@ pub(super) async fn check_expectations(
             let named = client.query(&sql, &[]).await.map_err(failed)?;
             examples = named.iter().map(|row| row.get(0)).collect();
         }
-        let rows = u64::try_from(rows).unwrap_or_default();
+        let rows = rows.unsigned_abs();
         found.push(Expectation { name: expectation.name.clone(), rows, examples });
     }
     Ok(found)

@@ -268,6 +268,56 @@ fn collections_change(trial: &Trial, snapshot: bool) {
     }
 }
 
+/// Commands of an export at which a collection may be changed.
+const COMMANDS: [&str; 5] = ["listCollections", "listIndexes", "aggregate", "find", "getMore"];
+
+/// Changes a collection before, after and between all that an export asks: what it exports is the
+/// collection of one of both moments, or it is an error and the next attempt ends well.
+fn a_collection_changes_at_any_command(trial: &Trial, seed: u64) {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut pick = |count: usize| usize::try_from(random.next_u64() % count as u64).unwrap();
+    for _ in 0..24 {
+        let (what, must) = CHANGES[pick(CHANGES.len())];
+        let skipped = i32::try_from(pick(24)).unwrap();
+        trial.fill();
+        let before = trial.held();
+        // All that follows waits a little, so that the change falls between two commands.
+        let data = doc! {"failCommands": &COMMANDS, "blockConnection": true, "blockTimeMS": 60};
+        let count = trial.fail(doc! {"skip": skipped}, data);
+        let mut export = trial.command(&["--threads", "2"]).spawn().unwrap();
+        let reached = trial.reached(count + 1, &mut export);
+        trial.stop_failing();
+        change(trial, what);
+        let after = trial.held();
+        let output = export.wait_with_output().unwrap();
+        let said = format!("{what} after {skipped} commands ({reached}): {}", shown(&output));
+        if output.status.success() {
+            let exported = trial.exported();
+            assert!(exported == before || exported == after, "{said}");
+        } else {
+            assert!(!must, "{said}");
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            let output = trial.export(&["--resume", "--allow-empty"]);
+            assert!(output.status.success(), "{said}{}", shown(&output));
+            assert!(trial.exported() == after, "{said}{}", shown(&output));
+        }
+        std::fs::remove_dir_all(trial.staging()).unwrap();
+    }
+}
+
+#[test]
+fn a_collection_of_a_replica_set_changes_at_any_command() {
+    let Some(trial) = Trial::new("DOCFERRY_TEST_MONGODB", "docferry_live_any") else { return };
+    a_collection_changes_at_any_command(&trial, 11);
+}
+
+#[test]
+fn a_collection_of_a_standalone_server_changes_at_any_command() {
+    let variable = "DOCFERRY_TEST_MONGODB_STANDALONE";
+    let Some(trial) = Trial::new(variable, "docferry_live_any") else { return };
+    a_collection_changes_at_any_command(&trial, 12);
+}
+
 #[test]
 fn collections_of_a_replica_set_change_while_they_are_exported() {
     let Some(trial) = Trial::new("DOCFERRY_TEST_MONGODB", "docferry_live_set") else { return };
