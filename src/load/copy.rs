@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use super::ledger::Ledger;
-use super::{LoadError, execute};
+use super::upsert::{Kept, upsert_part};
+use super::waiting::Waits;
+use super::{LoadError, Shared, execute};
 use crate::pgcopy::{CopyEncoder, PgType};
 use crate::postgres::{PostgresError, qualified, quote_identifier};
 use crate::staging::layout::RunDirectory;
@@ -20,17 +22,17 @@ use crate::staging::table::TableDefinition;
 /// Bytes of one message to the server.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Where an upsert's rows wait, in the session.
-const WAITING: &str = "pg_temp.docferry_part";
+pub(super) const WAITING: &str = "pg_temp.docferry_part";
 
 /// A part to load.
 pub(super) struct Work {
     pub(super) definition: Arc<TableDefinition>,
     pub(super) part: PartFile,
-    /// For an upsert: the table of schema docferry that keeps the rows it changes.
-    pub(super) saved_in: Option<String>,
+    /// For an upsert: where the rows that it changes are kept.
+    pub(super) kept: Option<Arc<Kept>>,
 }
 
-fn column_names(definition: &TableDefinition) -> Vec<String> {
+pub(super) fn column_names(definition: &TableDefinition) -> Vec<String> {
     definition.columns.iter().map(|column| quote_identifier(&column.name)).collect()
 }
 
@@ -40,106 +42,38 @@ pub(super) fn copy_sql(definition: &TableDefinition) -> String {
     format!("COPY {name} ({}) FROM STDIN (FORMAT binary)", column_names(definition).join(", "))
 }
 
-/// The statement that keeps the rows an upsert is about to change.
-fn save_sql(definition: &TableDefinition, saved_in: &str) -> String {
-    let (target, saved) =
-        (qualified(&definition.schema, &definition.name), qualified("docferry", saved_in));
-    let on = |left: &str, right: &str| {
-        let pairs = definition.conflict_columns().iter().map(|column| {
-            let column = quote_identifier(column);
-            format!("{left}.{column} = {right}.{column}")
-        });
-        pairs.collect::<Vec<_>>().join(" AND ")
-    };
-    format!(
-        "INSERT INTO {saved} SELECT t.xmin::text::bigint, t.* FROM {target} t JOIN {WAITING} p ON {} \
-         WHERE {} AND NOT EXISTS (SELECT 1 FROM {saved} s WHERE {})",
-        on("t", "p"),
-        differs(definition, "t", "p"),
-        on("s", "t"),
-    )
-}
-
-fn differs(definition: &TableDefinition, left: &str, right: &str) -> String {
-    let side = |side: &str| {
-        let columns = column_names(definition);
-        columns.iter().map(|column| format!("{side}.{column}")).collect::<Vec<_>>().join(", ")
-    };
-    format!("({}) IS DISTINCT FROM ({})", side(left), side(right))
-}
-
-/// The statement of an upsert; rows that are the same already are left alone.
-pub(super) fn upsert_sql(definition: &TableDefinition) -> String {
-    let columns = column_names(definition);
-    let conflict = definition.conflict_columns();
-    let quoted: Vec<String> = conflict.iter().map(|column| quote_identifier(column)).collect();
-    let changed: Vec<String> = definition
-        .columns
-        .iter()
-        .filter(|column| !conflict.contains(&column.name))
-        .map(|column| quote_identifier(&column.name))
-        .map(|column| format!("{column} = EXCLUDED.{column}"))
-        .collect();
-    let action = if changed.is_empty() {
-        "NOTHING".to_owned()
-    } else {
-        format!(
-            "UPDATE SET {} WHERE {}",
-            changed.join(", "),
-            differs(definition, "target", "EXCLUDED")
-        )
-    };
-    format!(
-        "INSERT INTO {} AS target ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {WAITING} \
-         ON CONFLICT ({}) DO {action}",
-        qualified(&definition.schema, &definition.name),
-        quoted.join(", "),
-        list = columns.join(", "),
-    )
-}
-
 /// Loads a part; the number of its rows.
 pub(super) async fn load_part(
     client: &Client,
-    run: &RunDirectory,
+    shared: &Shared<'_>,
     ledger: &Ledger,
     work: &Work,
     oids: &HashMap<String, u32>,
 ) -> Result<u64, LoadError> {
-    let Work { definition, part, saved_in } = work;
-    let failed = |source| PostgresError::Statement {
-        action: format!("load {} into {}", part.path, definition.name),
-        source,
-    };
-    execute(client, "begin".to_owned(), "BEGIN").await?;
-    let inserted = match saved_in {
-        None => {
-            let rows = copy(client, run, &copy_sql(definition), work, oids).await?;
-            i64::try_from(rows).unwrap_or(i64::MAX)
+    let Work { definition, part, kept } = work;
+    if let Some(kept) = kept {
+        return upsert_part(client, shared, ledger, work, kept, oids).await;
+    }
+    let mut waits = Waits::new(client, shared.target, shared.progress);
+    loop {
+        let loaded = async {
+            execute(client, "begin".to_owned(), "BEGIN").await?;
+            let rows = copy(client, shared.run, &copy_sql(definition), work, oids).await?;
+            let inserted = i64::try_from(rows).unwrap_or(i64::MAX);
+            ledger.record_part(client, &definition.name, part, inserted).await?;
+            execute(client, format!("commit {}", part.path), "COMMIT").await
+        };
+        match loaded.await {
+            Ok(()) => return Ok(part.rows),
+            Err(error) => {
+                waits.after(&format!("copy rows into {}", definition.name), error).await?;
+            }
         }
-        Some(saved_in) => {
-            let target = qualified(&definition.schema, &definition.name);
-            let columns = column_names(definition).join(", ");
-            let make = format!(
-                "CREATE TEMP TABLE docferry_part ON COMMIT DROP AS SELECT {columns} FROM {target} LIMIT 0"
-            );
-            execute(client, "make a table for the part".to_owned(), &make).await?;
-            let sql = format!("COPY {WAITING} ({columns}) FROM STDIN (FORMAT binary)");
-            copy(client, run, &sql, work, oids).await?;
-            let save = save_sql(definition, saved_in);
-            let saved = client.execute(&save, &[]).await.map_err(failed)?;
-            let changed = client.execute(&upsert_sql(definition), &[]).await.map_err(failed)?;
-            // A row changed twice in one run was kept the first time.
-            i64::try_from(changed.saturating_sub(saved)).unwrap_or(i64::MAX)
-        }
-    };
-    ledger.record_part(client, &definition.name, part, inserted).await?;
-    execute(client, format!("commit {}", part.path), "COMMIT").await?;
-    Ok(part.rows)
+    }
 }
 
 /// Sends a part by COPY; the number of rows that the server took.
-async fn copy(
+pub(super) async fn copy(
     client: &Client,
     run: &RunDirectory,
     sql: &str,

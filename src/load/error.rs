@@ -106,6 +106,25 @@ pub enum LoadError {
         /// A sentence each.
         changes: Vec<String>,
     },
+    /// Rows of tables that the load has nothing to do with would be changed.
+    #[error("this would change rows of others: {}", .found.join("; "))]
+    RowsOfOthers {
+        /// What would change them, a sentence each.
+        found: Vec<String>,
+        /// Whether it is a load that is being undone.
+        undo: bool,
+    },
+    /// A lock was not to be had.
+    #[error(
+        "could not {action}: another transaction holds a lock{}",
+        if .blockers.is_empty() { String::new() } else { format!(": {}", .blockers) }
+    )]
+    Blocked {
+        /// What was attempted.
+        action: String,
+        /// The processes that were in the way.
+        blockers: String,
+    },
     /// A part was loaded from another file.
     #[error("{part} was loaded before with another content")]
     OtherPart {
@@ -157,6 +176,12 @@ fn list(differences: &[Difference]) -> String {
 }
 
 impl LoadError {
+    /// Whether the server refused a statement for one of these reasons.
+    pub(super) fn is(&self, codes: &[SqlState]) -> bool {
+        let Self::Postgres(PostgresError::Statement { source, .. }) = self else { return false };
+        source.code().is_some_and(|code| codes.contains(code))
+    }
+
     /// Whether it may be well after a while: the server, or the way to it, was gone.
     pub(super) fn may_pass(&self) -> bool {
         let Self::Postgres(error) = self else { return false };
@@ -183,7 +208,7 @@ impl Explain for LoadError {
         match self {
             Self::Postgres(error) => error.exit(),
             Self::Staging(error) => error.exit(),
-            Self::Locked { .. } => Exit::Locked,
+            Self::Locked { .. } | Self::Blocked { .. } => Exit::Locked,
             Self::Interrupted => Exit::Interrupted,
             Self::NotLoaded { .. } => Exit::NoSuchRun,
             Self::OtherWay { .. } | Self::Ambiguous { .. } => Exit::Usage,
@@ -239,6 +264,19 @@ impl Explain for LoadError {
             Self::ChangedSince { .. } => Some(
                 "Nothing was undone. --force undoes it all the same, these changes included."
                     .into(),
+            ),
+            Self::RowsOfOthers { undo: false, .. } => Some(
+                "Nothing of it was changed. Use --mode upsert, which keeps rows that are referred \
+                 to; or change these rows, or drop these foreign keys, triggers and rules, first."
+                    .into(),
+            ),
+            Self::RowsOfOthers { undo: true, .. } => Some(
+                "Nothing was undone. Change or delete these rows, or drop these foreign keys, \
+                 triggers and rules, first; --force does not touch rows of others either."
+                    .into(),
+            ),
+            Self::Blocked { .. } => Some(
+                "End that transaction, or wait for its end; then the same command again.".into(),
             ),
             Self::Locked { .. } => Some("Wait for it to end, or stop it.".into()),
             _ => None,

@@ -305,6 +305,46 @@ impl Ledger {
         Ok(())
     }
 
+    /// Records rows of a part that is not loaded as a whole yet; in the transaction that loads
+    /// them.
+    pub(super) async fn record_piece(
+        &self,
+        client: &Client,
+        table: &str,
+        part: &PartFile,
+        inserted: i64,
+    ) -> Result<(), LoadError> {
+        client
+            .execute(
+                "INSERT INTO docferry.loaded_parts \
+                 (run, schema_name, table_name, part, sha256, rows, inserted, xid) \
+                 SELECT $1, $2, $3, $4::text || ' in transaction ' || xid, '', 0, $5, xid \
+                 FROM (SELECT txid_current() & 4294967295 AS xid) t",
+                &[&self.run, &self.schema, &table, &part.path, &inserted],
+            )
+            .await
+            .map_err(failed("record rows of a part"))?;
+        Ok(())
+    }
+
+    /// The transactions by which this run changed rows of a table, the one in hand included.
+    pub(super) async fn transactions(
+        &self,
+        client: &Client,
+        table: &str,
+    ) -> Result<Vec<i64>, LoadError> {
+        let rows = client
+            .query(
+                "SELECT xid FROM docferry.loaded_parts \
+                 WHERE run = $1 AND schema_name = $2 AND table_name = $3 \
+                 UNION SELECT txid_current() & 4294967295",
+                &[&self.run, &self.schema, &table],
+            )
+            .await
+            .map_err(failed("read the ledger"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// Every table that rows were loaded into, with the transactions that did it.
     pub(super) async fn tables(
         &self,
@@ -403,12 +443,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records what is taken away for a while; in the transaction that takes it.
+    /// Records what is taken away for a while; in the transaction that takes it. A foreign key
+    /// that an earlier load put back unvalidated is still recorded as it was before that.
     pub(super) async fn set_aside(&self, client: &Client, aside: &Aside) -> Result<(), LoadError> {
         client
             .execute(
                 "INSERT INTO docferry.set_aside (run, schema_name, table_name, kind, name, make) \
-                 VALUES ($1, $2, $3, $4, $5, $6)",
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
                 &[&self.run, &self.schema, &aside.table, &aside.kind, &aside.name, &aside.make],
             )
             .await

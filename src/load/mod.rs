@@ -10,8 +10,11 @@ mod differences;
 mod error;
 mod ledger;
 mod names;
+mod others;
 mod plan;
 mod rollback;
+mod upsert;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,12 +29,15 @@ pub use plan::{LoadPlan, PlannedStep};
 pub use rollback::{RollbackReport, UndoneTable, rollback};
 use serde::Serialize;
 use tokio_postgres::Client;
-use tokio_postgres::error::{ErrorPosition, SqlState};
+use tokio_postgres::error::ErrorPosition;
 
 use self::copy::{Work, load_part};
 use self::ledger::{Ledger, Loaded, Saved};
 use self::plan::{Plan, decide};
+use self::upsert::Kept;
+use self::waiting::{Waits, session};
 use crate::postgres::ddl::{Statement, policy_statements};
+use crate::postgres::dependents::own_rows;
 use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::checksum::sha256_hex;
@@ -174,6 +180,13 @@ fn ledger_of(run: &RunDirectory, manifest: &TransformManifest) -> Ledger {
     Ledger { run: format!("{}/{}", run.pipeline(), run.run()), schema: manifest.schema.clone() }
 }
 
+/// What the sessions of a load share.
+struct Shared<'s> {
+    run: &'s RunDirectory,
+    target: &'s Target,
+    progress: &'s Arc<dyn Progress>,
+}
+
 struct Job<'j> {
     run: &'j RunDirectory,
     manifest: &'j TransformManifest,
@@ -185,7 +198,7 @@ struct Job<'j> {
 
 impl Job<'_> {
     async fn attempt(&self) -> Result<LoadReport, LoadError> {
-        let client = self.target.connect().await?;
+        let client = session(self.target).await?;
         self.attempts.connected.store(true, Ordering::Relaxed);
         let ledger = ledger_of(self.run, self.manifest);
         ledger::lock(&client, &ledger.schema).await?;
@@ -201,16 +214,17 @@ impl Job<'_> {
         }
         ledger::create(&client).await?;
         if plan.begun.is_none() {
-            self.begin(&client, &ledger, &plan).await?;
+            let mut waits = Waits::new(&client, self.target, self.progress);
+            while let Err(error) = self.begin(&client, &ledger, &plan).await {
+                waits.after("begin the load", error).await?;
+            }
         } else {
             ledger.reopen(&client).await?;
         }
         for statement in &plan.alter {
             execute(&client, "add a label".to_owned(), statement).await?;
         }
-        if !plan.asides.is_empty() {
-            aside::take(&client, &ledger, &plan.asides).await?;
-        }
+        aside::take(&client, self.target, &ledger, &plan.asides, self.progress).await?;
         let filled = self.fill(&client, &ledger, &plan).await;
         // Others own these tables: they get back what was theirs, whatever happened.
         let back = match &filled {
@@ -298,6 +312,8 @@ impl Job<'_> {
     /// entry in the ledger.
     async fn begin(&self, client: &Client, ledger: &Ledger, plan: &Plan) -> Result<(), LoadError> {
         execute(client, "begin".to_owned(), "BEGIN").await?;
+        others::lock(client, &ledger.schema, &plan.replace).await?;
+        others::check_replace(client, &ledger.schema, &plan.replace).await?;
         let (home, mode) = (self.options.home.to_string(), self.options.mode.to_string());
         ledger.start(client, &Loaded { home, mode }).await?;
         let schema = client
@@ -333,7 +349,8 @@ impl Job<'_> {
                 },
             )?;
         }
-        for (table, by) in &plan.upsert {
+        for upsert in &plan.upsert {
+            let (table, by) = (&upsert.table, &upsert.by);
             let saved = saved(ledger, table, Some(by.clone()));
             let (name, kept) =
                 (qualified(&ledger.schema, table), qualified("docferry", &saved.place));
@@ -348,10 +365,10 @@ impl Job<'_> {
         }
         for table in &plan.replace {
             let saved = saved(ledger, table, None);
-            let (name, kept) =
-                (qualified(&ledger.schema, table), qualified("docferry", &saved.place));
+            let kept = qualified("docferry", &saved.place);
             let sql = format!(
-                "CREATE TABLE {kept} AS SELECT xmin::text::bigint AS docferry_xmin, * FROM {name}"
+                "CREATE TABLE {kept} AS SELECT xmin::text::bigint AS docferry_xmin, * FROM {own}",
+                own = own_rows(client, &ledger.schema, table).await?
             );
             execute(client, format!("keep the rows of {table}"), &sql).await?;
             ledger.save(client, &saved).await?;
@@ -368,9 +385,12 @@ impl Job<'_> {
         for key in &keys {
             execute(client, format!("set foreign key {} aside", key.name), &key.take).await?;
         }
-        for table in &plan.replace {
-            let name = qualified(&ledger.schema, table);
-            execute(client, format!("empty {table}"), &format!("DELETE FROM {name}")).await?;
+        // Rows that refer to others go before these.
+        let ordered = in_order(self.manifest.tables.iter().collect());
+        let ordered = ordered.iter().map(|table| &table.definition.name).rev();
+        for table in ordered.filter(|table| plan.replace.contains(table)) {
+            let own = own_rows(client, &ledger.schema, table).await?;
+            execute(client, format!("empty {table}"), &format!("DELETE FROM {own}")).await?;
         }
         for key in &keys {
             execute(client, format!("put foreign key {} back", key.name), &key.make).await?;
@@ -402,12 +422,18 @@ impl Job<'_> {
             let definition = Arc::new(table.definition.clone());
             self.progress.start(Stage::Load, &definition.name, Total::Records(table.rows));
             let kept = kept.iter().find(|kept| kept.table == definition.name && kept.by.is_some());
+            let kept = kept.map(|kept| {
+                let upsert = plan.upsert.iter().find(|upsert| upsert.table == definition.name);
+                let references = upsert.map(|upsert| upsert.references.clone());
+                let references = references.unwrap_or_default();
+                Arc::new(Kept { place: kept.place.clone(), references })
+            });
             for part in &table.parts {
                 match plan.parts.get(&part.path) {
                     None => queue.push_back(Work {
                         definition: Arc::clone(&definition),
                         part: part.clone(),
-                        saved_in: kept.map(|kept| kept.place.clone()),
+                        kept: kept.clone(),
                     }),
                     Some(sha256) if *sha256 == part.sha256 => {
                         self.progress.advance(Stage::Load, &definition.name, part.rows, part.bytes);
@@ -421,18 +447,20 @@ impl Job<'_> {
         let connections = if plan.free_order { self.options.connections.max(1) } else { 1 };
         let mut tasks = Vec::new();
         for _ in 0..connections {
-            let client = self.target.connect().await?;
+            let client = session(self.target).await?;
+            let target = self.target.clone();
             let (run, ledger, queue) = (self.run.clone(), ledger.clone(), Arc::clone(&queue));
             let (oids, progress) = (Arc::clone(&oids), Arc::clone(self.progress));
             let attempts = Arc::clone(self.attempts);
             tasks.push(tokio::spawn(async move {
+                let shared = Shared { run: &run, target: &target, progress: &progress };
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(work) = next else { return Ok::<(), LoadError>(()) };
                     if progress.interrupted() {
                         return Err(LoadError::Interrupted);
                     }
-                    let rows = load_part(&client, &run, &ledger, &work, &oids).await?;
+                    let rows = load_part(&client, &shared, &ledger, &work, &oids).await?;
                     attempts.done.fetch_add(1, Ordering::Relaxed);
                     let (name, bytes) = (&work.definition.name, work.part.bytes);
                     progress.advance(Stage::Load, name, rows, bytes);
@@ -458,6 +486,7 @@ impl Job<'_> {
         let mut tasks = Vec::new();
         for _ in 0..self.options.connections.max(1) {
             let client = session_for_indexes(self.target).await?;
+            let target = self.target.clone();
             let (queue, progress) = (Arc::clone(&queue), Arc::clone(self.progress));
             let attempts = Arc::clone(self.attempts);
             tasks.push(tokio::spawn(async move {
@@ -468,7 +497,11 @@ impl Job<'_> {
                         return Err(LoadError::Interrupted);
                     }
                     // Foreign keys lock both tables, and two of them each other.
-                    retry_deadlock(&client, &statement).await?;
+                    let action = format!("create {} {}", statement.kind, statement.name);
+                    let mut waits = Waits::new(&client, &target, &progress);
+                    while let Err(error) = execute(&client, action.clone(), &statement.sql).await {
+                        waits.after(&action, error).await?;
+                    }
                     attempts.done.fetch_add(1, Ordering::Relaxed);
                     progress.advance(Stage::Load, item, 1, 0);
                 }
@@ -516,7 +549,7 @@ fn in_order(tables: Vec<&TableManifest>) -> Vec<&TableManifest> {
 }
 
 async fn session_for_indexes(target: &Target) -> Result<Client, LoadError> {
-    let client = target.connect().await?;
+    let client = session(target).await?;
     execute(&client, "raise the memory".to_owned(), "SET maintenance_work_mem = '256MB'").await?;
     Ok(client)
 }
@@ -553,17 +586,4 @@ async fn run_hook(
         };
         LoadError::Postgres(PostgresError::Statement { action, source })
     })
-}
-
-async fn retry_deadlock(client: &Client, statement: &Statement) -> Result<(), LoadError> {
-    loop {
-        match client.batch_execute(&statement.sql).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {}
-            Err(source) => {
-                let action = format!("create {} {}", statement.kind, statement.name);
-                return Err(PostgresError::Statement { action, source }.into());
-            }
-        }
-    }
 }

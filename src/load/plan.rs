@@ -7,11 +7,12 @@ use tokio_postgres::Client;
 
 use super::differences::{Difference, compare};
 use super::ledger::{Ledger, Loaded};
-use super::{Home, LoadError, LoadOptions, Mode, aside, copy, names};
+use super::{Home, LoadError, LoadOptions, Mode, aside, copy, names, others, upsert};
 use crate::pgcopy::PgType;
 use crate::postgres::ddl::{
     Statement, create_statements, foreign_key_statements, key_statements, policy_statements,
 };
+use crate::postgres::dependents::Reference;
 use crate::postgres::{
     Aside, PostgresError, TableShape, enum_labels, qualified, quote_identifier, quote_literal,
     table_shape,
@@ -51,7 +52,7 @@ pub(super) struct Plan {
     /// Tables whose rows are kept and then deleted.
     pub(super) replace: Vec<String>,
     /// Tables whose changed rows are kept.
-    pub(super) upsert: Vec<(String, Vec<String>)>,
+    pub(super) upsert: Vec<Upsert>,
     pub(super) asides: Vec<Aside>,
     /// Parts that are loaded: path to SHA-256.
     pub(super) parts: HashMap<String, String>,
@@ -59,6 +60,15 @@ pub(super) struct Plan {
     pub(super) free_order: bool,
     /// Sequences that give columns their values.
     pub(super) sequences: Vec<Sequence>,
+}
+
+/// A table whose rows are changed where they differ.
+pub(super) struct Upsert {
+    pub(super) table: String,
+    /// Columns by which a row is found again.
+    pub(super) by: Vec<String>,
+    /// Foreign keys of other tables that refer to columns which may change.
+    pub(super) references: Vec<Reference>,
 }
 
 /// A sequence of a table of others.
@@ -132,8 +142,8 @@ pub(super) async fn decide(
             }
             Mode::Insert => {}
             Mode::Upsert => {
-                let by = definition.conflict_columns().to_vec();
-                plan.upsert.push((definition.name.clone(), by));
+                let (table, by) = (definition.name.clone(), definition.conflict_columns().to_vec());
+                plan.upsert.push(Upsert { table, by, references: Vec::new() });
             }
             Mode::Replace => plan.replace.push(definition.name.clone()),
         }
@@ -162,6 +172,10 @@ pub(super) async fn decide(
         names::check_objects(client, &plan.own_definitions(manifest)).await?;
     }
     plan.asides = aside::find(client, &manifest.schema, &there).await?;
+    if plan.begun.is_none() {
+        others::check_replace(client, &manifest.schema, &plan.replace).await?;
+    }
+    others::check_upsert(client, manifest, &mut plan.upsert).await?;
     Ok(plan)
 }
 
@@ -296,9 +310,9 @@ impl Plan {
             }
             let parts = table.parts.iter().filter(|part| !self.parts.contains_key(&part.path));
             let count = parts.map(|part| part.rows).sum();
-            let upserted = self.upsert.iter().any(|(table, _)| *table == definition.name);
+            let upserted = self.upsert.iter().any(|upsert| upsert.table == definition.name);
             let sql = if mode == Mode::Upsert && upserted {
-                copy::upsert_sql(definition)
+                upsert::upsert_sql(definition)
             } else {
                 copy::copy_sql(definition)
             };
@@ -361,11 +375,12 @@ pub(super) fn advance_identity(definition: &TableDefinition, column: &ColumnDefi
     )
 }
 
-/// Moves a sequence past the numbers that were given out before.
+/// Moves a sequence past the numbers that were given out before. One that is there already stays
+/// as it is: others may take numbers from it at the same time.
 fn advance_sequence(sequence: &str, table: &str, column: &ColumnDefinition) -> String {
     let (highest, literal) = (highest(column), quote_literal(sequence));
     format!(
-        "SELECT setval({literal}, greatest(highest, last_value)) \
-         FROM (SELECT {highest} AS highest FROM {table}) t, {sequence} WHERE highest IS NOT NULL"
+        "SELECT setval({literal}, highest) FROM (SELECT {highest} AS highest FROM {table}) t, \
+         {sequence} WHERE highest > last_value OR (highest = last_value AND NOT is_called)"
     )
 }

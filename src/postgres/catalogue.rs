@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::Client;
 
-use super::{PostgresError, quote_literal};
+use super::{PostgresError, quote_identifier, quote_literal};
 use crate::pgcopy::PgType;
 
 fn failed(action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> PostgresError {
@@ -196,6 +196,30 @@ pub struct Aside {
     pub make: String,
     /// The SQL that takes it away.
     pub take: String,
+}
+
+impl Aside {
+    /// For a foreign key that holds for all rows: the SQL that makes it for new rows only. None
+    /// for anything else.
+    pub fn unvalidated(&self) -> Option<String> {
+        if self.kind != "foreign key" {
+            return None;
+        }
+        let (definition, comment) = match self.make.split_once("; COMMENT ON CONSTRAINT ") {
+            Some((definition, comment)) => {
+                (definition, format!("; COMMENT ON CONSTRAINT {comment}"))
+            }
+            None => (self.make.as_str(), String::new()),
+        };
+        let validated = !definition.ends_with(" NOT VALID");
+        validated.then(|| format!("{definition} NOT VALID{comment}"))
+    }
+
+    /// The SQL that makes a foreign key hold for all rows.
+    pub fn validate(&self, schema: &str) -> String {
+        let table = super::qualified(schema, &self.table);
+        format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", quote_identifier(&self.name))
+    }
 }
 
 /// The foreign keys of a table.

@@ -3,6 +3,7 @@
 mod catalogue;
 pub mod content;
 pub mod ddl;
+pub mod dependents;
 mod environment;
 mod error;
 mod identifier;

@@ -548,6 +548,9 @@ pub fn rollback(report: &RollbackReport, target: &str) -> String {
         let hooks = report.hooks.join(", ");
         let _ = write!(text, "\nSQL files ran with the load; what they did stays: {hooks}");
     }
+    for note in &report.notes {
+        let _ = write!(text, "\n{note}");
+    }
     let would = if report.dry_run { "would be" } else { "is" };
     let _ = write!(text, "\nrun {} {would} undone in {target}", report.run);
     text

@@ -7,8 +7,13 @@ use tokio_postgres::Client;
 
 use super::check::failed;
 use super::difference::Findings;
+use crate::postgres::dependents::{ForeignKey, foreign_key};
 use crate::staging::manifest::TransformManifest;
 use crate::verify::VerifyError;
+use crate::verify::snapshot::guarded;
+
+/// Rows without what they refer to that are named per foreign key.
+const EXAMPLES: i64 = 5;
 
 /// How a run was loaded, as far as its proof depends on it.
 #[derive(Clone, Debug, Default)]
@@ -142,9 +147,25 @@ pub(super) async fn check(
     for row in away {
         let (table, kind, name): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
         let expected: String = row.get(3);
-        findings.differs(table, format!("{kind} {name}"), expected, "still set aside".to_owned());
+        let key = foreign_key(client, schema, table, name).await?;
+        let found = match &key {
+            Some(key) => format!("there, but not validated: {}", orphans(client, key).await?),
+            None => "still set aside".to_owned(),
+        };
+        findings.differs(table, format!("{kind} {name}"), expected, found);
     }
     Ok(())
+}
+
+/// The rows that refer to no row, as far as this role may see them.
+async fn orphans(client: &Client, key: &ForeignKey) -> Result<String, VerifyError> {
+    let look = async { Ok(key.orphans(client, &[]).await?) };
+    let [_, rows] = match guarded(client, look).await? {
+        Ok(rows) => rows,
+        Err(refused) => return Ok(refused),
+    };
+    let examples = key.examples(client, EXAMPLES).await?.join(", ");
+    Ok(format!("{rows} rows refer to no row of {}: {examples}", key.target))
 }
 
 /// Every part was loaded from the file that the manifest names.
