@@ -154,7 +154,8 @@ pub async fn load(
         }
         // The session of a lost connection may hold its lock a little longer.
         let held = tries > 0 && matches!(error, LoadError::Locked { .. });
-        if !attempts.connected.load(Ordering::Relaxed) || !(error.may_pass() || held) {
+        let may_pass = error.may_pass() || error.is_lock() || held;
+        if !attempts.connected.load(Ordering::Relaxed) || !may_pass {
             return Err(error);
         }
         let Some(pause) = PAUSES.get(tries).copied() else { return Err(error) };
@@ -289,14 +290,10 @@ impl Job<'_> {
         }
         let ran = ledger.hooks(client).await?;
         for hook in self.manifest.after_load.iter().filter(|hook| !ran.contains(&hook.path)) {
-            execute(client, "begin".to_owned(), "BEGIN").await?;
-            run_hook(client, self.manifest, hook).await?;
-            ledger.record_hook(client, &hook.path).await?;
-            // Rows that it changed are rows of the load still.
-            for table in &self.manifest.tables {
-                ledger.record_change(client, &table.definition.name, &hook.path).await?;
+            let mut waits = Waits::new(client, self.target, self.progress);
+            while let Err(error) = self.after_load(client, ledger, hook).await {
+                waits.after(&format!("run {}", hook.path), error).await?;
             }
-            execute(client, format!("commit {}", hook.path), "COMMIT").await?;
         }
         let analyze = self.manifest.tables.iter().map(|table| Statement {
             table: table.definition.name.clone(),
@@ -306,6 +303,23 @@ impl Job<'_> {
         });
         self.run_statements("statistics", analyze.collect()).await?;
         ledger.finish(client).await
+    }
+
+    /// Runs an SQL file, in one transaction with the ledger.
+    async fn after_load(
+        &self,
+        client: &Client,
+        ledger: &Ledger,
+        hook: &Hook,
+    ) -> Result<(), LoadError> {
+        execute(client, "begin".to_owned(), "BEGIN").await?;
+        run_hook(client, self.manifest, hook).await?;
+        ledger.record_hook(client, &hook.path).await?;
+        // Rows that it changed are rows of the load still.
+        for table in &self.manifest.tables {
+            ledger.record_change(client, &table.definition.name, &hook.path).await?;
+        }
+        execute(client, format!("commit {}", hook.path), "COMMIT").await
     }
 
     /// Makes tables, and the room for rows that must be kept, in one transaction with the run's

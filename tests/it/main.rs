@@ -22,6 +22,7 @@ mod inventory;
 mod json_files;
 mod live;
 mod load;
+mod many_tables;
 mod nights;
 mod object_names;
 mod oracle;
