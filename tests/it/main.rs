@@ -20,6 +20,7 @@ mod identity;
 mod incremental;
 mod inventory;
 mod json_files;
+mod killed_modes;
 mod live;
 mod load;
 mod many_tables;
