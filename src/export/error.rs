@@ -107,6 +107,17 @@ pub enum ExportError {
     Worker(#[source] tokio::task::JoinError),
 }
 
+impl ExportError {
+    /// Whether collections of the source changed meanwhile: what is there now can be read.
+    pub(super) fn is_change(&self) -> bool {
+        matches!(
+            self,
+            Self::Changed { .. }
+                | Self::Source(SourceError::Gone { .. } | SourceError::CatalogueChanged { .. })
+        )
+    }
+}
+
 impl Explain for ExportError {
     fn exit(&self) -> Exit {
         match self {

@@ -32,7 +32,7 @@ use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 pub use whole::whole;
 
-use self::journal::{Before, Entry, Ordered};
+use self::journal::{Before, Entry, Ordered, State};
 use self::writer::{Context, Range, reject_files};
 use crate::pipeline::inverse::way_back;
 use crate::pipeline::model::{ChangedBy, Pipeline};
@@ -102,6 +102,9 @@ impl Exported {
     }
 }
 
+/// How often an export begins anew because collections changed while it read them.
+const ATTEMPTS: usize = 4;
+
 /// How much there is to read in a file; nobody can tell of a compressed one.
 fn size_of(path: &Path) -> Total {
     plain_size(path).map_or(Total::Unknown, Total::Bytes)
@@ -144,7 +147,7 @@ pub async fn export(
         return Err(ExportError::WholeOnly { address: source.display() });
     }
     let exported = match source {
-        SourceAddress::MongoDb(uri) => server::export(&context, state, uri, options).await?,
+        SourceAddress::MongoDb(uri) => read_server(context, state, uri, options).await?,
         SourceAddress::Postgres(address) => {
             records::postgres(&context, state, source, address, &way_back(pipeline)).await?
         }
@@ -175,6 +178,30 @@ pub async fn export(
     manifest.write(run)?;
     Journal::discard(run, Stage::Export)?;
     Ok(manifest)
+}
+
+/// Reads a server. A collection that is replaced, as `$out` does it, or dropped meanwhile is read
+/// again as it is then, at a new moment; what is finished stays.
+async fn read_server(
+    mut context: Context,
+    mut state: State,
+    uri: &str,
+    options: &ExportOptions,
+) -> Result<Exported, ExportError> {
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        match server::export(&context, state, uri, options).await {
+            Err(error) if left > 0 && error.is_change() => {
+                let note = format!("{error}; the export goes on with what is there now");
+                context.progress.note(Stage::Export, &note);
+                let journal;
+                (journal, state) = journal::open(&context.run)?;
+                context.journal = Arc::new(journal);
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Gives the objects that hold documents their numbers of records: those that were counted, else

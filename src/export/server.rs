@@ -14,7 +14,9 @@ use super::writer::{Context, Range, RangeWriter};
 use super::{About, ExportError, ExportOptions, Exported, Found, rejects_before};
 use crate::progress::{Stage, Total};
 use crate::source::SourceError;
-use crate::source::mongodb::{IdRange, ListedCollection, Server, Size, extended, range_count};
+use crate::source::mongodb::{
+    IdRange, ListedCollection, Server, Size, differences, extended, range_count,
+};
 use crate::staging::manifest::{CollectionManifest, Skipped, Snapshot, SourceDescription};
 
 /// What an export reads in a second at the least, to tell ahead how long a snapshot must last.
@@ -287,6 +289,13 @@ impl Export<'_> {
         match self.server.count(listed).await? {
             Some(counted) if counted != read => {
                 moment::forget(self.context, &listed.name)?;
+                // By its name alone the server counts what stands there now.
+                let current = self.server.collections().await?;
+                let changed = differences(std::slice::from_ref(listed), &current);
+                if let Some((_, difference)) = changed.into_iter().next() {
+                    let collection = listed.name.clone();
+                    return Err(ExportError::Changed { collection, difference });
+                }
                 Err(ExportError::Miscounted { collection: listed.name.clone(), read, counted })
             }
             Some(_) => Ok(()),
