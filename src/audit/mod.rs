@@ -212,15 +212,10 @@ pub fn audit(
     progress: &dyn Progress,
 ) -> Result<AuditReport, AuditError> {
     let mut problems = Vec::new();
-    let record = match RunRecord::read(run) {
-        Ok(record) => Some(record),
-        Err(error) => {
-            problem(error, &mut problems)?;
-            None
-        }
-    };
-    let working = record.as_ref().is_some_and(RunRecord::is_working);
-    match seal::check(run, working, level != Level::Files) {
+    if let Err(error) = RunRecord::read(run) {
+        problem(error, &mut problems)?;
+    }
+    match seal::check(run, level != Level::Files) {
         Ok(found) => problems.extend(found),
         Err(error) => problem(error, &mut problems)?,
     }

@@ -22,10 +22,10 @@ pub(super) fn run(
     progress.run(run.run());
     let report = audit(&run, arguments.level(), progress.as_ref())?;
     if report.level == Level::Data {
-        seal::open(&run, Stage::Audit)?;
-        report.write(&run)?;
-        page::write(&run)?;
-        seal::close(&run, Stage::Audit)?;
+        seal::close(&run, Stage::Audit, || {
+            report.write(&run)?;
+            page::write(&run)
+        })?;
     }
     Ok(Finished {
         exit: if report.problems.is_empty() { Exit::Done } else { Exit::Damaged },

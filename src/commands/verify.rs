@@ -58,7 +58,6 @@ pub(super) fn stage(
     record.end_with(&directory, Stage::Verify, result.is_ok())?;
     let export = ExportManifest::read(&directory).ok();
     let report = RunReport::new(&record, &manifest, export.as_ref(), &result?, &target.display());
-    report.write(&directory)?;
-    seal::close(&directory, Stage::Verify)?;
+    seal::close(&directory, Stage::Verify, || report.write(&directory))?;
     Ok((directory, report))
 }

@@ -1,5 +1,5 @@
-//! The lock that keeps two runs of one pipeline apart, and the one that keeps a run that is read
-//! from being removed.
+//! The lock that keeps two runs of one pipeline apart, the one that keeps a run that is read from
+//! being removed, and the one under which the files of a run agree with their list.
 //!
 //! They are advisory locks of the operating system, so a process that dies gives them back.
 
@@ -84,5 +84,35 @@ impl RunLock {
             Err(TryLockError::WouldBlock) => Ok(None),
             _ => Ok(Some(Self { _folders: vec![folder] })),
         }
+    }
+}
+
+/// The files that the `SHA256SUMS` of a run lists, locked for a moment: while they are written, or
+/// compared with the list. Dropping it gives them back. One lock serves all runs of a pipeline, so
+/// that a run holds no file that is not listed.
+#[derive(Debug)]
+pub struct SealLock {
+    _file: Option<File>,
+}
+
+impl SealLock {
+    /// Waits until no other process writes or compares them.
+    pub(super) fn take(run: &RunDirectory) -> Self {
+        Self::new(run, File::lock)
+    }
+
+    /// Waits until no other process writes them.
+    pub(super) fn share(run: &RunDirectory) -> Self {
+        Self::new(run, File::lock_shared)
+    }
+
+    /// Where there can be no lock, in a folder that nobody can write to or on a file system
+    /// without them, the files are read all the same.
+    fn new(run: &RunDirectory, lock: fn(&File) -> std::io::Result<()>) -> Self {
+        let path = run.path().with_file_name(".seal");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).ok();
+        Self { _file: file.filter(|file| lock(file).is_ok()) }
     }
 }

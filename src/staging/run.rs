@@ -147,8 +147,7 @@ impl RunRecord {
             finished_at: None,
         };
         self.stages.insert(stage, record);
-        seal::open(run, stage)?;
-        self.write(run)
+        seal::open(run, stage, || self.write_beside(run, stage))
     }
 
     /// Records how the rows of a load meet those that are there.
@@ -180,7 +179,14 @@ impl RunRecord {
             record.state = state;
             record.finished_at = Some(now()?);
         }
-        self.write(run)?;
-        seal::close(run, stage)
+        seal::close(run, stage, || self.write_beside(run, stage))
+    }
+
+    /// Writes it with what other stages, which may work at the same time, wrote of themselves.
+    fn write_beside(&mut self, run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
+        if let Ok(there) = Self::read(run) {
+            self.stages.extend(there.stages.into_iter().filter(|(other, _)| *other != stage));
+        }
+        self.write(run)
     }
 }

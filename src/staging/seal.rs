@@ -14,6 +14,8 @@ use super::checksum::{SUMS, listed_name, sha256_file, sum_line};
 use super::journal::JOURNAL;
 use super::json_file::replace;
 use super::layout::{RunDirectory, io};
+use super::lock::SealLock;
+use super::run::RunRecord;
 use crate::progress::Stage;
 
 /// Hash by name.
@@ -65,8 +67,30 @@ fn write(run: &RunDirectory, seal: &Seal) -> Result<(), StagingError> {
     replace(&run.path().join(SUMS), text.as_bytes())
 }
 
-/// Takes away the lines of what a stage is about to write.
-pub fn open(run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
+/// Takes away the lines of what a stage is about to write, and lets it write `run.json`.
+pub(super) fn open(
+    run: &RunDirectory,
+    stage: Stage,
+    write: impl FnOnce() -> Result<(), StagingError>,
+) -> Result<(), StagingError> {
+    let _alone = SealLock::take(run);
+    take_lines(run, stage)?;
+    write()
+}
+
+/// Lets a stage write files of its own, and adds their lines. Nobody sees one without the other.
+pub fn close<E: From<StagingError>>(
+    run: &RunDirectory,
+    stage: Stage,
+    write: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    let _alone = SealLock::take(run);
+    take_lines(run, stage)?;
+    write()?;
+    Ok(add_lines(run, stage)?)
+}
+
+fn take_lines(run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
     let Ok(Some(mut seal)) = read(run) else { return Ok(()) };
     let before = seal.len();
     seal.retain(|name, _| !writes(stage, name));
@@ -74,7 +98,7 @@ pub fn open(run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
 }
 
 /// Adds the lines of what a stage wrote. A list that cannot be read stays as it is.
-pub fn close(run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
+fn add_lines(run: &RunDirectory, stage: Stage) -> Result<(), StagingError> {
     let Ok(seal) = read(run) else { return Ok(()) };
     let mut seal = seal.unwrap_or_default();
     seal.retain(|name, _| !writes(stage, name));
@@ -120,11 +144,9 @@ fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), Stag
 /// that stage was writing.
 ///
 /// A dump, which can be large, is hashed only where that is wanted.
-pub fn check(
-    run: &RunDirectory,
-    stopped: bool,
-    with_dumps: bool,
-) -> Result<Vec<String>, StagingError> {
+pub fn check(run: &RunDirectory, with_dumps: bool) -> Result<Vec<String>, StagingError> {
+    let _unchanged = SealLock::share(run);
+    let stopped = RunRecord::read(run).is_ok_and(|record| record.is_working());
     let path = run.path().join(SUMS);
     let Some(seal) = read(run)? else {
         let missing = format!("{} is missing", path.display());

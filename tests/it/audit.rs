@@ -9,6 +9,7 @@ use docferry::staging::layout::RunDirectory;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
 
+use crate::homes::{Place, book, two_authors};
 use crate::support::{docferry, shown, write_dump};
 
 const PIPELINE: &str = r#"
@@ -282,5 +283,38 @@ fn rows_and_documents_are_shown() {
         let output = staged.docferry(&arguments);
         assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
         assert!(shown(&output).contains(hint), "{}", shown(&output));
+    }
+}
+
+#[test]
+fn verifications_and_audits_of_one_run_at_once_agree() {
+    let Some(place) = Place::new("docferry_at_once") else { return };
+    let run = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
+    assert!(place.load(&run, &[]).status.success());
+    let staging = place.path("staging");
+    let start = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_docferry"))
+            .args(arguments)
+            .arg("--staging")
+            .arg(&staging)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let pipeline = place.path("books.toml");
+    let verify = ["verify", pipeline.to_str().unwrap(), "--target", &place.address, "--run", &run];
+    for _ in 0..15 {
+        let at_once = [
+            start(&verify),
+            start(&["audit", &run]),
+            start(&verify),
+            start(&["audit", &run, "--read-data"]),
+            start(&["audit", &run]),
+        ];
+        for command in at_once {
+            let output = command.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+        }
     }
 }
