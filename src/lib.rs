@@ -13,6 +13,7 @@ pub mod dump;
 pub mod export;
 pub mod failure;
 pub mod generate;
+pub mod interrupt;
 pub mod load;
 pub mod pgcopy;
 pub mod pipeline;

@@ -333,6 +333,146 @@ CREATE TABLE "public"."automation_logs" (
     "data" jsonb
 );
 
+ALTER TABLE "public"."tenants" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."tenants" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."tenants";
+CREATE POLICY tenant_isolation ON "public"."tenants" USING ("id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."users" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."users" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."users";
+CREATE POLICY tenant_isolation ON "public"."users" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."pages" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."pages" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."pages";
+CREATE POLICY tenant_isolation ON "public"."pages" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."forms" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."forms" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."forms";
+CREATE POLICY tenant_isolation ON "public"."forms" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."leads" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."leads" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."leads";
+CREATE POLICY tenant_isolation ON "public"."leads" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."tour_slots" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."tour_slots" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."tour_slots";
+CREATE POLICY tenant_isolation ON "public"."tour_slots" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."tours" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."tours" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."tours";
+CREATE POLICY tenant_isolation ON "public"."tours" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."form_submissions" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."form_submissions" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."form_submissions";
+CREATE POLICY tenant_isolation ON "public"."form_submissions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."widgets" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."widgets" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."widgets";
+CREATE POLICY tenant_isolation ON "public"."widgets" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."media_library" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."media_library" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."media_library";
+CREATE POLICY tenant_isolation ON "public"."media_library" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."site_config" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."site_config" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."site_config";
+CREATE POLICY tenant_isolation ON "public"."site_config" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."cms_themes" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."cms_themes" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_themes";
+CREATE POLICY tenant_isolation ON "public"."cms_themes" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."cms_templates" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."cms_templates" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_templates";
+CREATE POLICY tenant_isolation ON "public"."cms_templates" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."cms_blocks" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."cms_blocks" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_blocks";
+CREATE POLICY tenant_isolation ON "public"."cms_blocks" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."page_builder_data" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."page_builder_data" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."page_builder_data";
+CREATE POLICY tenant_isolation ON "public"."page_builder_data" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."resources" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."resources" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."resources";
+CREATE POLICY tenant_isolation ON "public"."resources" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."bookings" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."bookings" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."bookings";
+CREATE POLICY tenant_isolation ON "public"."bookings" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."events" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."events" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."events";
+CREATE POLICY tenant_isolation ON "public"."events" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."checkins" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."checkins" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."checkins";
+CREATE POLICY tenant_isolation ON "public"."checkins" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."availability_schedules" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."availability_schedules" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."availability_schedules";
+CREATE POLICY tenant_isolation ON "public"."availability_schedules" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."invoices" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."invoices" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."invoices";
+CREATE POLICY tenant_isolation ON "public"."invoices" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."products" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."products" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."products";
+CREATE POLICY tenant_isolation ON "public"."products" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."transactions" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."transactions" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."transactions";
+CREATE POLICY tenant_isolation ON "public"."transactions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."subscriptions" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."subscriptions" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."subscriptions";
+CREATE POLICY tenant_isolation ON "public"."subscriptions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."message_templates" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."message_templates" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."message_templates";
+CREATE POLICY tenant_isolation ON "public"."message_templates" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."workflows" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."workflows" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."workflows";
+CREATE POLICY tenant_isolation ON "public"."workflows" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."message_queue" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."message_queue" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."message_queue";
+CREATE POLICY tenant_isolation ON "public"."message_queue" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
+ALTER TABLE "public"."automation_logs" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "public"."automation_logs" FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant_isolation ON "public"."automation_logs";
+CREATE POLICY tenant_isolation ON "public"."automation_logs" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
+
 ALTER TABLE "public"."tenants" ADD CONSTRAINT "tenants_pkey" PRIMARY KEY ("id");
 
 ALTER TABLE "public"."tenants" ADD CONSTRAINT "tenants_subdomain_key" UNIQUE ("subdomain");
@@ -620,143 +760,3 @@ ALTER TABLE "public"."message_queue" ADD CONSTRAINT "message_queue_tenant_id_fke
 ALTER TABLE "public"."automation_logs" ADD CONSTRAINT "automation_logs_tenant_id_fkey" FOREIGN KEY ("tenant_id") REFERENCES "public"."tenants" ("id");
 
 ALTER TABLE "public"."automation_logs" ADD CONSTRAINT "automation_logs_workflow_id_fkey" FOREIGN KEY ("workflow_id") REFERENCES "public"."workflows" ("id");
-
-ALTER TABLE "public"."tenants" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."tenants" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."tenants";
-CREATE POLICY tenant_isolation ON "public"."tenants" USING ("id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."users" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."users" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."users";
-CREATE POLICY tenant_isolation ON "public"."users" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."pages" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."pages" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."pages";
-CREATE POLICY tenant_isolation ON "public"."pages" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."forms" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."forms" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."forms";
-CREATE POLICY tenant_isolation ON "public"."forms" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."leads" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."leads" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."leads";
-CREATE POLICY tenant_isolation ON "public"."leads" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."tour_slots" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."tour_slots" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."tour_slots";
-CREATE POLICY tenant_isolation ON "public"."tour_slots" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."tours" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."tours" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."tours";
-CREATE POLICY tenant_isolation ON "public"."tours" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."form_submissions" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."form_submissions" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."form_submissions";
-CREATE POLICY tenant_isolation ON "public"."form_submissions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."widgets" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."widgets" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."widgets";
-CREATE POLICY tenant_isolation ON "public"."widgets" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."media_library" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."media_library" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."media_library";
-CREATE POLICY tenant_isolation ON "public"."media_library" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."site_config" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."site_config" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."site_config";
-CREATE POLICY tenant_isolation ON "public"."site_config" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."cms_themes" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."cms_themes" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_themes";
-CREATE POLICY tenant_isolation ON "public"."cms_themes" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."cms_templates" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."cms_templates" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_templates";
-CREATE POLICY tenant_isolation ON "public"."cms_templates" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."cms_blocks" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."cms_blocks" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."cms_blocks";
-CREATE POLICY tenant_isolation ON "public"."cms_blocks" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."page_builder_data" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."page_builder_data" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."page_builder_data";
-CREATE POLICY tenant_isolation ON "public"."page_builder_data" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."resources" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."resources" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."resources";
-CREATE POLICY tenant_isolation ON "public"."resources" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."bookings" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."bookings" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."bookings";
-CREATE POLICY tenant_isolation ON "public"."bookings" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."events" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."events" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."events";
-CREATE POLICY tenant_isolation ON "public"."events" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."checkins" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."checkins" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."checkins";
-CREATE POLICY tenant_isolation ON "public"."checkins" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."availability_schedules" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."availability_schedules" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."availability_schedules";
-CREATE POLICY tenant_isolation ON "public"."availability_schedules" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."invoices" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."invoices" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."invoices";
-CREATE POLICY tenant_isolation ON "public"."invoices" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."products" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."products" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."products";
-CREATE POLICY tenant_isolation ON "public"."products" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."transactions" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."transactions" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."transactions";
-CREATE POLICY tenant_isolation ON "public"."transactions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."subscriptions" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."subscriptions" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."subscriptions";
-CREATE POLICY tenant_isolation ON "public"."subscriptions" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."message_templates" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."message_templates" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."message_templates";
-CREATE POLICY tenant_isolation ON "public"."message_templates" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."workflows" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."workflows" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."workflows";
-CREATE POLICY tenant_isolation ON "public"."workflows" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."message_queue" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."message_queue" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."message_queue";
-CREATE POLICY tenant_isolation ON "public"."message_queue" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);
-
-ALTER TABLE "public"."automation_logs" ENABLE ROW LEVEL SECURITY;
-ALTER TABLE "public"."automation_logs" FORCE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS tenant_isolation ON "public"."automation_logs";
-CREATE POLICY tenant_isolation ON "public"."automation_logs" USING ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid) WITH CHECK ("tenant_id" = nullif(current_setting('app.current_tenant_id', true), '')::uuid);

@@ -22,15 +22,13 @@ mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub use ending::{Ending, tell};
 pub use error::CommandError;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Exit, Failure};
+use crate::interrupt;
 use crate::pipeline::{self, model::Pipeline};
 use crate::progress::{Progress, Stage};
 use crate::report::{Console, Finished};
@@ -39,14 +37,7 @@ use crate::staging::layout::RunDirectory;
 
 /// Carries out what the command line asks for.
 pub fn run(cli: &Cli) -> Result<Finished, Failure> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The second one ends the process at once, with the status of an interrupted command.
-        let status = i32::from(Exit::Interrupted.code());
-        flag::register_conditional_shutdown(signal, status, Arc::clone(&interrupted))
-            .and_then(|_| flag::register(signal, Arc::clone(&interrupted)))
-            .map_err(CommandError::Signals)?;
-    }
+    let interrupted = interrupt::listen().map_err(CommandError::Signals)?;
     let progress: Arc<dyn Progress> =
         Arc::new(Console::new(cli.log_format, cli.quiet, interrupted));
     match &cli.command {

@@ -186,7 +186,7 @@ impl LoadError {
     pub(super) fn may_pass(&self) -> bool {
         let Self::Postgres(error) = self else { return false };
         match error {
-            PostgresError::Connect { .. } => true,
+            PostgresError::Connect { .. } | PostgresError::NoAnswer { .. } => true,
             PostgresError::Statement { source, .. } => {
                 let stopped = [
                     SqlState::ADMIN_SHUTDOWN,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::LoadError;
+use crate::postgres::ledger::{has_ledger, keep_to_oneself};
 use crate::postgres::{Aside, PostgresError, Target};
 use crate::staging::part::PartFile;
 
@@ -75,13 +76,9 @@ fn failed(action: &str) -> impl FnOnce(tokio_postgres::Error) -> LoadError {
     move |source| PostgresError::Statement { action, source }.into()
 }
 
-/// Whether the database has a ledger.
+/// Whether the database has a ledger; an error where others could have written in it.
 pub(super) async fn exists(client: &Client) -> Result<bool, LoadError> {
-    let row = client
-        .query_one("SELECT to_regclass('docferry.sequences') IS NOT NULL", &[])
-        .await
-        .map_err(failed("look for the ledger"))?;
-    Ok(row.get(0))
+    Ok(has_ledger(client).await?)
 }
 
 /// Pauses before the lock is asked for again, in milliseconds: the server needs a moment to see
@@ -94,7 +91,7 @@ pub(super) async fn lock(client: &Client, schema: &str) -> Result<(), LoadError>
     let mut pauses = LOCK_PAUSES.iter();
     loop {
         let taken = client
-            .query_one("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&name])
+            .query_one("SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0::bigint))", &[&name])
             .await
             .map_err(failed("take the lock"))?
             .get::<_, bool>(0);
@@ -113,7 +110,8 @@ pub(super) async fn create(client: &Client) -> Result<(), LoadError> {
     if exists(client).await? {
         return Ok(());
     }
-    client.batch_execute(TABLES).await.map_err(failed("create the ledger"))
+    client.batch_execute(TABLES).await.map_err(failed("create the ledger"))?;
+    Ok(keep_to_oneself(client).await?)
 }
 
 /// Runs of a pipeline whose load into a database was begun and is not finished; the newest first.
@@ -428,7 +426,16 @@ impl Ledger {
             place: row.get(1),
             by: row.get(2),
         };
-        Ok(rows.iter().map(saved).collect())
+        let found: Vec<Saved> = rows.iter().map(saved).collect();
+        match found.iter().find(|saved| saved.place != super::place_of(self, &saved.table)) {
+            None => Ok(found),
+            Some(Saved { place, table, .. }) => {
+                let found = vec![format!(
+                    "docferry.saved_rows names {place} for {table}, which docferry did not make"
+                )];
+                Err(PostgresError::ForeignLedger { found }.into())
+            }
+        }
     }
 
     /// Records where a table's earlier rows are kept.
@@ -477,7 +484,17 @@ impl Ledger {
             make: row.get(3),
             take: String::new(),
         };
-        Ok(rows.iter().map(aside).collect())
+        let found: Vec<Aside> = rows.iter().map(aside).collect();
+        match found.iter().find(|aside| !aside.is_as_written(&self.schema)) {
+            None => Ok(found),
+            Some(Aside { kind, name, table, .. }) => {
+                let found = vec![format!(
+                    "docferry.set_aside holds a statement for {kind} {name} of {table} that docferry \
+                     did not write"
+                )];
+                Err(PostgresError::ForeignLedger { found }.into())
+            }
+        }
     }
 
     /// Records that something is back; in the transaction that makes it.

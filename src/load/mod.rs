@@ -38,7 +38,10 @@ use self::upsert::Kept;
 use self::waiting::{Waits, session};
 use crate::postgres::ddl::{Statement, policy_statements};
 use crate::postgres::dependents::own_rows;
-use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
+use crate::postgres::ledger::keep_to_oneself;
+use crate::postgres::{
+    PostgresError, SEARCH_PATH, Target, enum_oids, path_for_own_sql, qualified, quote_identifier,
+};
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::checksum::sha256_hex;
 use crate::staging::layout::RunDirectory;
@@ -271,12 +274,6 @@ impl Job<'_> {
     ) -> Result<(), LoadError> {
         let [_, foreign_keys] = plan.key_statements(client, self.manifest).await?;
         self.run_statements("keys and indexes", foreign_keys).await?;
-        let own = self.manifest.tables.iter().filter(|table| plan.is_own(table));
-        let own: Vec<_> = own.map(|table| &table.definition).collect();
-        for statement in policy_statements(&own) {
-            let action = format!("create {} {}", statement.kind, statement.name);
-            execute(client, action, &statement.sql).await?;
-        }
         for sequence in &plan.sequences {
             if let Some(advance) = &sequence.advance {
                 execute(client, format!("advance {}", sequence.name), advance).await?;
@@ -343,10 +340,14 @@ impl Job<'_> {
         for hook in &self.manifest.before_load {
             run_hook(client, self.manifest, hook).await?;
         }
-        for statement in &plan.create {
+        let path = path_for_own_sql(client, &ledger.schema).await?;
+        let own = plan.own_definitions(self.manifest);
+        // Nobody sees a row of another tenant at any moment: policies are there before rows are.
+        for statement in plan.create.iter().chain(&policy_statements(&own)) {
             let action = format!("create {} {}", statement.kind, statement.name);
-            execute(client, action, &statement.sql).await?;
-            if statement.kind != "schema" {
+            let sql = format!("{path}; {}; {SEARCH_PATH}", statement.sql);
+            execute(client, action, &sql).await?;
+            if !["schema", "policy of"].contains(&statement.kind) {
                 ledger.create_object(client, statement.kind, &statement.name).await?;
             }
         }
@@ -387,6 +388,8 @@ impl Job<'_> {
             execute(client, format!("keep the rows of {table}"), &sql).await?;
             ledger.save(client, &saved).await?;
         }
+        // Rows of others are kept there.
+        keep_to_oneself(client).await?;
         if !plan.replace.is_empty() {
             self.empty(client, ledger, plan).await?;
         }
@@ -500,6 +503,8 @@ impl Job<'_> {
         let mut tasks = Vec::new();
         for _ in 0..self.options.connections.max(1) {
             let client = session_for_indexes(self.target).await?;
+            let path = path_for_own_sql(&client, &self.manifest.schema).await?;
+            execute(&client, "choose the search path".to_owned(), &path).await?;
             let target = self.target.clone();
             let (queue, progress) = (Arc::clone(&queue), Arc::clone(self.progress));
             let attempts = Arc::clone(self.attempts);
@@ -540,9 +545,13 @@ async fn join(tasks: Vec<tokio::task::JoinHandle<Result<(), LoadError>>>) -> Res
 
 /// Where rows of a table are kept for a rollback.
 fn saved(ledger: &Ledger, table: &str, by: Option<Vec<String>>) -> Saved {
+    Saved { table: table.to_owned(), place: place_of(ledger, table), by }
+}
+
+/// Name of the table of schema docferry that keeps rows of a table.
+fn place_of(ledger: &Ledger, table: &str) -> String {
     let name = format!("{}\0{}\0{table}", ledger.run, ledger.schema);
-    let place = format!("saved_{}", &sha256_hex(name.as_bytes())[..16]);
-    Saved { table: table.to_owned(), place, by }
+    format!("saved_{}", &sha256_hex(name.as_bytes())[..16])
 }
 
 /// Tables after those that they refer to, as far as there are no cycles.
@@ -585,7 +594,7 @@ async fn run_hook(
     let prepare =
         format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path TO {schema}, public");
     execute(client, format!("prepare for {}", hook.path), &prepare).await?;
-    client.batch_execute(&hook.sql).await.map_err(|source| {
+    let ran = client.batch_execute(&hook.sql).await.map_err(|source| {
         let position = match source.as_db_error().and_then(|answer| answer.position()) {
             Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
             _ => None,
@@ -599,5 +608,8 @@ async fn run_hook(
             None => format!("run {}", hook.path),
         };
         LoadError::Postgres(PostgresError::Statement { action, source })
-    })
+    });
+    ran?;
+    // What docferry says next is found in its own search path again.
+    execute(client, format!("go on after {}", hook.path), SEARCH_PATH).await
 }

@@ -291,7 +291,8 @@ impl Plan {
             for hook in &manifest.before_load {
                 step(format!("-- {}\n{}", hook.path, hook.sql.trim_end()), None);
             }
-            for statement in &self.create {
+            let policies = policy_statements(&self.own_definitions(manifest));
+            for statement in self.create.iter().chain(&policies) {
                 step(statement.sql.clone(), None);
             }
         }
@@ -327,11 +328,6 @@ impl Plan {
         }
         let aside = |name: &str| self.asides.iter().any(|aside| aside.name == name);
         for statement in foreign_keys.into_iter().filter(|key| !aside(&key.name)) {
-            step(statement.sql, None);
-        }
-        let own = manifest.tables.iter().filter(|table| self.is_own(table));
-        for statement in policy_statements(&own.map(|table| &table.definition).collect::<Vec<_>>())
-        {
             step(statement.sql, None);
         }
         for advance in self.sequences.iter().filter_map(|sequence| sequence.advance.clone()) {

@@ -199,6 +199,37 @@ pub struct Aside {
 }
 
 impl Aside {
+    /// Whether its statement is of the form that docferry writes for this object of this table: one
+    /// statement that makes it, and one comment at most.
+    pub fn is_as_written(&self, schema: &str) -> bool {
+        let table = super::qualified(schema, &self.table);
+        let names = [quote_identifier(&self.name), self.name.clone()];
+        names.iter().any(|name| {
+            let (begin, comment) = match self.kind.as_str() {
+                "foreign key" => (
+                    format!("ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ("),
+                    format!("; COMMENT ON CONSTRAINT {name} ON {table} IS "),
+                ),
+                "index" => (format!("CREATE INDEX {name} ON "), "; COMMENT ON INDEX ".to_owned()),
+                _ => return false,
+            };
+            let Some(rest) = self.make.strip_prefix(&begin) else { return false };
+            let (definition, text) = match rest.split_once(&comment) {
+                Some((definition, text)) => (definition, Some(text)),
+                None => (rest, None),
+            };
+            let text = text.map(|text| match self.kind.as_str() {
+                "index" => text.split_once(" IS ").map_or("", |(_, text)| text),
+                _ => text,
+            });
+            text.is_none_or(is_one_literal)
+                && match self.kind.as_str() {
+                    "foreign key" => is_key_definition(definition),
+                    _ => !has_end_of_statement(definition),
+                }
+        })
+    }
+
     /// For a foreign key that holds for all rows: the SQL that makes it for new rows only. None
     /// for anything else.
     pub fn unvalidated(&self) -> Option<String> {
@@ -220,6 +251,64 @@ impl Aside {
         let table = super::qualified(schema, &self.table);
         format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", quote_identifier(&self.name))
     }
+}
+
+/// Whether a text is one literal as [`quote_literal`] writes it.
+fn is_one_literal(text: &str) -> bool {
+    let inside = |text: &str, begin: &str| {
+        let inside = text.strip_prefix(begin)?.strip_suffix('\'')?;
+        Some(inside.replace("''", "'"))
+    };
+    let plain = inside(text, "'").filter(|inside| quote_literal(inside) == text);
+    let escaped = inside(text, " E'").map(|inside| inside.replace("\\\\", "\\"));
+    plain.is_some() || escaped.is_some_and(|inside| quote_literal(&inside) == text)
+}
+
+/// Whether a text, after `FOREIGN KEY (`, is the rest of one foreign key: names and the words of
+/// its clauses, without anything that could begin another command.
+fn is_key_definition(text: &str) -> bool {
+    let (mut depth, mut letters) = (1_u32, text.chars());
+    while let Some(letter) = letters.next() {
+        match letter {
+            // A doubled quote ends one name and begins another, which changes nothing here.
+            '"' => {
+                if !letters.any(|letter| letter == '"') {
+                    return false;
+                }
+            }
+            '(' => depth += 1,
+            ')' => match depth.checked_sub(1) {
+                Some(less) => depth = less,
+                None => return false,
+            },
+            ',' if depth > 0 => {}
+            ' ' | '.' | '_' | '$' => {}
+            letter if letter.is_alphanumeric() => {}
+            _ => return false,
+        }
+    }
+    depth == 0
+}
+
+/// Whether a statement ends in the middle of a text: a semicolon outside of quotes.
+fn has_end_of_statement(text: &str) -> bool {
+    let mut quote = None;
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (None, ';') => return true,
+            // What docferry writes has neither comments nor quotes of dollars outside of quotes.
+            (None, '-') if letters.peek() == Some(&'-') => return true,
+            (None, '/') if letters.peek() == Some(&'*') => return true,
+            (None, '$') if matches!(letters.peek(), Some('$')) => return true,
+            (None, '\'' | '"') => quote = Some(letter),
+            // Where a backslash may escape a quote, the end of the quote is not known.
+            (Some('\''), '\\') => return true,
+            (Some(open), letter) if open == letter => quote = None,
+            _ => {}
+        }
+    }
+    quote.is_some()
 }
 
 /// The foreign keys of a table.
@@ -303,6 +392,60 @@ pub async fn plain_indexes(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn aside(kind: &str, make: &str) -> Aside {
+        Aside {
+            table: "b".to_owned(),
+            kind: kind.to_owned(),
+            name: "k".to_owned(),
+            make: make.to_owned(),
+            take: String::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_makes_one_object_of_the_table_is_made_again() {
+        let key = "ALTER TABLE \"a\".\"b\" ADD CONSTRAINT k FOREIGN KEY (x, \"Y,;\") REFERENCES a.c(d, e) \
+                   MATCH FULL ON DELETE SET NULL (x) DEFERRABLE INITIALLY DEFERRED";
+        for (kind, make, expected) in [
+            ("foreign key", key.to_owned(), true),
+            ("foreign key", format!("{key} NOT VALID"), true),
+            (
+                "foreign key",
+                format!("{key}; COMMENT ON CONSTRAINT k ON \"a\".\"b\" IS 'who''s'"),
+                true,
+            ),
+            (
+                "foreign key",
+                format!("{key}; COMMENT ON CONSTRAINT k ON \"a\".\"b\" IS 'a'; DROP TABLE x"),
+                false,
+            ),
+            ("foreign key", format!("{key}; ALTER ROLE x SUPERUSER"), false),
+            ("foreign key", format!("{key}, OWNER TO x"), false),
+            ("foreign key", key.replace("FOREIGN KEY (x", "CHECK (f(x"), false),
+            ("foreign key", key.replace("\"b\"", "\"other\""), false),
+            ("foreign key", key.replace(" k ", " other "), false),
+            (
+                "index",
+                "CREATE INDEX k ON a.b USING btree (lower(x)) WHERE (x <> ';'::text)".to_owned(),
+                true,
+            ),
+            (
+                "index",
+                "CREATE INDEX k ON a.b USING btree (x); COMMENT ON INDEX a.k IS 'y'".to_owned(),
+                true,
+            ),
+            (
+                "index",
+                "CREATE INDEX k ON a.b USING btree (x); ALTER ROLE x SUPERUSER".to_owned(),
+                false,
+            ),
+            ("index", "CREATE INDEX k ON a.b USING btree (x) -- ".to_owned(), false),
+            ("trigger", "CREATE TRIGGER k".to_owned(), false),
+        ] {
+            assert_eq!(aside(kind, &make).is_as_written("a"), expected, "{make}");
+        }
+    }
 
     #[test]
     fn types_are_read_as_the_catalogue_prints_them() {

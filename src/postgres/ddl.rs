@@ -299,9 +299,9 @@ pub fn policy_statements(tables: &[&TableDefinition]) -> Vec<Statement> {
 pub fn script(tables: &[&TableDefinition]) -> String {
     let all = [
         create_statements(tables),
+        policy_statements(tables),
         key_statements(tables),
         foreign_key_statements(tables),
-        policy_statements(tables),
     ];
     let mut text = String::new();
     for statement in all.iter().flatten() {

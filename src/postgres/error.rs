@@ -20,6 +20,35 @@ pub enum PostgresError {
         /// Why not.
         source: tokio_postgres::Error,
     },
+    /// The server accepts connections, and says nothing.
+    #[error("PostgreSQL at {address} did not open a session within {seconds} seconds")]
+    NoAnswer {
+        /// Host, port and database.
+        address: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// A signal came before there was a session.
+    #[error("interrupted while connecting to PostgreSQL at {address}")]
+    Interrupted {
+        /// Host, port and database.
+        address: String,
+    },
+    /// What answers is a pooler that shares the sessions of the server.
+    #[error(
+        "{address} is a pooler that gives each transaction another session of PostgreSQL: locks \
+         and settings would be lost, and reach others"
+    )]
+    Pooled {
+        /// Host, port and database.
+        address: String,
+    },
+    /// Others own, or may change, what decides over rows and tables of the target.
+    #[error("the ledger of loads cannot be trusted: {}", .found.join("; "))]
+    ForeignLedger {
+        /// What is wrong, a sentence each.
+        found: Vec<String>,
+    },
     /// A statement failed.
     #[error("could not {action}: {}", describe(.source))]
     Statement {
@@ -52,6 +81,7 @@ impl Explain for PostgresError {
     fn exit(&self) -> Exit {
         match self {
             Self::Address(_) => Exit::Usage,
+            Self::Interrupted { .. } => Exit::Interrupted,
             _ => Exit::Failed,
         }
     }
@@ -62,6 +92,22 @@ impl Explain for PostgresError {
             Self::Connect { .. } => {
                 Some("Check that the server runs, and host, port, user and password.".into())
             }
+            Self::NoAnswer { .. } => Some(
+                "Something listens there, but no session opens: look at the server, or at the \
+                 pooler or load balancer before it. `connect_timeout` in the address is the time \
+                 that it may take, in seconds."
+                    .into(),
+            ),
+            Self::ForeignLedger { .. } => Some(
+                "Nothing was done. Use the role that made schema docferry; or look at what others \
+                 made there, and drop it, take their rights back, or drop the schema (then loads \
+                 made before cannot be rolled back)."
+                    .into(),
+            ),
+            Self::Pooled { .. } => Some(
+                "Use the direct address of the server, or a port of the pooler in session mode."
+                    .into(),
+            ),
             Self::Statement { source, .. } => match source.code() {
                 Some(&SqlState::PROGRAM_LIMIT_EXCEEDED) => Some(
                     "A value is too long for the index: leave the index out, use method = \"hash\", \
@@ -76,7 +122,7 @@ impl Explain for PostgresError {
                 }
                 _ => None,
             },
-            Self::Tls(_) => None,
+            Self::Tls(_) | Self::Interrupted { .. } => None,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod dependents;
 mod environment;
 mod error;
 mod identifier;
+pub mod ledger;
 pub mod objects;
 mod target;
 
@@ -16,4 +17,4 @@ pub use catalogue::{
 };
 pub use error::{PostgresError, describe};
 pub use identifier::{qualified, quote_identifier, quote_literal};
-pub use target::Target;
+pub use target::{SEARCH_PATH, Target, path_for_own_sql};

@@ -1,24 +1,36 @@
 //! Where a load goes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::sync::OnceCell;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::PostgresError;
 use super::environment::{Tls, password, split, variable_of};
+use super::{PostgresError, quote_identifier};
+use crate::interrupt::unless_interrupted;
 
 /// How often a connection is tried.
 const TRIES: u32 = 3;
+/// How long a session may take to open unless the address says otherwise.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Settings of every session. Without row_security a policy that would hide rows is an error,
+/// never a smaller table.
+const OPTIONS: &str = "-c timezone=UTC -c client_min_messages=warning -c row_security=off";
+/// The search path of every session. A temporary table never stands for one of the catalogue.
+pub const SEARCH_PATH: &str = "SET search_path = pg_catalog, pg_temp";
 
 /// A database.
 #[derive(Clone, Debug)]
 pub struct Target {
     config: Config,
     tls: Tls,
+    /// Set once a session was found to be one of its own.
+    settled: Arc<OnceCell<()>>,
 }
 
 /// Where a database is.
@@ -58,7 +70,7 @@ impl Target {
         {
             config.dbname(database);
         }
-        let target = Self { config: config.clone(), tls };
+        let target = Self { config: config.clone(), tls, settled: Arc::default() };
         let parts = target.parts();
         if config.get_password().is_none() {
             let [host, database, user] = [&parts.host, &parts.database, &parts.user];
@@ -69,10 +81,17 @@ impl Target {
             }
         }
         config.application_name("docferry");
-        config.connect_timeout(Duration::from_secs(10));
-        // Without row_security a policy that would hide rows is an error, never a smaller table.
-        config.options("-c timezone=UTC -c client_min_messages=warning -c row_security=off");
+        let own = config.get_options().map(str::to_owned).or_else(|| variable_of("PGOPTIONS"));
+        // Of two values of a setting the last one holds.
+        config.options(format!("{} {OPTIONS}", own.unwrap_or_default()).trim_start());
         Ok(Self { config, ..target })
+    }
+
+    /// How long the server may take until a session is open: as the address says, as libpq has it
+    /// for each host; ten seconds otherwise.
+    fn patience(&self) -> Duration {
+        let stated = self.config.get_connect_timeout().copied();
+        stated.filter(|stated| !stated.is_zero()).unwrap_or(PATIENCE)
     }
 
     /// What another program needs to connect to the same database, besides the password.
@@ -97,6 +116,7 @@ impl Target {
     pub fn with_database(&self, name: &str) -> Self {
         let mut other = self.clone();
         other.config.dbname(name);
+        other.settled = Arc::default();
         other
     }
 
@@ -133,18 +153,35 @@ impl Target {
         format!("{host}:{port}/{database}")
     }
 
-    /// Opens a session.
+    /// Opens a session. All that docferry says in it is found in `pg_catalog` alone, whoever may
+    /// make objects in other schemas.
     pub async fn connect(&self) -> Result<Client, PostgresError> {
+        let client = self.open().await?;
+        self.settled.get_or_try_init(|| self.check_session(&client)).await?;
+        let failed = |source| PostgresError::Statement {
+            action: "choose the search path".to_owned(),
+            source,
+        };
+        client.batch_execute(SEARCH_PATH).await.map_err(failed)?;
+        // So that a server sees within a second that its client was killed, also in the middle of
+        // an index. Older ones than 14 do not have it, nor need it.
+        let _ = client.batch_execute("SET client_connection_check_interval = '1s'").await;
+        Ok(client)
+    }
+
+    async fn open(&self) -> Result<Client, PostgresError> {
         let mut tries = 1;
         loop {
-            match self.attempt().await? {
-                Ok(client) => {
-                    // So that a server sees within a second that its client was killed, also in
-                    // the middle of an index. Older ones than 14 do not have it, nor need it.
-                    let _ =
-                        client.batch_execute("SET client_connection_check_interval = '1s'").await;
-                    return Ok(client);
-                }
+            let attempt = tokio::time::timeout(self.patience(), self.attempt());
+            let Some(answer) = unless_interrupted(attempt).await else {
+                return Err(PostgresError::Interrupted { address: self.display() });
+            };
+            let Ok(opened) = answer else {
+                let (address, seconds) = (self.display(), self.patience().as_secs());
+                return Err(PostgresError::NoAnswer { address, seconds });
+            };
+            match opened? {
+                Ok(client) => return Ok(client),
                 Err(source) => {
                     // A refusal by the server itself will not change.
                     let refused = source.as_db_error().is_some_and(|answer| {
@@ -159,9 +196,38 @@ impl Target {
                     }
                 }
             }
-            tokio::time::sleep(Duration::from_millis(250 << tries)).await;
+            let pause = tokio::time::sleep(Duration::from_millis(250 << tries));
+            if unless_interrupted(pause).await.is_none() {
+                return Err(PostgresError::Interrupted { address: self.display() });
+            }
             tries += 1;
         }
+    }
+
+    /// Makes sure that a session is one: a pooler that hands each transaction to another session
+    /// of the server would lose docferry's locks and settings, and leave them to others.
+    ///
+    /// The statements leave nothing behind in a pool.
+    async fn check_session(&self, client: &Client) -> Result<(), PostgresError> {
+        let pooled = || PostgresError::Pooled { address: self.display() };
+        let first = backend(client).await?;
+        // A setting that only this session may see.
+        let mark = format!("{}.{first}", std::process::id());
+        let set = format!("SET docferry.session = '{mark}'");
+        client.batch_execute(&set).await.map_err(looking)?;
+        let other = self.open().await.ok();
+        let mut shared = false;
+        for _ in 0..3 {
+            if let Some(other) = &other {
+                // Two sessions that are the same one of the server.
+                shared |= backend(other).await? == first || marked(other).await? == mark;
+            }
+            shared |= backend(client).await? != first || marked(client).await? != mark;
+        }
+        for client in other.iter().chain([client]) {
+            client.batch_execute("RESET docferry.session").await.map_err(looking)?;
+        }
+        if shared { Err(pooled()) } else { Ok(()) }
     }
 
     async fn attempt(&self) -> Result<Result<Client, tokio_postgres::Error>, PostgresError> {
@@ -183,7 +249,7 @@ impl Target {
                     .map_err(|error| PostgresError::Tls(format!("{}: {error}", path.display())))?;
             }
         }
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| PostgresError::Tls(error.to_string()))?
@@ -195,4 +261,44 @@ impl Target {
             client
         }))
     }
+}
+
+/// The statement by which SQL of a pipeline file finds what it names, until the transaction ends:
+/// what PostgreSQL has itself, then the target schema, then `public` unless everyone may make
+/// objects there. [`SEARCH_PATH`] ends it earlier.
+pub async fn path_for_own_sql(client: &Client, schema: &str) -> Result<String, PostgresError> {
+    let row = client
+        .query_one(
+            "SELECT count(*) > 0 FROM pg_namespace WHERE nspname = 'public' \
+             AND NOT has_schema_privilege('public', oid, 'CREATE')",
+            &[],
+        )
+        .await
+        .map_err(looking)?;
+    let public = if row.get(0) { ", public" } else { "" };
+    let schema = quote_identifier(schema);
+    Ok(format!("SET search_path = pg_catalog, {schema}{public}, pg_temp"))
+}
+
+fn looking(source: tokio_postgres::Error) -> PostgresError {
+    PostgresError::Statement { action: "look at the session".to_owned(), source }
+}
+
+/// A text that the server answers, without a prepared statement: poolers may lose these.
+async fn answer(client: &Client, sql: &str) -> Result<String, PostgresError> {
+    let messages = client.simple_query(sql).await.map_err(looking)?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    Ok(row.unwrap_or_default().to_owned())
+}
+
+/// The process of the server that answers.
+async fn backend(client: &Client) -> Result<String, PostgresError> {
+    answer(client, "SELECT pg_catalog.pg_backend_pid()").await
+}
+
+async fn marked(client: &Client) -> Result<String, PostgresError> {
+    answer(client, "SELECT pg_catalog.current_setting('docferry.session', true)").await
 }

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use super::{Expectation, VerifyError};
-use crate::postgres::{PostgresError, qualified, quote_identifier};
+use crate::postgres::{PostgresError, SEARCH_PATH, path_for_own_sql, qualified, quote_identifier};
 use crate::staging::table::TableDefinition;
 
 /// Rows that are named for each condition.
@@ -25,6 +25,13 @@ pub(super) async fn check_expectations(
     } else {
         format!("concat_ws(', ', {})", key.join(", "))
     };
+    if definition.expectations.is_empty() {
+        return Ok(Vec::new());
+    }
+    let choose =
+        |source| PostgresError::Statement { action: "choose the search path".to_owned(), source };
+    let path = path_for_own_sql(client, &definition.schema).await?;
+    client.batch_execute(&path).await.map_err(choose)?;
     let mut found = Vec::new();
     for expectation in &definition.expectations {
         let failed = |source| PostgresError::Statement {
@@ -44,5 +51,6 @@ pub(super) async fn check_expectations(
         let rows = rows.unsigned_abs();
         found.push(Expectation { name: expectation.name.clone(), rows, examples });
     }
+    client.batch_execute(SEARCH_PATH).await.map_err(choose)?;
     Ok(found)
 }

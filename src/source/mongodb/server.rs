@@ -7,6 +7,7 @@ use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 
 use super::collection::ListedCollection;
+use crate::interrupt::unless_interrupted;
 use crate::source::address::without_credentials;
 use crate::source::error::{NAMESPACE_NOT_FOUND, PAUSES, UUID_MISMATCH, code};
 use crate::source::{SourceError, may_pass};
@@ -100,10 +101,11 @@ impl Server {
         };
         let mut tries = 1;
         let hello = loop {
-            match database.run_command(doc! {"hello": 1}).await {
-                Ok(hello) => break hello,
-                Err(_) if tries < TRIES => tries += 1,
-                Err(source) => return Err(fail("connect", tries, source)),
+            match unless_interrupted(database.run_command(doc! {"hello": 1})).await {
+                None => return Err(SourceError::Interrupted),
+                Some(Ok(hello)) => break hello,
+                Some(Err(_)) if tries < TRIES => tries += 1,
+                Some(Err(source)) => return Err(fail("connect", tries, source)),
             }
         };
         let mut server = Self {

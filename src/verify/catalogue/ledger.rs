@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use super::check::failed;
 use super::difference::Findings;
 use crate::postgres::dependents::{ForeignKey, foreign_key};
+use crate::postgres::ledger::has_ledger;
 use crate::staging::manifest::TransformManifest;
 use crate::verify::VerifyError;
 use crate::verify::snapshot::guarded;
@@ -42,11 +43,7 @@ impl LoadedAs {
         schema: &str,
     ) -> Result<Self, VerifyError> {
         let failed = failed("ledger");
-        let row = client
-            .query_one("SELECT to_regclass('docferry.sequences') IS NOT NULL", &[])
-            .await
-            .map_err(&failed)?;
-        let mut loaded = Self { ledger: row.get(0), ..Self::default() };
+        let mut loaded = Self { ledger: has_ledger(client).await?, ..Self::default() };
         if !loaded.ledger {
             return Ok(loaded);
         }

@@ -9,6 +9,7 @@ use super::objects::Objects;
 use super::policies::{self, Policies, Policy};
 use crate::postgres::ddl::{Statement, create_table, key_statements, policy_statements};
 use crate::postgres::objects::{Object, read_objects};
+use crate::postgres::path_for_own_sql;
 use crate::postgres::{PostgresError, Target, describe, qualified};
 use crate::staging::table::{IndexDefinition, TableDefinition};
 use crate::verify::VerifyError;
@@ -82,6 +83,9 @@ impl Scratch {
         let statements: Vec<Statement> =
             definitions.iter().flat_map(|definition| statements(definition)).collect();
         let all: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
+        // Expressions find what they found when the load made them.
+        let schema = definitions.first().map_or("public", |definition| definition.schema.as_str());
+        execute(client, &path_for_own_sql(client, schema).await?).await?;
         execute(client, "SAVEPOINT made").await?;
         if client.batch_execute(&all.join(";\n")).await.is_err() {
             execute(client, "ROLLBACK TO SAVEPOINT made").await?;
