@@ -23,6 +23,7 @@ Exit status:
   11   locked by another process
   12   a staged file does not agree with its checksum or format version
   13   held: a person must decide (see --allow-empty and --allow-shrink of backup)
+  14   done, but the result could not be written to standard output
   130  interrupted, can be resumed";
 
 /// Moves document databases to PostgreSQL through checksummed Parquet files.

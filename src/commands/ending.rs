@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::arguments;
 use crate::cli::{Cli, Command, RunArgument};
 use crate::failure::{Exit, Failure};
-use crate::report::{Finished, Measures, causes, metrics};
+use crate::redact::hide;
+use crate::report::{Finished, Measures, causes, metrics, warn};
 
 /// How a command ended.
 pub struct Ending<'e> {
@@ -35,9 +36,9 @@ impl Ending<'_> {
         match self.outcome {
             Ok(finished) => report["result"] = finished.value.clone(),
             Err(failure) => {
-                report["error"] = failure.to_string().into();
+                report["error"] = hide(&failure.to_string()).into();
                 report["causes"] = causes(failure).collect::<Vec<_>>().into();
-                report["hint"] = failure.hint.clone().into();
+                report["hint"] = failure.hint.as_deref().map(hide).into();
             }
         }
         report
@@ -55,13 +56,13 @@ pub fn tell(cli: &Cli, ending: &Ending<'_>) {
         let found = ending.outcome.ok().map(|finished| Measures::of(&finished.value));
         let job = metrics::Job { command, pipeline: &pipeline };
         if let Err(error) = metrics::write(path, &job, ending.exit(), ending.seconds, found) {
-            let _ = writeln!(stderr(), "warning: could not write {}: {error}", path.display());
+            warn(format_args!("could not write {}: {error}", path.display()));
         }
     }
     if let Some(hook) = &cli.notify {
         let report = ending.report(command, &pipeline).to_string();
         if let Err(detail) = call(hook, ending.exit(), &report) {
-            let _ = writeln!(stderr(), "warning: the command of --notify {detail}");
+            warn(format_args!("the command of --notify {detail}"));
         }
     }
 }

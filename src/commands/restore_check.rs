@@ -18,6 +18,7 @@ use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
 use crate::restore::scratch::{self, ScratchDatabase, ScratchFolder};
 use crate::restore::{Destination, RestoreOptions, RestoreReport, check, restore};
+use crate::source::mongodb::read_uri;
 use crate::source::names::database_folder;
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::StagingError;
@@ -65,6 +66,9 @@ pub(super) fn run(
 ) -> Result<Finished, Failure> {
     let scratch = address::scratch(&arguments.scratch)?;
     let postgres = scratch.starts_with("postgres://") || scratch.starts_with("postgresql://");
+    if !scratch.contains("://") {
+        address::check_folder(&scratch)?;
+    }
     let run = if postgres {
         let found = latest::find(&arguments.run.staging, &arguments.run.run, Need::RowsOrDump)?;
         told(found, Stage::Restore, progress)
@@ -151,10 +155,10 @@ async fn in_mongodb(
 ) -> Result<Tried, Failure> {
     let named = address::with_database(uri, name);
     let failed = |action: String| {
-        let address = crate::source::without_credentials(&named);
+        let address = crate::redact::without_credentials(&named);
         move |cause| SourceError::Server { action, address, tries: 1, cause }
     };
-    let connected = Client::with_uri_str(&named).await;
+    let connected = Client::with_options(read_uri(&named).await?);
     let client = connected.map_err(failed("connect".to_owned()))?;
     let scratch = ScratchDatabase::create(&client, name).await;
     let scratch = scratch.map_err(failed(format!("make the scratch database {name}")))?;

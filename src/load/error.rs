@@ -1,10 +1,12 @@
 //! Why a load ended early.
 
 use super::Difference;
+use crate::escape::line;
 use crate::failure::{Exit, Explain};
 use crate::pgcopy::CopyError;
 use crate::postgres::PostgresError;
 use crate::postgres::objects::{ObjectKind, Occupant, Wanted};
+use crate::sql::printable;
 use crate::staging::StagingError;
 use tokio_postgres::error::SqlState;
 
@@ -142,8 +144,10 @@ fn taken(occupants: &[Occupant]) -> String {
             None => format!("{} {name}", occupant.kind),
         };
         match kind.as_str() {
-            "table" | "enum type" => format!("\n  {owner} has the name of a {kind} of the load"),
-            _ => format!("\n  {owner} has the name of the {kind} of table {table}"),
+            "table" | "enum type" => {
+                own_line(&format!("{owner} has the name of a {kind} of the load"))
+            }
+            _ => own_line(&format!("{owner} has the name of the {kind} of table {table}")),
         }
     });
     lines.collect()
@@ -152,8 +156,13 @@ fn taken(occupants: &[Occupant]) -> String {
 /// Those that hinder the load, then the others.
 fn list(differences: &[Difference]) -> String {
     let of = |blocking: bool| differences.iter().filter(move |found| found.blocking == blocking);
-    let lines = of(true).chain(of(false)).map(|found| format!("\n  {found}"));
+    let lines = of(true).chain(of(false)).map(|found| own_line(&found.to_string()));
     lines.collect()
+}
+
+/// A line below the first one of an error.
+fn own_line(text: &str) -> String {
+    format!("\n  {}", line(text))
 }
 
 impl LoadError {
@@ -179,6 +188,10 @@ impl LoadError {
 }
 
 impl Explain for LoadError {
+    fn has_layout(&self) -> bool {
+        matches!(self, Self::Differs(_) | Self::NamesTaken { .. })
+    }
+
     fn exit(&self) -> Exit {
         match self {
             Self::Postgres(error) => error.exit(),
@@ -211,8 +224,10 @@ impl Explain for LoadError {
                     .into(),
             ),
             Self::NamesTaken { schema, occupants } => {
-                let renames: Vec<String> =
-                    occupants.iter().map(|occupant| format!("\n  {};", occupant.rename)).collect();
+                let renames: Vec<String> = occupants
+                    .iter()
+                    .map(|occupant| format!("\n  {};", printable(&occupant.rename)))
+                    .collect();
                 Some(format!(
                     "No row was copied. Load into another schema (`schema` in the pipeline file \
                      instead of {schema}), drop these objects, or rename them:{}",
