@@ -61,6 +61,11 @@ pub(super) fn rollback(
     let target = address::target(&arguments.address)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let RollbackArguments { run, force, dry_run, .. } = arguments;
+    if arguments.forget {
+        let report = runtime.block_on(load::forget(&target, run, *dry_run))?;
+        let text = summary::forget(&report, &target.display());
+        return Ok(Finished::done(text, json!({"forget": report})));
+    }
     let undone = load::rollback(&target, run, (*force, *dry_run), progress);
     let report = runtime.block_on(undone)?;
     let text = summary::rollback(&report, &target.display());

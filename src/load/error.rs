@@ -85,6 +85,24 @@ pub enum LoadError {
         /// What became of rows.
         mode: String,
     },
+    /// An SQL file holds a statement that would end the load's transaction.
+    #[error(
+        "SQL file {path}, line {line}: {statement} would end the transaction that it is part of"
+    )]
+    HookControls {
+        /// Which file.
+        path: String,
+        /// Line of the statement.
+        line: usize,
+        /// Its first words.
+        statement: String,
+    },
+    /// An SQL file ended the load's transaction all the same.
+    #[error("SQL file {path} ended the transaction that it is part of")]
+    HookEnded {
+        /// Which file.
+        path: String,
+    },
     /// It was asked to stop.
     #[error("the load was interrupted")]
     Interrupted,
@@ -92,6 +110,18 @@ pub enum LoadError {
     #[error("run {run} is not loaded there")]
     NotLoaded {
         /// As it was named.
+        run: String,
+    },
+    /// The load has not ended.
+    #[error("the load of run {run} has not ended")]
+    NotEnded {
+        /// `pipeline/run`.
+        run: String,
+    },
+    /// The rows that were there before were let go.
+    #[error("the rows that the load of run {run} changed or replaced are no longer kept")]
+    Forgotten {
+        /// `pipeline/run`.
         run: String,
     },
     /// Several runs are meant.
@@ -244,6 +274,16 @@ impl Explain for LoadError {
             Self::OtherWay { .. } => {
                 Some("Go on in the same way, or undo it first with `docferry rollback`.".into())
             }
+            Self::HookControls { .. } => Some(
+                "Nothing was written. Leave the statement out, and transform again: each file is run \
+                 in a transaction, together with its entry in the ledger."
+                    .into(),
+            ),
+            Self::HookEnded { .. } => Some(
+                "What was done until then stays. Undo it with `docferry rollback`, leave the \
+                 statement out, and transform again."
+                    .into(),
+            ),
             Self::Interrupted => {
                 Some("Loaded parts are kept: the same command goes on from there.".into())
             }
@@ -253,6 +293,12 @@ impl Explain for LoadError {
             Self::Ambiguous { .. } => Some("Name it as `pipeline/run`.".into()),
             Self::ChangedSince { .. } => Some(
                 "Nothing was undone. --force undoes it all the same, these changes included."
+                    .into(),
+            ),
+            Self::NotEnded { .. } => Some("Let it end first: `docferry load` goes on with it.".into()),
+            Self::Forgotten { .. } => Some(
+                "They were let go with `rollback --forget`: it can be neither undone nor added to. \
+                 Load a new run."
                     .into(),
             ),
             Self::Locked { .. } => Some("Wait for it to end, or stop it.".into()),

@@ -8,6 +8,7 @@ mod aside;
 mod copy;
 mod differences;
 mod error;
+mod forget;
 mod ledger;
 mod names;
 mod plan;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use differences::Difference;
 pub use error::LoadError;
+pub use forget::{ForgetReport, ForgottenTable, forget};
 pub use ledger::unfinished;
 pub use plan::{LoadPlan, PlannedStep};
 pub use rollback::{RollbackReport, UndoneTable, rollback};
@@ -34,6 +36,7 @@ use self::plan::{Plan, decide};
 use crate::postgres::ddl::{Statement, policy_statements};
 use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
 use crate::progress::{Progress, Stage, Total};
+use crate::sql::{TransactionControl, transaction_control};
 use crate::staging::checksum::sha256_hex;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{Hook, TableManifest, TransformManifest};
@@ -134,6 +137,7 @@ pub async fn load(
     options: &LoadOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<LoadReport, LoadError> {
+    check_hooks(manifest)?;
     let attempts = Arc::new(Attempts::default());
     let (mut tries, mut done) = (0, 0);
     loop {
@@ -165,6 +169,7 @@ pub async fn dry_run(
     target: &Target,
     options: &LoadOptions,
 ) -> Result<LoadPlan, LoadError> {
+    check_hooks(manifest)?;
     let client = target.connect().await?;
     let plan = decide(&client, &ledger_of(run, manifest), manifest, options).await?;
     plan.describe(&client, manifest, options.mode).await
@@ -396,12 +401,12 @@ impl Job<'_> {
         let expected =
             tables.iter().map(|table| (table.definition.name.clone(), Total::Records(table.rows)));
         self.progress.expect(Stage::Load, &expected.collect::<Vec<_>>());
-        let kept = ledger.saved(client).await?;
+        let saved = ledger.saved(client).await?;
         let mut queue = VecDeque::new();
         for table in tables {
             let definition = Arc::new(table.definition.clone());
             self.progress.start(Stage::Load, &definition.name, Total::Records(table.rows));
-            let kept = kept.iter().find(|kept| kept.table == definition.name && kept.by.is_some());
+            let kept = saved.iter().find(|kept| kept.table == definition.name && kept.by.is_some());
             for part in &table.parts {
                 match plan.parts.get(&part.path) {
                     None => queue.push_back(Work {
@@ -415,6 +420,9 @@ impl Job<'_> {
                     Some(_) => return Err(LoadError::OtherPart { part: part.path.clone() }),
                 }
             }
+        }
+        if !queue.is_empty() && saved.iter().any(forget::is_forgotten) {
+            return Err(LoadError::Forgotten { run: ledger.run.clone() });
         }
         let oids = Arc::new(enum_oids(client, &ledger.schema).await?);
         let queue = Arc::new(Mutex::new(queue));
@@ -528,6 +536,27 @@ async fn execute(client: &Client, action: String, sql: &str) -> Result<(), LoadE
         .map_err(|source| LoadError::Postgres(PostgresError::Statement { action, source }))
 }
 
+/// Refuses SQL files that would end the transactions which they are run in. A file of an earlier
+/// version is staged as it was.
+fn check_hooks(manifest: &TransformManifest) -> Result<(), LoadError> {
+    for hook in manifest.before_load.iter().chain(&manifest.after_load) {
+        if let Some(TransactionControl { statement, line }) = transaction_control(&hook.sql) {
+            return Err(LoadError::HookControls { path: hook.path.clone(), line, statement });
+        }
+    }
+    Ok(())
+}
+
+/// The transaction of a session, if it is in one that has written.
+async fn transaction(client: &Client, path: &str) -> Result<Option<i64>, LoadError> {
+    let row = client.query_one("SELECT txid_current_if_assigned()", &[]).await;
+    let row = row.map_err(|source| PostgresError::Statement {
+        action: format!("look at the transaction of {path}"),
+        source,
+    })?;
+    Ok(row.get(0))
+}
+
 /// Runs an SQL file of the pipeline in the target schema; an error names its line.
 async fn run_hook(
     client: &Client,
@@ -538,7 +567,10 @@ async fn run_hook(
     let prepare =
         format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path TO {schema}, public");
     execute(client, format!("prepare for {}", hook.path), &prepare).await?;
-    client.batch_execute(&hook.sql).await.map_err(|source| {
+    execute(client, format!("begin {}", hook.path), "SELECT txid_current()").await?;
+    let begun = transaction(client, &hook.path).await?;
+    let ran = client.batch_execute(&hook.sql).await;
+    ran.map_err(|source| {
         let position = match source.as_db_error().and_then(|answer| answer.position()) {
             Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
             _ => None,
@@ -552,7 +584,13 @@ async fn run_hook(
             None => format!("run {}", hook.path),
         };
         LoadError::Postgres(PostgresError::Statement { action, source })
-    })
+    })?;
+    // A setting can change how the server reads what follows.
+    if transaction(client, &hook.path).await? == begun {
+        Ok(())
+    } else {
+        Err(LoadError::HookEnded { path: hook.path.clone() })
+    }
 }
 
 async fn retry_deadlock(client: &Client, statement: &Statement) -> Result<(), LoadError> {

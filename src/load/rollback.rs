@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio_postgres::Client;
 
+use super::forget::is_forgotten;
 use super::ledger::{self, Ledger, Saved, TableEntry};
 use super::{LoadError, execute};
 use crate::postgres::{
@@ -62,7 +63,7 @@ fn ours(entry: Option<&TableEntry>) -> String {
 
 /// The load that is meant by `pipeline/run`, a run's id, `pipeline/latest`, or `latest` where all
 /// are of one pipeline.
-fn meant(found: &[Ledger], run: &str) -> Result<Ledger, LoadError> {
+pub(super) fn meant(found: &[Ledger], run: &str) -> Result<Ledger, LoadError> {
     let pipeline = |ledger: &Ledger| {
         let named = ledger.run.rsplit_once('/');
         named.map_or(ledger.run.clone(), |(pipeline, _)| pipeline.to_owned())
@@ -107,6 +108,9 @@ pub async fn rollback(
         client: &client,
         ledger: &ledger,
     };
+    if undo.saved.iter().any(is_forgotten) {
+        return Err(LoadError::Forgotten { run: ledger.run });
+    }
     if !force {
         let changed = undo.changed().await?;
         if !changed.is_empty() {

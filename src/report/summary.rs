@@ -11,7 +11,7 @@ use super::lines::{Lines, Table};
 use super::proof::rules;
 use crate::audit::{AuditReport, Level, Rows};
 use crate::dump::DumpManifest;
-use crate::load::{LoadPlan, LoadReport, RollbackReport};
+use crate::load::{ForgetReport, LoadPlan, LoadReport, RollbackReport};
 use crate::plan::{Drift, Plan};
 use crate::progress::Stage;
 use crate::restore::{Destination, RestoreReport};
@@ -539,6 +539,21 @@ pub fn rejected_documents(rejects: &[Reject]) -> Lines {
     if let Some(reject) = rejects.iter().find(|reject| !reject.document.is_absent()) {
         text.json(&reject.document.pretty());
     }
+    text
+}
+
+/// What a load no longer keeps.
+pub fn forget(report: &ForgetReport, target: &str) -> Lines {
+    let mut rows = Sums::new(&["table", "earlier rows", "bytes"]);
+    for entry in &report.tables {
+        rows.add(&entry.table, [entry.rows, entry.bytes], None);
+    }
+    let mut text = Lines::default();
+    text.table(&rows.finish());
+    let would = if report.dry_run { "would be" } else { "are" };
+    line!(text, "the earlier rows {would} let go in {target}");
+    let then = if report.dry_run { "could then" } else { "can" };
+    line!(text, "run {} {then} no longer be undone", report.run);
     text
 }
 
