@@ -58,14 +58,14 @@ pub(super) fn scratch(text: &str) -> Result<String, Failure> {
     }
 }
 
-/// Refuses a folder whose name looks like an address with a password: one that was mistyped would
+/// Refuses a folder whose name looks like an address: the password of one that was mistyped would
 /// be written down as a name.
 pub(super) fn check_folder(text: &str) -> Result<(), SourceError> {
     let address = without_credentials(text);
-    if address == text {
+    if address == text && !text.contains("://") {
         return Ok(());
     }
-    let detail = "it looks like an address with a password, and is none that can be read".into();
+    let detail = "it looks like an address, and is none that can be read".into();
     Err(SourceError::Address { address, detail })
 }
 

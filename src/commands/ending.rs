@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::arguments;
 use crate::cli::{Cli, Command, RunArgument};
 use crate::failure::{Exit, Failure};
-use crate::redact::hide;
+use crate::redact::{hide, masked};
 use crate::report::{Finished, Measures, causes, metrics, warn};
 
 /// How a command ended.
@@ -69,13 +69,21 @@ pub fn tell(cli: &Cli, ending: &Ending<'_>) {
 
 /// Name of the command and of the pipeline it is about.
 fn job(command: &Command) -> (&'static str, String) {
+    // An address that was given in the place of a file or a run.
+    let plain = |name: &str, given: &str| match masked(given) {
+        Some(_) => String::new(),
+        None => name.to_owned(),
+    };
     let named = |path: &std::path::Path| match crate::pipeline::load(path) {
         Ok(pipeline) => pipeline.name,
-        Err(_) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        Err(_) => plain(
+            &path.file_stem().unwrap_or_default().to_string_lossy(),
+            &path.to_string_lossy(),
+        ),
     };
     let run = |run: &RunArgument| {
         let found = crate::staging::layout::RunDirectory::find(&run.staging, &run.run);
-        found.map_or_else(|_| run.run.clone(), |run| run.pipeline().to_owned())
+        found.map_or_else(|_| plain(&run.run, &run.run), |run| run.pipeline().to_owned())
     };
     match command {
         Command::Run(arguments) => ("run", named(&arguments.export.pipeline.pipeline)),

@@ -66,9 +66,6 @@ pub(super) fn run(
 ) -> Result<Finished, Failure> {
     let scratch = address::scratch(&arguments.scratch)?;
     let postgres = scratch.starts_with("postgres://") || scratch.starts_with("postgresql://");
-    if !scratch.contains("://") {
-        address::check_folder(&scratch)?;
-    }
     let run = if postgres {
         let found = latest::find(&arguments.run.staging, &arguments.run.run, Need::RowsOrDump)?;
         told(found, Stage::Restore, progress)
@@ -85,6 +82,7 @@ pub(super) fn run(
     } else if scratch.starts_with("mongodb://") || scratch.starts_with("mongodb+srv://") {
         runtime.block_on(in_mongodb(&run, &scratch, &name, threads(arguments.threads), progress))?
     } else {
+        address::check_folder(&scratch)?;
         let parent = Path::new(&scratch);
         let failed = |source| CommandError::File { path: parent.join(&name), source };
         let folder = ScratchFolder::create(parent, &name).map_err(failed)?;
