@@ -7,15 +7,19 @@ use clap::Parser;
 use docferry::cli::{Cli, LogFormat};
 use docferry::commands::{Ending, arguments, tell};
 use docferry::failure::Failure;
-use docferry::redact::remember;
+use docferry::redact::{remember, shown};
 use docferry::report::{Output, usage};
 
 fn main() -> ExitCode {
     let given = arguments::take();
     remember(&given);
-    let cli = match Cli::try_parse_from(given) {
+    let cli = match Cli::try_parse_from(&given) {
         Ok(cli) => cli,
-        Err(said) => return ExitCode::from(usage(&said).code()),
+        Err(said) => {
+            // The parser quotes arguments, between line breaks of its own.
+            let said = Cli::try_parse_from(shown(&given)).err().unwrap_or(said);
+            return ExitCode::from(usage(&said).code());
+        }
     };
     let output = Output { json: cli.json, events: cli.log_format == LogFormat::Json };
     let started = Instant::now();

@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 
 use percent_encoding::percent_decode_str;
 
+use crate::escape::line;
+
 /// Stands for what is not shown.
 const HIDDEN: &str = "…";
 
@@ -135,6 +137,14 @@ pub fn remember(arguments: &[OsString]) {
         Some((value.to_owned(), shown.to_owned()))
     });
     let _ = ARGUMENTS.set(secret.collect());
+}
+
+/// The arguments without secrets, each on one line.
+pub fn shown(arguments: &[OsString]) -> impl Iterator<Item = String> {
+    arguments.iter().map(|argument| {
+        let text = argument.to_string_lossy();
+        line(&masked(&text).unwrap_or_else(|| text.into_owned())).into_owned()
+    })
 }
 
 /// A text that does not quote an argument with a secret.

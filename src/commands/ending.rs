@@ -76,10 +76,9 @@ fn job(command: &Command) -> (&'static str, String) {
     };
     let named = |path: &std::path::Path| match crate::pipeline::load(path) {
         Ok(pipeline) => pipeline.name,
-        Err(_) => plain(
-            &path.file_stem().unwrap_or_default().to_string_lossy(),
-            &path.to_string_lossy(),
-        ),
+        Err(_) => {
+            plain(&path.file_stem().unwrap_or_default().to_string_lossy(), &path.to_string_lossy())
+        }
     };
     let run = |run: &RunArgument| {
         let found = crate::staging::layout::RunDirectory::find(&run.staging, &run.run);
