@@ -336,6 +336,23 @@ fn nothing_that_is_printed_obeys_the_data() {
         }
     }
     assert_all_commands(&done.into_iter().map(|name| vec![name]).collect::<Vec<_>>());
+    // The SQL that is printed makes what a load makes.
+    let script = command(&["ddl".to_owned(), place.pipeline.clone()]).output().unwrap();
+    let script = String::from_utf8(script.stdout).unwrap();
+    let runtime = Runtime::new().unwrap();
+    let postgres = server("DOCFERRY_TEST_POSTGRES").unwrap();
+    let (client, _address) = runtime.block_on(fresh_database(&postgres, "docferry_hostile_ddl"));
+    runtime.block_on(client.batch_execute(&script)).unwrap();
+    let made = "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'app'::regnamespace \
+                AND c.relkind = 'r' AND c.relname <> ALL ($1)";
+    let mut tables: Vec<&str> =
+        names.iter().filter(|name| kept(name)).map(|name| short(name)).collect();
+    tables.extend(["refu\u{1b}sed", "li\nnks"]);
+    let others = runtime.block_on(client.query(made, &[&tables])).unwrap();
+    assert!(others.is_empty(), "{others:?}");
+    let count = "SELECT count(*) FROM pg_tables WHERE schemaname = 'app'";
+    let count: i64 = runtime.block_on(client.query_one(count, &[])).unwrap().get(0);
+    assert_eq!(usize::try_from(count).unwrap(), tables.len());
     // A page obeys some of them too.
     let runs = std::fs::read_dir(place.path("staging/hostile")).unwrap().flatten();
     let pages: Vec<String> = runs
