@@ -100,7 +100,7 @@ impl Console {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn bar(&self, title: String, total: Total, last: bool) -> Option<ProgressBar> {
+    fn bar(&self, title: &str, total: Total, last: bool) -> Option<ProgressBar> {
         let bars = self.bars.as_ref()?;
         let (bar, template) = match total {
             Total::Records(total) => (
@@ -117,7 +117,7 @@ impl Console {
         };
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = bar.with_style(style).with_message(escape::line(&title).into_owned());
+        let bar = bar.with_style(style).with_message(escape::line(title).into_owned());
         // The bar of the whole stays below those of the items.
         Some(if last { bars.add(bar) } else { bars.insert(0, bar) })
     }
@@ -183,7 +183,7 @@ impl Progress for Console {
             return;
         }
         let total = sum(items);
-        let bar = self.bar(format!("{stage} in all"), total, true);
+        let bar = self.bar(&format!("{stage} in all"), total, true);
         let mut state = self.state();
         state.expected.extend(items.iter().map(|(name, _)| (stage, name.clone())));
         state.items.insert((stage, OVERALL.to_owned()), Item::new(bar, total));
@@ -193,7 +193,7 @@ impl Progress for Console {
         if self.quiet {
             return;
         }
-        let bar = self.bar(format!("{stage} {item}"), total, false);
+        let bar = self.bar(&format!("{stage} {item}"), total, false);
         self.state().items.insert((stage, item.to_owned()), Item::new(bar, total));
     }
 

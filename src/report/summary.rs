@@ -278,7 +278,7 @@ pub fn restore(report: &RestoreReport, destination: &Destination, to: &str) -> L
         Destination::Sqlite(_) => line!(text, "every row was read back from {to}"),
         Destination::Server(_) => line!(text, "in {to}"),
         Destination::Dump(_) | Destination::Archive(_) => line!(text, "written to {to}"),
-    };
+    }
     if !report.views.is_empty() {
         line!(text, "views: {}", report.views.join(", "));
     }

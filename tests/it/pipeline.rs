@@ -4,7 +4,7 @@ use std::path::Path;
 
 use docferry::pipeline::{load, parse};
 
-use crate::support::{docferry, project};
+use crate::support::{docferry, migrate, project, shown};
 
 #[test]
 fn nextcrm_maps_every_model_enum_and_junction() {
@@ -119,4 +119,32 @@ proptest::proptest! {
         let damaged = format!("{}{with}{}", &text[..at], &text[at..text.floor_char_boundary(4000)]);
         let _ = parse(Path::new("damaged.toml"), &damaged);
     }
+}
+
+#[test]
+fn a_sqlite_table_beyond_the_limits_is_drafted_within_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let names: Vec<String> = (1..=33).map(|n| format!("c{n}")).collect();
+    let (columns, values) = (names.join(" INTEGER NOT NULL, "), vec!["1"; 33].join(", "));
+    let connection = rusqlite::Connection::open(path("wide.db")).unwrap();
+    connection
+        .execute_batch(&format!(
+            "CREATE TABLE keyed ({columns} INTEGER NOT NULL, v TEXT, PRIMARY KEY ({list}));
+             INSERT INTO keyed VALUES ({values}, 'a');
+             CREATE TABLE indexed ({columns} INTEGER NOT NULL, id INTEGER PRIMARY KEY);
+             CREATE UNIQUE INDEX all_columns ON indexed ({list});
+             INSERT INTO indexed VALUES ({values}, 1);",
+            list = names.join(", ")
+        ))
+        .unwrap();
+    drop(connection);
+    let source = format!("sqlite:{}", path("wide.db").display());
+    let output = docferry().args(["plan", &source, "-o"]).arg(path("wide.toml")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let draft = std::fs::read_to_string(path("wide.toml")).unwrap();
+    assert!(draft.contains("decide: the primary key has 33 columns"), "{draft}");
+    assert!(draft.contains("decide: it has more than 32 columns, left out"), "{draft}");
+    let Some(migrated) = migrate(&path("wide.toml"), &source, "docferry_wide_keys") else { return };
+    migrated.assert_whole(2, 0);
 }

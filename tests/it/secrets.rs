@@ -18,10 +18,16 @@ const PASSWORD: &str = "[QXZ]{2}[QXZ@:/?# '\"%\\\\é&=]{2,10}[QXZ]{2}";
 /// Shortest piece of a password that may not be seen.
 const PIECE: usize = 4;
 
+/// Each byte as a URL writes it.
+fn encoded(text: &str) -> String {
+    let bytes: Vec<String> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    bytes.concat()
+}
+
 /// Addresses of a place where nothing listens, with a password in each position.
 fn addresses(password: &str) -> Vec<String> {
     let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
-    let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded = encoded(password);
     let at = "127.0.0.1:1";
     let options = "serverSelectionTimeoutMS=10&directConnection=true";
     vec![
@@ -62,7 +68,7 @@ fn addresses(password: &str) -> Vec<String> {
 /// The pieces of a password, and of what a URL makes of it. Those of separators alone occur in any
 /// address.
 fn pieces(password: &str) -> Vec<String> {
-    let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded = encoded(password);
     let windows = |text: &str| -> Vec<String> {
         let characters: Vec<char> = text.chars().collect();
         characters.windows(PIECE).map(|window| window.iter().collect()).collect()
@@ -131,7 +137,7 @@ impl Job {
             let more = if events { &more[..] } else { &[] };
             let output = self.command(arguments, more).output().unwrap();
             let failed = output.status.code().is_some_and(|code| !matches!(code, 0 | 101));
-            assert!(failed, "{arguments:?}: {:?}", output);
+            assert!(failed, "{arguments:?}: {output:?}");
             said += &String::from_utf8_lossy(&output.stdout);
             said += &String::from_utf8_lossy(&output.stderr);
         }
@@ -202,7 +208,7 @@ fn no_piece_of_a_password_is_in_the_list_of_processes() {
     let port = listener.local_addr().unwrap().port().to_string();
     let password = "QXZQ /x' \"ZXé\\%QQXX";
     let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
-    let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded = encoded(password);
     let mut given: Vec<(&str, &str, String)> = Vec::new();
     for (command, option) in [("load", "--target"), ("export", "--source")] {
         given.push((

@@ -1,6 +1,7 @@
 //! What every command prints, on data and names that mean harm, and where nothing can be printed.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::pipe;
 use std::path::PathBuf;
@@ -78,7 +79,7 @@ fn toml(text: &str) -> String {
         if character.is_alphanumeric() {
             quoted.push(character);
         } else {
-            quoted += &format!("\\U{:08X}", u32::from(character));
+            let _ = write!(quoted, "\\U{:08X}", u32::from(character));
         }
     }
     quoted + "\""
@@ -262,11 +263,12 @@ fn assert_harmless(what: &[String], output: &Output) {
 /// A table for each collection, with a column and an enum of its name.
 fn hostile_pipeline(names: &[String]) -> String {
     let mut text = String::from("version = 1\nname = \"hostile\"\nschema = \"app\"\n[enums]\n");
-    text += &format!("{} = [\"fine\", {}]\n", toml("e\nnum\u{1b}"), toml(short(&names[4])));
+    let _ = writeln!(text, "{} = [\"fine\", {}]", toml("e\nnum\u{1b}"), toml(short(&names[4])));
     for name in names.iter().filter(|name| kept(name)) {
         let column = toml(&format!("c\u{202e}{}", short(name)));
         let (table, source) = (toml(short(name)), toml(name));
-        text += &format!(
+        let _ = write!(
+            text,
             "[tables.{table}]\nsource = {source}\n[tables.{table}.columns]\n\
              id = {{ from = \"_id\", type = \"text\", key = true }}\n\
              {column} = {{ from = \"v\", type = \"text\", optional = true, index = true }}\n\
@@ -336,6 +338,19 @@ fn nothing_that_is_printed_obeys_the_data() {
         }
     }
     assert_all_commands(&done.into_iter().map(|name| vec![name]).collect::<Vec<_>>());
+    // A mistake quotes the file and what was meant.
+    let wrong = format!(
+        "version = 1\nname = \"x\"\n[tables.t.columns]\nid = {{ type = \"uuid\", references = {} }}\n\
+         a = {{ type = \"\"\"\n{FORGED}\u{202e}\"\"\" }}\n{} = {{ type = \"uuid\", on_delete = {0} }}\n",
+        toml(&names[4]),
+        toml(&names[5])
+    );
+    std::fs::write(place.path("wrong.toml"), wrong).unwrap();
+    let step = ["check".to_owned(), place.path("wrong.toml")];
+    let output = command(&step).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("x\\u{a}run FORGED"), "{}", shown(&output));
+    assert_harmless(&step, &output);
     // The SQL that is printed makes what a load makes.
     let script = command(&["ddl".to_owned(), place.pipeline.clone()]).output().unwrap();
     let script = String::from_utf8(script.stdout).unwrap();
@@ -391,11 +406,11 @@ fn a_terminal_obeys_nothing_but_progress_bars() {
     assert!(parts.into_iter().all(|part| !part.starts_with(FORGED)), "{seen:?}");
 }
 
+/// A step, its exit status, and what it said.
+type Ran = (Vec<String>, Option<i32>, String);
+
 /// Each step with a standard output that takes nothing.
-fn statuses(
-    name: &str,
-    stdout: impl Fn() -> Stdio,
-) -> Option<Vec<(Vec<String>, Option<i32>, String)>> {
+fn statuses(name: &str, stdout: impl Fn() -> Stdio) -> Option<Vec<Ran>> {
     let pipeline = "version = 1\nname = \"plain\"\n[tables.people.columns]\n\
                     id = { from = \"_id\", type = \"text\", key = true }\n\
                     e = { type = \"text\" }\nv = { type = \"text\", optional = true }\n\

@@ -194,7 +194,9 @@ impl Parser {
             self.mistakes.add(0..0, "`name = \"…\"` is missing");
         }
         let schema = fields.string("schema", &mut self.mistakes);
-        schema.iter().for_each(|schema| self.identifier(schema));
+        if let Some(schema) = &schema {
+            self.identifier(schema);
+        }
         let schema = schema.map_or_else(|| "public".to_owned(), |schema| schema.value);
         if let Some(table) = fields.table("defaults", &mut self.mistakes) {
             self.read_defaults(table);
@@ -327,9 +329,9 @@ impl Parser {
         &mut self,
         most: usize,
         what: &str,
-        names: impl Iterator<Item = &'n Located<String>>,
+        mut names: impl Iterator<Item = &'n Located<String>>,
     ) {
-        if let Some(name) = names.skip(most).next() {
+        if let Some(name) = names.nth(most) {
             self.mistakes
                 .add(name.span.clone(), format!("{what} of PostgreSQL has at most {most} columns"));
         }
