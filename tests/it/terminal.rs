@@ -10,9 +10,11 @@ use std::process::{Command, Output, Stdio};
 use clap::CommandFactory;
 use docferry::cli::Cli;
 use docferry::escape::is_harmful;
+use docferry::postgres::quote_identifier;
 use mongodb::Client;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 use tokio::runtime::Runtime;
+use tokio_postgres::NoTls;
 
 use crate::support::{fresh_database, server, shown, with_database};
 
@@ -338,6 +340,19 @@ fn nothing_that_is_printed_obeys_the_data() {
         }
     }
     assert_all_commands(&done.into_iter().map(|name| vec![name]).collect::<Vec<_>>());
+    // What differs is named by its key.
+    let runtime = Runtime::new().unwrap();
+    let table = quote_identifier(short(&names[4]));
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&place.target, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("UPDATE app.{table} SET n = 99")).await.unwrap();
+    });
+    let verify = place.steps().into_iter().find(|step| step[0] == "verify").unwrap();
+    let output = command(&verify).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", shown(&output));
+    assert!(shown(&output).contains("\\u{a}run FORGED: every row is proved"), "{}", shown(&output));
+    assert_harmless(&verify, &output);
     // A mistake quotes the file and what was meant.
     let wrong = format!(
         "version = 1\nname = \"x\"\n[tables.t.columns]\nid = {{ type = \"uuid\", references = {} }}\n\
@@ -354,7 +369,6 @@ fn nothing_that_is_printed_obeys_the_data() {
     // The SQL that is printed makes what a load makes.
     let script = command(&["ddl".to_owned(), place.pipeline.clone()]).output().unwrap();
     let script = String::from_utf8(script.stdout).unwrap();
-    let runtime = Runtime::new().unwrap();
     let postgres = server("DOCFERRY_TEST_POSTGRES").unwrap();
     let (client, _address) = runtime.block_on(fresh_database(&postgres, "docferry_hostile_ddl"));
     runtime.block_on(client.batch_execute(&script)).unwrap();
