@@ -9,6 +9,7 @@ mod copy;
 mod differences;
 mod error;
 mod forget;
+mod hooks;
 mod ledger;
 mod names;
 mod plan;
@@ -31,12 +32,12 @@ use tokio_postgres::Client;
 use tokio_postgres::error::{ErrorPosition, SqlState};
 
 use self::copy::{Work, load_part};
+use self::hooks::{check_hooks, transaction};
 use self::ledger::{Ledger, Loaded, Saved};
 use self::plan::{Plan, decide};
 use crate::postgres::ddl::{Statement, policy_statements};
 use crate::postgres::{PostgresError, Target, enum_oids, qualified, quote_identifier};
 use crate::progress::{Progress, Stage, Total};
-use crate::sql::{TransactionControl, transaction_control};
 use crate::staging::checksum::sha256_hex;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{Hook, TableManifest, TransformManifest};
@@ -534,27 +535,6 @@ async fn execute(client: &Client, action: String, sql: &str) -> Result<(), LoadE
         .batch_execute(sql)
         .await
         .map_err(|source| LoadError::Postgres(PostgresError::Statement { action, source }))
-}
-
-/// Refuses SQL files that would end the transactions which they are run in. A file of an earlier
-/// version is staged as it was.
-fn check_hooks(manifest: &TransformManifest) -> Result<(), LoadError> {
-    for hook in manifest.before_load.iter().chain(&manifest.after_load) {
-        if let Some(TransactionControl { statement, line }) = transaction_control(&hook.sql) {
-            return Err(LoadError::HookControls { path: hook.path.clone(), line, statement });
-        }
-    }
-    Ok(())
-}
-
-/// The transaction of a session, if it is in one that has written.
-async fn transaction(client: &Client, path: &str) -> Result<Option<i64>, LoadError> {
-    let row = client.query_one("SELECT txid_current_if_assigned()", &[]).await;
-    let row = row.map_err(|source| PostgresError::Statement {
-        action: format!("look at the transaction of {path}"),
-        source,
-    })?;
-    Ok(row.get(0))
 }
 
 /// Runs an SQL file of the pipeline in the target schema; an error names its line.
