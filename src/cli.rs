@@ -23,6 +23,7 @@ Exit status:
   11   locked by another process
   12   a staged file does not agree with its checksum or format version
   13   held: a person must decide (see --allow-empty and --allow-shrink of backup)
+  15   done, but the result could not be written to standard output
   130  interrupted, can be resumed";
 
 /// Moves document databases to PostgreSQL through checksummed Parquet files.
@@ -107,7 +108,7 @@ pub enum Command {
     #[command(after_help = format!("Example:\n  docferry load pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n  docferry load pipelines/nextcrm.toml --home existing --dry-run --target postgres://localhost/app\n\n{EXIT_STATUSES}"))]
     Load(LoadArguments),
     /// Undo a load: drop what it made, delete what it inserted, put back what it changed.
-    #[command(after_help = format!("Example:\n  docferry rollback 20261121T081504Z --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    #[command(after_help = format!("Example:\n  docferry rollback 20261121T081504Z --target postgres://localhost/nextcrm\n  docferry rollback nextcrm/latest --forget --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Rollback(RollbackArguments),
     /// Check a run: its manifests and the sizes of its files, or every hash, or every document and
     /// column.
@@ -534,6 +535,11 @@ pub struct RollbackArguments {
     /// Undo it although rows were changed after the load.
     #[arg(long)]
     pub force: bool,
+
+    /// Undo nothing: keep the load, and drop the earlier rows that it kept for a rollback. It cannot
+    /// be undone any more.
+    #[arg(long, conflicts_with = "force")]
+    pub forget: bool,
 
     /// Say what would be dropped, deleted and put back, and change nothing.
     #[arg(long)]

@@ -24,6 +24,8 @@ pub enum Exit {
     Damaged,
     /// Held: a person must decide.
     Held,
+    /// The work was done, but its result could not be printed.
+    Unprinted,
     /// Interrupted; the run can be resumed.
     Interrupted,
 }
@@ -41,6 +43,7 @@ impl Exit {
             Self::Locked => 11,
             Self::Damaged => 12,
             Self::Held => 13,
+            Self::Unprinted => 15,
             Self::Interrupted => 130,
         }
     }
@@ -60,6 +63,13 @@ pub trait Explain: Error + Send + Sync + 'static {
     fn hint(&self) -> Option<String> {
         None
     }
+
+    /// Whether its text or its hint has lines of its own. What is inserted into them must be one
+    /// line then, as [`crate::escape::line`] makes it; else line breaks are escaped when the error is
+    /// printed.
+    fn has_layout(&self) -> bool {
+        false
+    }
 }
 
 /// A command's failure: what `main` renders and turns into an exit status.
@@ -71,11 +81,18 @@ pub struct Failure {
     pub error: Box<dyn Error + Send + Sync>,
     /// What to do next.
     pub hint: Option<String>,
+    /// Whether line breaks in its text are docferry's own.
+    pub layout: bool,
 }
 
 impl<E: Explain> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { exit: error.exit(), hint: error.hint(), error: Box::new(error) }
+        Self {
+            exit: error.exit(),
+            hint: error.hint(),
+            layout: error.has_layout(),
+            error: Box::new(error),
+        }
     }
 }
 

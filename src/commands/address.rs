@@ -9,7 +9,8 @@ use super::CommandError;
 use crate::cli::{SourceArguments, TargetAddress};
 use crate::failure::Failure;
 use crate::postgres::Target;
-use crate::source::SourceAddress;
+use crate::redact::without_credentials;
+use crate::source::{SourceAddress, SourceError};
 
 /// Others than its owner can read a file, or write it.
 const OPEN_TO_OTHERS: u32 = 0o077;
@@ -55,6 +56,17 @@ pub(super) fn scratch(text: &str) -> Result<String, Failure> {
         Some(file) => Ok(read(Path::new(file))?),
         None => Ok(text.to_owned()),
     }
+}
+
+/// Refuses a folder whose name looks like an address: the password of one that was mistyped would
+/// be written down as a name.
+pub(super) fn check_folder(text: &str) -> Result<(), SourceError> {
+    let address = without_credentials(text);
+    if address == text && !text.contains("://") {
+        return Ok(());
+    }
+    let detail = "it looks like an address, and is none that can be read".into();
+    Err(SourceError::Address { address, detail })
 }
 
 /// A URI of MongoDB with this database in the place of its own.

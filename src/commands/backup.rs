@@ -30,7 +30,7 @@ pub(super) fn run(
     } else {
         let pruned =
             prune_runs(staging, directory.pipeline(), &keep, Some(directory.run()), false)?;
-        text = format!("{text}\n{}", summary::pruned(&pruned, false));
+        text.append(summary::pruned(&pruned, false));
         pruned
     };
     let value = json!({

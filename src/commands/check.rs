@@ -14,7 +14,7 @@ pub(super) fn run(arguments: &PipelineArgument) -> Result<Finished, Failure> {
     let references = references.filter(|column| column.references.is_some()).count();
     let (tables, junctions, enums) =
         (pipeline.tables.len(), pipeline.junctions.len(), pipeline.enums.len());
-    Ok(Finished::done(
+    Ok(Finished::line(
         format!(
             "{}: {tables} tables, {columns} columns, {references} references, {junctions} junctions, {enums} enums",
             pipeline.name

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::arguments;
 use crate::cli::{Cli, Command, RunArgument};
 use crate::failure::{Exit, Failure};
-use crate::report::{Finished, Measures, causes, metrics};
+use crate::redact::{hide, masked};
+use crate::report::{Finished, Measures, causes, metrics, warn};
 
 /// How a command ended.
 pub struct Ending<'e> {
@@ -35,9 +36,9 @@ impl Ending<'_> {
         match self.outcome {
             Ok(finished) => report["result"] = finished.value.clone(),
             Err(failure) => {
-                report["error"] = failure.to_string().into();
+                report["error"] = hide(&failure.to_string()).into();
                 report["causes"] = causes(failure).collect::<Vec<_>>().into();
-                report["hint"] = failure.hint.clone().into();
+                report["hint"] = failure.hint.as_deref().map(hide).into();
             }
         }
         report
@@ -55,26 +56,33 @@ pub fn tell(cli: &Cli, ending: &Ending<'_>) {
         let found = ending.outcome.ok().map(|finished| Measures::of(&finished.value));
         let job = metrics::Job { command, pipeline: &pipeline };
         if let Err(error) = metrics::write(path, &job, ending.exit(), ending.seconds, found) {
-            let _ = writeln!(stderr(), "warning: could not write {}: {error}", path.display());
+            warn(format_args!("could not write {}: {error}", path.display()));
         }
     }
     if let Some(hook) = &cli.notify {
         let report = ending.report(command, &pipeline).to_string();
         if let Err(detail) = call(hook, ending.exit(), &report) {
-            let _ = writeln!(stderr(), "warning: the command of --notify {detail}");
+            warn(format_args!("the command of --notify {detail}"));
         }
     }
 }
 
 /// Name of the command and of the pipeline it is about.
 fn job(command: &Command) -> (&'static str, String) {
+    // An address that was given in the place of a file or a run.
+    let plain = |name: &str, given: &str| match masked(given) {
+        Some(_) => String::new(),
+        None => name.to_owned(),
+    };
     let named = |path: &std::path::Path| match crate::pipeline::load(path) {
         Ok(pipeline) => pipeline.name,
-        Err(_) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        Err(_) => {
+            plain(&path.file_stem().unwrap_or_default().to_string_lossy(), &path.to_string_lossy())
+        }
     };
     let run = |run: &RunArgument| {
         let found = crate::staging::layout::RunDirectory::find(&run.staging, &run.run);
-        found.map_or_else(|_| run.run.clone(), |run| run.pipeline().to_owned())
+        found.map_or_else(|_| plain(&run.run, &run.run), |run| run.pipeline().to_owned())
     };
     match command {
         Command::Run(arguments) => ("run", named(&arguments.export.pipeline.pipeline)),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, load_pipeline};
+use super::{CommandError, address, load_pipeline};
 use crate::cli::GenerateArguments;
 use crate::failure::Failure;
 use crate::generate::{GenerateOptions, Generator, write_dump, write_server, write_sqlite};
 use crate::progress::{Progress, Stage, Total};
+use crate::redact::without_credentials;
 use crate::report::Finished;
-use crate::source::without_credentials;
 
 pub(super) fn run(
     arguments: &GenerateArguments,
@@ -34,6 +34,7 @@ pub(super) fn run(
     } else if let Some(path) = arguments.to.strip_prefix("sqlite:") {
         write_sqlite(&generator, Path::new(path), &written)?;
     } else {
+        address::check_folder(&arguments.to)?;
         write_dump(&generator, Path::new(&arguments.to), &written)?;
     }
     progress.finish(Stage::Generate, &pipeline.name);
@@ -45,7 +46,7 @@ pub(super) fn run(
             .map_err(|source| CommandError::File { path: path.clone(), source })?;
     }
     let (flaws, to) = (planted.flaws.len(), without_credentials(&arguments.to));
-    Ok(Finished::done(
+    Ok(Finished::line(
         format!(
             "{to}: {total} documents in {} collections, {flaws} of them with a planted flaw",
             generator.names().count()

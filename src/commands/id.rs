@@ -9,7 +9,7 @@ use crate::document::id::{
 };
 use crate::document::identity;
 use crate::failure::Failure;
-use crate::report::Finished;
+use crate::report::{Finished, Lines};
 use crate::staging::checksum::to_hex;
 
 pub(super) fn run(arguments: &IdArguments) -> Result<Finished, Failure> {
@@ -29,5 +29,9 @@ pub(super) fn run(arguments: &IdArguments) -> Result<Finished, Failure> {
         };
         converted.push(other);
     }
-    Ok(Finished::done(converted.join("\n"), json!(converted)))
+    let mut lines = Lines::default();
+    for id in &converted {
+        lines.push(id);
+    }
+    Ok(Finished::done(lines, json!(converted)))
 }

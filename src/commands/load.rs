@@ -12,7 +12,8 @@ use crate::load::{self, LoadOptions, LoadReport};
 use crate::pipeline::definitions::table_definitions;
 use crate::postgres::ddl;
 use crate::progress::{Progress, Stage};
-use crate::report::{Finished, summary};
+use crate::report::{Finished, Lines, summary};
+use crate::sql::printable;
 use crate::staging::StagingError;
 use crate::staging::latest::{Need, newest_with};
 use crate::staging::layout::RunDirectory;
@@ -60,6 +61,11 @@ pub(super) fn rollback(
     let target = address::target(&arguments.address)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let RollbackArguments { run, force, dry_run, .. } = arguments;
+    if arguments.forget {
+        let report = runtime.block_on(load::forget(&target, run, *dry_run))?;
+        let text = summary::forget(&report, &target.display());
+        return Ok(Finished::done(text, json!({"forget": report})));
+    }
     let undone = load::rollback(&target, run, (*force, *dry_run), progress);
     let report = runtime.block_on(undone)?;
     let text = summary::rollback(&report, &target.display());
@@ -115,5 +121,7 @@ pub(super) fn ddl(arguments: &PipelineArgument) -> Result<Finished, Failure> {
     let definitions = table_definitions(&pipeline);
     let text = ddl::script(&definitions.iter().collect::<Vec<_>>());
     let value = json!({"pipeline": pipeline.name, "sql": text});
-    Ok(Finished::done(text.trim_end(), value))
+    let mut lines = Lines::default();
+    lines.file(&printable(&text));
+    Ok(Finished::done(lines, value))
 }

@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::pipeline::{self, model::Pipeline};
 use crate::plan::{Drift, PlanOptions, diff, from_prisma, plan};
 use crate::progress::Progress;
-use crate::report::{Finished, summary};
+use crate::report::{Finished, Lines, summary};
 use crate::source::SourceAddress;
 
 pub(super) fn run(
@@ -75,7 +75,7 @@ fn draft(
         "source_objects": plan.objects, "pipeline": plan.toml,
     });
     let Some(path) = &arguments.output else {
-        return Ok(Finished::done(plan.toml.trim_end(), value));
+        return Ok(Finished::done(file(&plan.toml), value));
     };
     write(path, &plan.toml)?;
     Ok(Finished::done(summary::planned(&plan, path), value))
@@ -98,14 +98,24 @@ fn prisma(
     };
     let value = json!({"name": name, "pipeline": toml, "differences": found});
     let Some(path) = path else {
-        return Ok(Finished::done(toml.trim_end(), value));
+        return Ok(Finished::done(file(&toml), value));
     };
     write(path, &toml)?;
     let text = match source {
         Some(_) => summary::drift(&found, &path.display().to_string()),
-        None => format!("{}: {} tables", path.display(), pipeline.tables.len()),
+        None => {
+            let tables = pipeline.tables.len();
+            Lines::of(format_args!("{}: {tables} tables", path.display()))
+        }
     };
     Ok(Finished::done(text, value))
+}
+
+/// The draft as it is printed.
+fn file(toml: &str) -> Lines {
+    let mut lines = Lines::default();
+    lines.file(toml);
+    lines
 }
 
 /// The pipeline's name: that of the file it is written to, or of what it is drafted from.

@@ -9,9 +9,9 @@ use crate::cli::RestoreArguments;
 use crate::document::filter::Filter;
 use crate::failure::{Exit, Failure};
 use crate::progress::Progress;
+use crate::redact::without_credentials;
 use crate::report::{Finished, summary};
 use crate::restore::{Destination, RestoreError, RestoreOptions, Selection, restore};
-use crate::source::without_credentials;
 use crate::staging::layout::RunDirectory;
 use crate::staging::lock::RunLock;
 

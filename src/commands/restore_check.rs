@@ -18,6 +18,7 @@ use crate::progress::{Progress, Stage};
 use crate::report::{Finished, summary};
 use crate::restore::scratch::{self, ScratchDatabase, ScratchFolder};
 use crate::restore::{Destination, RestoreOptions, RestoreReport, check, restore};
+use crate::source::mongodb::read_uri;
 use crate::source::names::database_folder;
 use crate::source::{SourceAddress, SourceError};
 use crate::staging::StagingError;
@@ -81,6 +82,7 @@ pub(super) fn run(
     } else if scratch.starts_with("mongodb://") || scratch.starts_with("mongodb+srv://") {
         runtime.block_on(in_mongodb(&run, &scratch, &name, threads(arguments.threads), progress))?
     } else {
+        address::check_folder(&scratch)?;
         let parent = Path::new(&scratch);
         let failed = |source| CommandError::File { path: parent.join(&name), source };
         let folder = ScratchFolder::create(parent, &name).map_err(failed)?;
@@ -151,10 +153,10 @@ async fn in_mongodb(
 ) -> Result<Tried, Failure> {
     let named = address::with_database(uri, name);
     let failed = |action: String| {
-        let address = crate::source::without_credentials(&named);
+        let address = crate::redact::without_credentials(&named);
         move |cause| SourceError::Server { action, address, tries: 1, cause }
     };
-    let connected = Client::with_uri_str(&named).await;
+    let connected = Client::with_options(read_uri(&named).await?);
     let client = connected.map_err(failed("connect".to_owned()))?;
     let scratch = ScratchDatabase::create(&client, name).await;
     let scratch = scratch.map_err(failed(format!("make the scratch database {name}")))?;

@@ -32,10 +32,11 @@ pub(super) fn run(
         .map_err(|failure| resume_with(failure, &directory))?;
     let (_, report) = verify::stage(&arguments.target(directory.run()), progress)
         .map_err(|failure| resume_with(failure, &directory))?;
-    let source = summary::inventory(&exported.source_objects);
+    let mut text = summary::inventory(&exported.source_objects);
+    text.append(proof::run(&directory, &report));
     Ok(Finished {
         exit: verify::exit(&report),
-        text: format!("{source}\n{}", proof::run(&directory, &report)).trim_start().to_owned(),
+        text,
         value: json!({"run": directory.run(), "proved": report.proved, "report": report}),
     })
 }

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::audit::{AuditError, Condition, Rows, find_document, first_documents, rows};
 use crate::cli::ShowArguments;
 use crate::failure::{Exit, Failure};
-use crate::report::{Finished, summary};
+use crate::report::{Finished, Lines, summary};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
 use crate::staging::raw_json::RawJson;
@@ -49,17 +49,19 @@ pub(super) fn run(arguments: &ShowArguments) -> Result<Finished, Failure> {
         },
         None => first_documents(&run, collection, arguments.limit)?,
     };
-    let line = |document: &RawJson| match &arguments.id {
-        Some(_) => document.pretty(),
-        None => document.text().to_owned(),
-    };
-    let lines: Vec<String> = documents.iter().map(line).collect();
+    let mut text = Lines::default();
+    for document in &documents {
+        match &arguments.id {
+            Some(_) => text.json(&document.pretty()),
+            None => text.json(document.text()),
+        }
+    }
     let documents: Vec<Json> = documents.iter().map(RawJson::parsed).collect();
     let value = json!({"run": run.run(), "documents": documents});
-    Ok(Finished { exit: Exit::Done, text: lines.join("\n"), value })
+    Ok(Finished { exit: Exit::Done, text, value })
 }
 
-fn finished(run: &RunDirectory, found: &Rows, text: String) -> Finished {
+fn finished(run: &RunDirectory, found: &Rows, text: Lines) -> Finished {
     let rows: Vec<Json> = found
         .rows
         .iter()

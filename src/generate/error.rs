@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::failure::{Exit, Explain};
-use crate::source::describe;
+use crate::source::{SourceError, describe};
 
 /// A database that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,9 @@ pub enum GenerateError {
         /// Which file.
         path: PathBuf,
     },
+    /// The URI is malformed.
+    #[error(transparent)]
+    Address(#[from] SourceError),
     /// The URI names no database.
     #[error("{0} names no database")]
     NoDatabase(String),
@@ -78,12 +81,14 @@ impl Explain for GenerateError {
     fn exit(&self) -> Exit {
         match self {
             Self::Unsupported { .. } | Self::NoDatabase(_) => Exit::Usage,
+            Self::Address(error) => error.exit(),
             _ => Exit::Failed,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Address(error) => error.hint(),
             Self::NoDatabase(_) => Some("Write mongodb://HOST/DATABASE.".into()),
             Self::NotEmpty { .. } => Some("Name another database, or drop this one.".into()),
             Self::Server { .. } => {

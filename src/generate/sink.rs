@@ -5,14 +5,14 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use mongodb::bson::RawDocumentBuf;
-use mongodb::options::ClientOptions;
 use rayon::prelude::*;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{GenerateError, Generator};
+use crate::redact::without_credentials;
+use crate::source::mongodb::read_uri;
 use crate::source::names::file_stem;
-use crate::source::without_credentials;
 
 /// Documents made by one thread at a time.
 const CHUNK: u64 = 1000;
@@ -76,7 +76,7 @@ pub async fn write_server(
         let address = address.clone();
         move |cause| GenerateError::Server { action, address, cause }
     };
-    let options = ClientOptions::parse(uri).await.map_err(failed("read the URI".into()))?;
+    let options = read_uri(uri).await?;
     let client = mongodb::Client::with_options(options).map_err(failed("use the URI".into()))?;
     let database =
         client.default_database().ok_or_else(|| GenerateError::NoDatabase(address.clone()))?;

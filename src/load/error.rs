@@ -1,10 +1,12 @@
 //! Why a load ended early.
 
 use super::Difference;
+use crate::escape::line;
 use crate::failure::{Exit, Explain};
 use crate::pgcopy::CopyError;
 use crate::postgres::PostgresError;
 use crate::postgres::objects::{ObjectKind, Occupant, Wanted};
+use crate::sql::printable;
 use crate::staging::StagingError;
 use tokio_postgres::error::SqlState;
 
@@ -83,6 +85,24 @@ pub enum LoadError {
         /// What became of rows.
         mode: String,
     },
+    /// An SQL file holds a statement that would end the load's transaction.
+    #[error(
+        "SQL file {path}, line {line}: {statement} would end the transaction that it is part of"
+    )]
+    HookControls {
+        /// Which file.
+        path: String,
+        /// Line of the statement.
+        line: usize,
+        /// Its first words.
+        statement: String,
+    },
+    /// An SQL file ended the load's transaction all the same.
+    #[error("SQL file {path} ended the transaction that it is part of")]
+    HookEnded {
+        /// Which file.
+        path: String,
+    },
     /// It was asked to stop.
     #[error("the load was interrupted")]
     Interrupted,
@@ -90,6 +110,18 @@ pub enum LoadError {
     #[error("run {run} is not loaded there")]
     NotLoaded {
         /// As it was named.
+        run: String,
+    },
+    /// The load has not ended.
+    #[error("the load of run {run} has not ended")]
+    NotEnded {
+        /// `pipeline/run`.
+        run: String,
+    },
+    /// The rows that were there before were let go.
+    #[error("the rows that the load of run {run} changed or replaced are no longer kept")]
+    Forgotten {
+        /// `pipeline/run`.
         run: String,
     },
     /// Several runs are meant.
@@ -161,8 +193,10 @@ fn taken(occupants: &[Occupant]) -> String {
             None => format!("{} {name}", occupant.kind),
         };
         match kind.as_str() {
-            "table" | "enum type" => format!("\n  {owner} has the name of a {kind} of the load"),
-            _ => format!("\n  {owner} has the name of the {kind} of table {table}"),
+            "table" | "enum type" => {
+                own_line(&format!("{owner} has the name of a {kind} of the load"))
+            }
+            _ => own_line(&format!("{owner} has the name of the {kind} of table {table}")),
         }
     });
     lines.collect()
@@ -171,8 +205,13 @@ fn taken(occupants: &[Occupant]) -> String {
 /// Those that hinder the load, then the others.
 fn list(differences: &[Difference]) -> String {
     let of = |blocking: bool| differences.iter().filter(move |found| found.blocking == blocking);
-    let lines = of(true).chain(of(false)).map(|found| format!("\n  {found}"));
+    let lines = of(true).chain(of(false)).map(|found| own_line(&found.to_string()));
     lines.collect()
+}
+
+/// A line below the first one of an error.
+fn own_line(text: &str) -> String {
+    format!("\n  {}", line(text))
 }
 
 impl LoadError {
@@ -204,6 +243,10 @@ impl LoadError {
 }
 
 impl Explain for LoadError {
+    fn has_layout(&self) -> bool {
+        matches!(self, Self::Differs(_) | Self::NamesTaken { .. })
+    }
+
     fn exit(&self) -> Exit {
         match self {
             Self::Postgres(error) => error.exit(),
@@ -236,8 +279,10 @@ impl Explain for LoadError {
                     .into(),
             ),
             Self::NamesTaken { schema, occupants } => {
-                let renames: Vec<String> =
-                    occupants.iter().map(|occupant| format!("\n  {};", occupant.rename)).collect();
+                let renames: Vec<String> = occupants
+                    .iter()
+                    .map(|occupant| format!("\n  {};", printable(&occupant.rename)))
+                    .collect();
                 Some(format!(
                     "No row was copied. Load into another schema (`schema` in the pipeline file \
                      instead of {schema}), drop these objects, or rename them:{}",
@@ -254,6 +299,16 @@ impl Explain for LoadError {
             Self::OtherWay { .. } => {
                 Some("Go on in the same way, or undo it first with `docferry rollback`.".into())
             }
+            Self::HookControls { .. } => Some(
+                "Nothing was written. Leave the statement out, and transform again: each file is run \
+                 in a transaction, together with its entry in the ledger."
+                    .into(),
+            ),
+            Self::HookEnded { .. } => Some(
+                "What was done until then stays. Undo it with `docferry rollback`, leave the \
+                 statement out, and transform again."
+                    .into(),
+            ),
             Self::Interrupted => {
                 Some("Loaded parts are kept: the same command goes on from there.".into())
             }
@@ -277,6 +332,12 @@ impl Explain for LoadError {
             ),
             Self::Blocked { .. } => Some(
                 "End that transaction, or wait for its end; then the same command again.".into(),
+            ),
+            Self::NotEnded { .. } => Some("Let it end first: `docferry load` goes on with it.".into()),
+            Self::Forgotten { .. } => Some(
+                "They were let go with `rollback --forget`: it can be neither undone nor added to. \
+                 Load a new run."
+                    .into(),
             ),
             Self::Locked { .. } => Some("Wait for it to end, or stop it.".into()),
             _ => None,

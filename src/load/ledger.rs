@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::LoadError;
+use super::forget::is_forgotten;
 use crate::postgres::ledger::{has_ledger, keep_to_oneself};
 use crate::postgres::{Aside, PostgresError, Target};
 use crate::staging::part::PartFile;
@@ -427,7 +428,10 @@ impl Ledger {
             by: row.get(2),
         };
         let found: Vec<Saved> = rows.iter().map(saved).collect();
-        match found.iter().find(|saved| saved.place != super::place_of(self, &saved.table)) {
+        let own = |saved: &&Saved| {
+            is_forgotten(saved) || saved.place == super::place_of(self, &saved.table)
+        };
+        match found.iter().find(|saved| !own(saved)) {
             None => Ok(found),
             Some(Saved { place, table, .. }) => {
                 let found = vec![format!(

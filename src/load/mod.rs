@@ -8,6 +8,8 @@ mod aside;
 mod copy;
 mod differences;
 mod error;
+mod forget;
+mod hooks;
 mod ledger;
 mod names;
 mod others;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 pub use differences::Difference;
 pub use error::LoadError;
+pub use forget::{ForgetReport, ForgottenTable, forget};
 pub use ledger::unfinished;
 pub use plan::{LoadPlan, PlannedStep};
 pub use rollback::{RollbackReport, UndoneTable, rollback};
@@ -32,6 +35,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::ErrorPosition;
 
 use self::copy::{Work, load_part};
+use self::hooks::{check_hooks, transaction};
 use self::ledger::{Ledger, Loaded, Saved};
 use self::plan::{Plan, decide};
 use self::upsert::Kept;
@@ -143,6 +147,7 @@ pub async fn load(
     options: &LoadOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<LoadReport, LoadError> {
+    check_hooks(manifest)?;
     let attempts = Arc::new(Attempts::default());
     let (mut tries, mut done) = (0, 0);
     loop {
@@ -175,6 +180,7 @@ pub async fn dry_run(
     target: &Target,
     options: &LoadOptions,
 ) -> Result<LoadPlan, LoadError> {
+    check_hooks(manifest)?;
     let client = target.connect().await?;
     let plan = decide(&client, &ledger_of(run, manifest), manifest, options).await?;
     plan.describe(&client, manifest, options.mode).await
@@ -433,12 +439,12 @@ impl Job<'_> {
         let expected =
             tables.iter().map(|table| (table.definition.name.clone(), Total::Records(table.rows)));
         self.progress.expect(Stage::Load, &expected.collect::<Vec<_>>());
-        let kept = ledger.saved(client).await?;
+        let saved = ledger.saved(client).await?;
         let mut queue = VecDeque::new();
         for table in tables {
             let definition = Arc::new(table.definition.clone());
             self.progress.start(Stage::Load, &definition.name, Total::Records(table.rows));
-            let kept = kept.iter().find(|kept| kept.table == definition.name && kept.by.is_some());
+            let kept = saved.iter().find(|kept| kept.table == definition.name && kept.by.is_some());
             let kept = kept.map(|kept| {
                 let upsert = plan.upsert.iter().find(|upsert| upsert.table == definition.name);
                 let references = upsert.map(|upsert| upsert.references.clone());
@@ -458,6 +464,9 @@ impl Job<'_> {
                     Some(_) => return Err(LoadError::OtherPart { part: part.path.clone() }),
                 }
             }
+        }
+        if !queue.is_empty() && saved.iter().any(forget::is_forgotten) {
+            return Err(LoadError::Forgotten { run: ledger.run.clone() });
         }
         let oids = Arc::new(enum_oids(client, &ledger.schema).await?);
         let queue = Arc::new(Mutex::new(queue));
@@ -594,7 +603,10 @@ async fn run_hook(
     let prepare =
         format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path TO {schema}, public");
     execute(client, format!("prepare for {}", hook.path), &prepare).await?;
-    let ran = client.batch_execute(&hook.sql).await.map_err(|source| {
+    execute(client, format!("begin {}", hook.path), "SELECT txid_current()").await?;
+    let begun = transaction(client, &hook.path).await?;
+    let ran = client.batch_execute(&hook.sql).await;
+    ran.map_err(|source| {
         let position = match source.as_db_error().and_then(|answer| answer.position()) {
             Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
             _ => None,
@@ -608,8 +620,11 @@ async fn run_hook(
             None => format!("run {}", hook.path),
         };
         LoadError::Postgres(PostgresError::Statement { action, source })
-    });
-    ran?;
+    })?;
+    // A setting can change how the server reads what follows.
+    if transaction(client, &hook.path).await? != begun {
+        return Err(LoadError::HookEnded { path: hook.path.clone() });
+    }
     // What docferry says next is found in its own search path again.
     execute(client, format!("go on after {}", hook.path), SEARCH_PATH).await
 }

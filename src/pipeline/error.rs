@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::escape::line;
 use crate::failure::{Exit, Explain};
 
 /// One mistake.
@@ -47,17 +48,18 @@ impl PipelineError {
             Self::Read { .. } => format!("error: {self}"),
             Self::Mistakes { path, text, mistakes } => {
                 let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-                let path = path.display().to_string();
+                let path = line(&path.display().to_string()).into_owned();
                 let shown: Vec<String> = mistakes
                     .iter()
                     .map(|mistake| {
+                        let message = line(&mistake.message).into_owned();
                         let snippet = Snippet::source(text.as_str())
                             .path(path.as_str())
                             .annotation(AnnotationKind::Primary.span(mistake.span.clone()));
                         let mut group: Group<'_> =
-                            Level::ERROR.primary_title(mistake.message.as_str()).element(snippet);
+                            Level::ERROR.primary_title(message).element(snippet);
                         if let Some(help) = &mistake.help {
-                            group = group.element(Level::HELP.message(help.as_str()));
+                            group = group.element(Level::HELP.message(line(help).into_owned()));
                         }
                         renderer.render(&[group])
                     })
@@ -91,6 +93,10 @@ impl std::error::Error for PipelineError {
 }
 
 impl Explain for PipelineError {
+    fn has_layout(&self) -> bool {
+        matches!(self, Self::Mistakes { .. })
+    }
+
     fn exit(&self) -> Exit {
         Exit::Usage
     }

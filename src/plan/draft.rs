@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::escape::{self, toml};
 use crate::pipeline::model::FieldPath;
 
 /// A drafted file.
@@ -170,10 +171,7 @@ pub(super) fn text(value: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
-            control if control.is_control() => {
-                let _ = write!(quoted, "\\u{:04X}", u32::from(control));
-            }
-            other => quoted.push(other),
+            other => quoted.push_str(&toml(other.encode_utf8(&mut [0; 4]))),
         }
     }
     quoted.push('"');
@@ -192,7 +190,7 @@ fn key(name: &str) -> String {
 
 /// A comment is one line, whatever is in it.
 fn comment(line: &str) -> String {
-    line.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    escape::line(line).into_owned()
 }
 
 impl DraftColumn {

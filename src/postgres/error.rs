@@ -3,13 +3,14 @@
 use tokio_postgres::error::SqlState;
 
 use crate::failure::{Exit, Explain};
+use crate::redact::AddressFault;
 
 /// A server that cannot be reached, or a statement that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// The address cannot be read.
     #[error("the target address cannot be read")]
-    Address(#[source] tokio_postgres::Error),
+    Address(#[source] AddressFault),
     /// No connection.
     #[error("could not connect to PostgreSQL at {address} (tried {tries} times): {}", describe(.source))]
     Connect {
@@ -88,7 +89,9 @@ impl Explain for PostgresError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Address(_) => Some("Write postgres://USER@HOST:PORT/DATABASE.".into()),
+            Self::Address(fault) => Some(
+                fault.hint().unwrap_or("Write postgres://USER@HOST:PORT/DATABASE.".into()),
+            ),
             Self::Connect { .. } => {
                 Some("Check that the server runs, and host, port, user and password.".into())
             }

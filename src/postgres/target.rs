@@ -13,6 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::environment::{Tls, password, split, variable_of};
 use super::{PostgresError, quote_identifier};
 use crate::interrupt::unless_interrupted;
+use crate::redact::{AddressFault, check, without_credentials};
 
 /// How often a connection is tried.
 const TRIES: u32 = 3;
@@ -50,8 +51,11 @@ impl Target {
     /// Reads `postgres://…` or `key=value` text. What it leaves out is taken from the variables
     /// and the password file of PostgreSQL's own tools.
     pub fn parse(text: &str) -> Result<Self, PostgresError> {
+        check(text).map_err(PostgresError::Address)?;
         let (text, tls) = split(text);
-        let mut config: Config = text.parse().map_err(PostgresError::Address)?;
+        let parsed: Result<Config, _> = text.parse();
+        let mut config =
+            parsed.map_err(|error| PostgresError::Address(AddressFault::of(&error, &text)))?;
         if config.get_hosts().is_empty() {
             config.host(variable_of("PGHOST").unwrap_or_else(|| "localhost".to_owned()));
         }
@@ -150,7 +154,7 @@ impl Target {
     /// Host, port and database; nothing secret.
     pub fn display(&self) -> String {
         let Parts { host, port, database, .. } = self.parts();
-        format!("{host}:{port}/{database}")
+        format!("{host}:{port}/{}", without_credentials(&database))
     }
 
     /// Opens a session. All that docferry says in it is found in `pg_catalog` alone, whoever may

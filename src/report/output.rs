@@ -1,12 +1,16 @@
-//! Results on standard output, everything else on standard error. Nothing is printed elsewhere.
+//! Results on standard output, everything else on standard error. Nothing is printed elsewhere, and
+//! nothing that a terminal would obey.
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::failure::{Exit, Failure};
+use super::Lines;
+use crate::escape;
+use crate::failure::{Exit, Explain, Failure};
+use crate::redact::hide;
 
 /// What a command ends with.
 #[derive(Debug)]
@@ -14,15 +18,43 @@ pub struct Finished {
     /// Its exit status.
     pub exit: Exit,
     /// The result for a person.
-    pub text: String,
+    pub text: Lines,
     /// The result for a program.
     pub value: Value,
 }
 
 impl Finished {
+    /// A command that did all it was asked to, and says so in a line.
+    pub fn line(text: impl fmt::Display, value: Value) -> Self {
+        Self::done(Lines::of(text), value)
+    }
+
     /// A command that did all it was asked to.
-    pub fn done(text: impl Into<String>, value: Value) -> Self {
-        Self { exit: Exit::Done, text: text.into(), value }
+    pub fn done(text: Lines, value: Value) -> Self {
+        Self { exit: Exit::Done, text, value }
+    }
+}
+
+/// A result that could not be printed.
+#[derive(Debug, thiserror::Error)]
+#[error("the result could not be written to standard output")]
+pub struct OutputError {
+    /// How the work itself ended.
+    ended: Exit,
+    #[source]
+    source: io::Error,
+}
+
+impl Explain for OutputError {
+    fn exit(&self) -> Exit {
+        match self.ended {
+            Exit::Done | Exit::Rejects => Exit::Unprinted,
+            other => other,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("The work itself was done; what standard output has got is not complete.".into())
     }
 }
 
@@ -36,10 +68,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints a result. A reader that has gone away is no error.
-    pub fn result(&self, text: &str, value: &Value) {
-        let mut stdout = io::stdout().lock();
-        let _ = if self.json { writeln!(stdout, "{value}") } else { writeln!(stdout, "{text}") };
+    /// Prints a result. A reader that has gone away is no error: it had what it wanted.
+    pub fn result(&self, finished: &Finished) -> Result<(), OutputError> {
+        let text = if self.json { document(&finished.value) } else { finished.text.to_string() };
+        print(&text).map_err(|source| OutputError { ended: finished.exit, source })
     }
 
     /// Where events are JSON, the last one of a command that did its work.
@@ -47,26 +79,81 @@ impl Output {
         if self.events {
             let event = json!({"at": now(), "run": finished.value["run"], "event": "finished",
                 "exit": finished.exit.code(), "seconds": seconds});
-            let _ = writeln!(io::stderr().lock(), "{event}");
+            say(&document(&event));
         }
     }
 
     /// Prints a failure: text on standard error, and with `--json` the document on standard output.
     pub fn failure(&self, failure: &Failure) {
         let causes: Vec<String> = causes(failure).collect();
-        let mut said = json!({"error": failure.to_string(), "causes": causes, "hint": failure.hint,
+        let hint = failure.hint.as_deref().map(hide);
+        let mut said = json!({"error": hide(&failure.to_string()), "causes": causes, "hint": hint,
             "exit": failure.exit.code()});
         if self.json {
-            self.result("", &said);
+            // Standard error says the same.
+            let _ = print(&document(&said));
         }
-        let mut stderr = io::stderr().lock();
-        let _ = if self.events {
+        if self.events {
             said["event"] = "failed".into();
             said["at"] = now().into();
-            writeln!(stderr, "{said}")
+            say(&document(&said));
         } else {
-            writeln!(stderr, "{}", render(failure))
-        };
+            say(&render(failure).to_string());
+        }
+    }
+}
+
+/// A JSON document on one line, as it is printed.
+fn document(value: &Value) -> String {
+    escape::json(&value.to_string()).into_owned()
+}
+
+/// Prints on standard output, to its last byte.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Prints on standard error; who does not hear it cannot be told.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says an event as JSON.
+pub(super) fn event(value: &Value) {
+    say(&document(value));
+}
+
+/// Says a line.
+pub(super) fn note(text: impl fmt::Display) {
+    say(&Lines::of(text).to_string());
+}
+
+/// Says that something beside the work went wrong.
+pub fn warn(text: impl fmt::Display) {
+    note(format_args!("warning: {text}"));
+}
+
+/// Prints what the parser of the command line says: help on standard output, mistakes on standard
+/// error. Returns the exit status.
+pub fn usage(said: &clap::Error) -> Exit {
+    let text = said.render().to_string();
+    let mut lines = Lines::default();
+    lines.file(&hide(&text));
+    if said.use_stderr() {
+        say(&lines.to_string());
+        return Exit::Usage;
+    }
+    match print(&lines.to_string()) {
+        Ok(()) => Exit::Done,
+        Err(source) => {
+            let failure = Failure::from(OutputError { ended: Exit::Done, source });
+            say(&render(&failure).to_string());
+            failure.exit
+        }
     }
 }
 
@@ -87,16 +174,26 @@ pub fn causes(failure: &Failure) -> impl Iterator<Item = String> {
             said.push_str(text);
             !repeated
         })
+        .map(|text| hide(&text))
 }
 
 /// A failure as a person reads it.
-pub(super) fn render(failure: &Failure) -> String {
-    let mut text = format!("error: {failure}");
+pub(super) fn render(failure: &Failure) -> Lines {
+    let mut lines = Lines::default();
+    let mut add = |first: &str, text: &str| {
+        let text = hide(text);
+        if failure.layout {
+            lines.laid_out(first, &text);
+        } else {
+            lines.push(format_args!("{first}{text}"));
+        }
+    };
+    add("error: ", &failure.to_string());
     for cause in causes(failure) {
-        let _ = write!(text, "\n  detail: {cause}");
+        add("  detail: ", &cause);
     }
     if let Some(hint) = &failure.hint {
-        let _ = write!(text, "\n  hint: {hint}");
+        add("  hint: ", hint);
     }
-    text
+    lines
 }

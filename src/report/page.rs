@@ -3,9 +3,10 @@
 use std::fs;
 
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, context};
+use minijinja::{AutoEscape, Environment, context, escape_formatter};
 use serde_json::Value as Json;
 
+use crate::escape;
 use crate::staging::StagingError;
 use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
@@ -37,6 +38,13 @@ fn html(
 ) -> String {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    // A browser obeys and hides some characters too.
+    environment.set_formatter(|out, state, value| match value.as_str() {
+        Some(text) if !value.is_safe() => {
+            escape_formatter(out, state, &minijinja::Value::from(escape::line(text).into_owned()))
+        }
+        _ => escape_formatter(out, state, value),
+    });
     environment.add_filter("count", |number: u64| indicatif::HumanCount(number).to_string());
     environment.add_filter("bytes", |number: u64| indicatif::HumanBytes(number).to_string());
     environment.add_filter("percent", |share: f64| {

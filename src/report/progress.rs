@@ -1,7 +1,7 @@
 //! Progress: bars on a terminal, lines or JSON elsewhere.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::output::now;
+use super::output::{event, note, now};
 use crate::cli::LogFormat;
+use crate::escape;
 use crate::progress::{Progress, Stage, Total};
 
 /// Without a terminal an item says something at most this often.
@@ -99,7 +100,7 @@ impl Console {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn bar(&self, title: String, total: Total, last: bool) -> Option<ProgressBar> {
+    fn bar(&self, title: &str, total: Total, last: bool) -> Option<ProgressBar> {
         let bars = self.bars.as_ref()?;
         let (bar, template) = match total {
             Total::Records(total) => (
@@ -116,40 +117,36 @@ impl Console {
         };
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = bar.with_style(style).with_message(title);
+        let bar = bar.with_style(style).with_message(escape::line(title).into_owned());
         // The bar of the whole stays below those of the items.
         Some(if last { bars.add(bar) } else { bars.insert(0, bar) })
     }
 
-    fn say(&self, run: Option<&str>, event: &str, stage: Stage, name: &str, item: &Item) {
+    fn say(&self, run: Option<&str>, what: &str, stage: Stage, name: &str, item: &Item) {
         let seconds = item.started.elapsed().as_secs_f64();
         let fraction = item.fraction();
         let left = fraction
-            .filter(|fraction| *fraction > 0.0 && event != "done")
+            .filter(|fraction| *fraction > 0.0 && what != "done")
             .map(|fraction| seconds / fraction - seconds);
-        let mut stderr = stderr().lock();
-        let _ = match self.format {
-            LogFormat::Json => writeln!(
-                stderr,
-                "{}",
-                json!({"at": now(), "run": run, "event": event, "stage": stage, kind(stage): name,
+        match self.format {
+            LogFormat::Json => event(
+                &json!({"at": now(), "run": run, "event": what, "stage": stage, kind(stage): name,
                     "records": item.records, "bytes": item.bytes, "fraction": fraction,
-                    "seconds": seconds, "seconds_left": left})
+                    "seconds": seconds, "seconds_left": left}),
             ),
             LogFormat::Text => {
                 let rate = if seconds > 0.0 { item.records as f64 / seconds } else { 0.0 };
                 let percent = fraction.map(|fraction| format!(" {:.0} %,", fraction * 100.0));
                 let left = left.map(|left| format!(", {left:.0} s left"));
                 let name = if name == OVERALL { "in all" } else { name };
-                writeln!(
-                    stderr,
-                    "{stage} {name}: {event},{} {} records, {rate:.0} a second{}",
+                note(format_args!(
+                    "{stage} {name}: {what},{} {} records, {rate:.0} a second{}",
                     percent.unwrap_or_default(),
                     item.records,
                     left.unwrap_or_default()
-                )
+                ));
             }
-        };
+        }
     }
 }
 
@@ -186,7 +183,7 @@ impl Progress for Console {
             return;
         }
         let total = sum(items);
-        let bar = self.bar(format!("{stage} in all"), total, true);
+        let bar = self.bar(&format!("{stage} in all"), total, true);
         let mut state = self.state();
         state.expected.extend(items.iter().map(|(name, _)| (stage, name.clone())));
         state.items.insert((stage, OVERALL.to_owned()), Item::new(bar, total));
@@ -196,7 +193,7 @@ impl Progress for Console {
         if self.quiet {
             return;
         }
-        let bar = self.bar(format!("{stage} {item}"), total, false);
+        let bar = self.bar(&format!("{stage} {item}"), total, false);
         self.state().items.insert((stage, item.to_owned()), Item::new(bar, total));
     }
 
@@ -241,16 +238,15 @@ impl Progress for Console {
         }
         match (&self.bars, self.format) {
             (Some(bars), _) => {
-                let _ = bars.println(format!("{stage}: {message}"));
+                let _ = bars.println(escape::line(&format!("{stage}: {message}")));
             }
             (None, LogFormat::Json) => {
                 let run = self.state().run.clone();
-                let note = json!({"at": now(), "run": run, "event": "note", "stage": stage,
-                    "message": message});
-                let _ = writeln!(stderr().lock(), "{note}");
+                event(&json!({"at": now(), "run": run, "event": "note", "stage": stage,
+                    "message": message}));
             }
             (None, LogFormat::Text) => {
-                let _ = writeln!(stderr().lock(), "{stage}: {message}");
+                note(format_args!("{stage}: {message}"));
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The tables at the end of `verify` and `run`: every record from the source to its proof.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use super::RunReport;
-use super::summary::{Sums, count, table};
+use super::lines::{Lines, Table};
+use super::summary::{Sums, count};
 use super::verdict::mostly_rejected;
 use crate::progress::Stage;
 use crate::staging::layout::RunDirectory;
@@ -15,7 +15,7 @@ type Rules = BTreeMap<String, u64>;
 
 /// Rejects and findings, a line for each table that has any, and where they are listed.
 pub(super) fn rules<'a>(
-    text: &mut String,
+    text: &mut Lines,
     run: &RunDirectory,
     tables: impl Iterator<Item = (&'a str, &'a Rules, &'a Rules)>,
 ) {
@@ -24,26 +24,28 @@ pub(super) fn rules<'a>(
             rules.iter().map(|(rule, number)| format!("{rule} {}", count(*number))).collect();
         parts.join(", ")
     };
-    let (mut rejected, mut found) = (String::new(), String::new());
+    let (mut rejected, mut found) = (Vec::new(), Vec::new());
     for (name, rejects, findings) in tables {
         for (lines, rules) in [(&mut rejected, rejects), (&mut found, findings)] {
             if !rules.is_empty() {
-                let _ = write!(lines, "\n  {name}: {}", listed(rules));
+                lines.push(format!("  {name}: {}", listed(rules)));
             }
         }
     }
     let path = |folder: &str| run.resolve(folder).join("transform.jsonl").display().to_string();
-    if !rejected.is_empty() {
-        let _ = write!(text, "\nrejected, by rule (each is in {}):{rejected}", path("rejects"));
-    }
-    if !found.is_empty() {
-        let _ = write!(text, "\nfound, by rule (each is in {}):{found}", path("findings"));
+    for (what, folder, lines) in [("rejected", "rejects", rejected), ("found", "findings", found)] {
+        if !lines.is_empty() {
+            line!(text, "{what}, by rule (each is in {}):", path(folder));
+        }
+        for line in lines {
+            text.push(line);
+        }
     }
 }
 
 /// What was proved.
-pub fn verify(run: &RunDirectory, report: &RunReport) -> String {
-    let mut rows = table(&["table", "staged rows", "found rows", "content digest", "proved"]);
+pub fn verify(run: &RunDirectory, report: &RunReport) -> Lines {
+    let mut rows = Table::new(&["table", "staged rows", "found rows", "content digest", "proved"]);
     for entry in &report.tables {
         let verdict = &entry.verdict;
         rows.add_row([
@@ -54,7 +56,8 @@ pub fn verify(run: &RunDirectory, report: &RunReport) -> String {
             proved(&verdict.differences).to_owned(),
         ]);
     }
-    let mut text = rows.to_string();
+    let mut text = Lines::default();
+    text.table(&rows);
     unreadable(&mut text, run, &report.account);
     conclude(&mut text, run, report);
     text
@@ -64,17 +67,17 @@ fn proved(differences: &[String]) -> &'static str {
     if differences.is_empty() { "yes" } else { "NO" }
 }
 
-fn conclude(text: &mut String, run: &RunDirectory, report: &RunReport) {
+fn conclude(text: &mut Lines, run: &RunDirectory, report: &RunReport) {
     for entry in &report.tables {
         for difference in &entry.verdict.differences {
-            let _ = write!(text, "\n{}: {difference}", entry.verdict.table);
+            line!(text, "{}: {difference}", entry.verdict.table);
         }
     }
     for entry in &report.tables {
         for unmet in entry.verdict.expectations.iter().filter(|unmet| unmet.rows > 0) {
-            let _ = write!(
+            line!(
                 text,
-                "\n{}: {} rows do not meet {}, for example {}",
+                "{}: {} rows do not meet {}, for example {}",
                 entry.verdict.table,
                 count(unmet.rows),
                 unmet.name,
@@ -83,20 +86,20 @@ fn conclude(text: &mut String, run: &RunDirectory, report: &RunReport) {
         }
     }
     for difference in &report.catalogue.differences {
-        let _ = write!(text, "\n{difference}");
+        line!(text, "{difference}");
     }
     for line in report.balance.iter().chain(&report.left_out) {
-        let _ = write!(text, "\n{line}");
+        line!(text, "{line}");
     }
     for line in mostly_rejected(&report.account, &report.tables) {
-        let _ = write!(text, "\n{line}");
+        line!(text, "{line}");
     }
-    let _ = write!(text, "\nreport: {}", run.resolve("report.html").display());
-    let _ = write!(text, "\nrun {}: {}", run.run(), report.verdict);
+    line!(text, "report: {}", run.resolve("report.html").display());
+    line!(text, "run {}: {}", run.run(), report.verdict);
 }
 
 /// A whole run: every record of the source to its proof, and how long each stage took.
-pub fn run(run: &RunDirectory, report: &RunReport) -> String {
+pub fn run(run: &RunDirectory, report: &RunReport) -> Lines {
     let header =
         ["table", "read", "rejected", "merged", "dropped", "rows", "in PostgreSQL", "proved"];
     let mut rows = Sums::new(&header);
@@ -124,7 +127,8 @@ pub fn run(run: &RunDirectory, report: &RunReport) -> String {
             rows.add(&format!("{name} (unreadable)"), numbers, Some(""));
         }
     }
-    let mut text = rows.finish().to_string();
+    let mut text = Lines::default();
+    text.table(&rows.finish());
     unreadable(&mut text, run, &report.account);
     let entries = report.tables.iter();
     let counts = entries
@@ -135,23 +139,23 @@ pub fn run(run: &RunDirectory, report: &RunReport) -> String {
         .iter()
         .filter_map(|stage| Some(format!("{} {:.1} s", stage.stage, stage.seconds?)))
         .collect();
-    let _ = write!(text, "\ntime: {}", times.join(", "));
+    line!(text, "time: {}", times.join(", "));
     conclude(&mut text, run, report);
     text
 }
 
 /// Records that the export rejected, a line for each collection that has any.
-fn unreadable(text: &mut String, run: &RunDirectory, account: &Account) {
+fn unreadable(text: &mut Lines, run: &RunDirectory, account: &Account) {
     let path = run.resolve(&List::Rejects.path(Stage::Export));
     let found = account.collections.iter().filter(|collection| collection.unreadable > 0);
     for (index, collection) in found.enumerate() {
         if index == 0 {
-            let _ = write!(
+            line!(
                 text,
-                "\nrejected by the export, because they are no documents (each is in {}):",
+                "rejected by the export, because they are no documents (each is in {}):",
                 path.display()
             );
         }
-        let _ = write!(text, "\n  {}: {}", collection.name, count(collection.unreadable));
+        line!(text, "  {}: {}", collection.name, count(collection.unreadable));
     }
 }

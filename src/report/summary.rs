@@ -4,32 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use serde::Serialize;
 
+use super::lines::{Lines, Table};
 use super::proof::rules;
 use crate::audit::{AuditReport, Level, Rows};
 use crate::dump::DumpManifest;
-use crate::load::{LoadPlan, LoadReport, RollbackReport};
+use crate::load::{ForgetReport, LoadPlan, LoadReport, RollbackReport};
 use crate::plan::{Drift, Plan};
 use crate::progress::Stage;
 use crate::restore::{Destination, RestoreReport};
+use crate::sql::printable;
 use crate::staging::inventory::{SourceObject, tally};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, ExportManifest, Snapshot, TransformManifest};
 use crate::staging::rejects::{List, Reject};
 use crate::staging::retention::{Candidate, Decision};
 use crate::staging::run::{RunRecord, StageState};
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_header(header.to_vec());
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
 
 pub(super) fn count(number: u64) -> String {
     HumanCount(number).to_string()
@@ -43,7 +35,7 @@ pub(super) struct Sums<const N: usize> {
 
 impl<const N: usize> Sums<N> {
     pub(super) fn new(header: &[&str]) -> Self {
-        Self { rows: table(header), totals: [0; N] }
+        Self { rows: Table::new(header), totals: [0; N] }
     }
 
     pub(super) fn add(&mut self, name: &str, numbers: [u64; N], last: Option<&str>) {
@@ -63,34 +55,34 @@ impl<const N: usize> Sums<N> {
 /// Objects that were left out and are named with their reasons.
 const NAMED_OBJECTS: usize = 20;
 
-/// The objects of a source: how many were taken, and which were left out; a line each, with a line
-/// break before it.
-pub fn inventory(objects: &[SourceObject]) -> String {
+/// The objects of a source: how many were taken, and which were left out; a line each.
+pub fn inventory(objects: &[SourceObject]) -> Lines {
+    let mut text = Lines::default();
     if objects.is_empty() {
-        return String::new();
+        return text;
     }
     let sums = tally(objects);
     let many = |number: u64, what: &str| {
         format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
     };
-    let mut text = format!("\nsource: {} taken", many(sums.taken, "object"));
+    let mut taken = format!("source: {} taken", many(sums.taken, "object"));
     if objects.iter().any(|object| object.records.is_some()) {
-        let _ = write!(text, " with {}", many(sums.records, "record"));
+        let _ = write!(taken, " with {}", many(sums.records, "record"));
     }
-    let _ = write!(text, ", {} left out", count(sums.left_out));
+    line!(text, "{taken}, {} left out", count(sums.left_out));
     let left = objects.iter().filter_map(|object| Some((object, object.reason()?)));
     for (object, reason) in left.clone().take(NAMED_OBJECTS) {
-        let _ = write!(text, "\nleft out: {} {} ({reason})", object.kind, object.name);
+        line!(text, "left out: {} {} ({reason})", object.kind, object.name);
     }
     let unnamed = left.count().saturating_sub(NAMED_OBJECTS);
     if unnamed > 0 {
-        let _ = write!(text, "\nleft out: {} more", count(unnamed as u64));
+        line!(text, "left out: {} more", count(unnamed as u64));
     }
     text
 }
 
 /// What was exported.
-pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
+pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> Lines {
     let header = ["collection", "documents", "rejected", "BSON bytes", "parts", "staged bytes"];
     let mut rows = Sums::new(&header);
     for collection in &manifest.collections {
@@ -104,8 +96,10 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
         ];
         rows.add(&collection.name, numbers, None);
     }
-    let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
-    text.push_str(&inventory(&manifest.source_objects));
+    let mut text = Lines::default();
+    text.table(&rows.finish());
+    line!(text, "run {} in {}", run.run(), run.path().display());
+    text.append(inventory(&manifest.source_objects));
     let sum = |number: fn(&CollectionManifest) -> u64| -> u64 {
         manifest.collections.iter().map(number).fold(0, u64::saturating_add)
     };
@@ -113,9 +107,9 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
     if rejects > 0 {
         let list = run.resolve(&List::Rejects.path(Stage::Export));
         let loud = if rejects >= records - rejects { "WARNING: " } else { "" };
-        let _ = write!(
+        line!(
             text,
-            "\n{loud}{} of {} records are no documents (each is in {})",
+            "{loud}{} of {} records are no documents (each is in {})",
             count(rejects),
             count(records),
             list.display()
@@ -125,66 +119,67 @@ pub fn export(run: &RunDirectory, manifest: &ExportManifest) -> String {
         let changed = manifest.collections.iter().filter_map(|found| found.changes.as_ref());
         let deleted: u64 =
             changed.flat_map(|changes| &changes.deleted).map(|part| part.file.rows).sum();
-        let _ = write!(text, "\nit adds to run {}; {} deleted documents", base.run, count(deleted));
+        line!(text, "it adds to run {}; {} deleted documents", base.run, count(deleted));
     }
     if let Snapshot::None { reason } = &manifest.snapshot {
-        let _ = write!(text, "\nno snapshot: {reason}");
+        line!(text, "no snapshot: {reason}");
     }
     text
 }
 
 /// What was looked at for a draft.
-pub fn planned(plan: &Plan, path: &Path) -> String {
+pub fn planned(plan: &Plan, path: &Path) -> Lines {
     let mut rows = Sums::new(&["collection", "documents", ""]);
     for (name, documents, whole) in &plan.collections {
         rows.add(name, [*documents], Some(if *whole { "" } else { "sample" }));
     }
     let file = path.display();
-    let mut text = format!("{}{}", rows.finish(), inventory(&plan.objects));
+    let mut text = Lines::default();
+    text.table(&rows.finish());
+    text.append(inventory(&plan.objects));
     for (name, rejected, example) in &plan.rejected {
         let records = match rejected {
             1 => "1 record is no document and will be a reject".to_owned(),
             many => format!("{} records are no documents and will be rejects", count(*many)),
         };
-        let _ = write!(text, "\n{name}: {records}: {example}");
+        line!(text, "{name}: {records}: {example}");
     }
-    format!("{text}\n{file}: {} points to decide, marked `decide:`", count(plan.decisions as u64))
+    line!(text, "{file}: {} points to decide, marked `decide:`", count(plan.decisions as u64));
+    text
 }
 
 /// What changed since a pipeline file was written.
-pub fn drift(found: &[Drift], pipeline: &str) -> String {
+pub fn drift(found: &[Drift], pipeline: &str) -> Lines {
     if found.is_empty() {
-        return format!("the source is as {pipeline} expects it");
+        return Lines::of(format_args!("the source is as {pipeline} expects it"));
     }
-    let mut rows = table(&["field", "change", "what"]);
-    for column in rows.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Left);
-    }
+    let mut rows = Table::plain(&["field", "change", "what"]);
     for one in found {
         let field = one.field.as_ref().map_or_else(String::new, |field| format!(".{field}"));
         let field = format!("{}{field}", one.collection);
         rows.add_row([field.as_str(), one.change.name(), one.detail.as_str()]);
     }
-    format!("{rows}\n{} differences from {pipeline}", count(found.len() as u64))
+    let mut text = Lines::default();
+    text.table(&rows);
+    line!(text, "{} differences from {pipeline}", count(found.len() as u64));
+    text
 }
 
 /// What was seen of a run.
-pub fn audit(run: &RunDirectory, report: &AuditReport) -> String {
-    let mut text = String::new();
+pub fn audit(run: &RunDirectory, report: &AuditReport) -> Lines {
+    let mut text = Lines::default();
     let mut exported =
         Sums::new(&["collection", "documents", "rejected", "BSON bytes", "staged bytes"]);
     for one in &report.collections {
         exported.add(&one.name, [one.documents, one.rejects, one.bytes, one.staged_bytes], None);
     }
     if !report.collections.is_empty() {
-        let _ = writeln!(text, "{}", exported.finish());
+        text.table(&exported.finish());
     }
     for one in &report.tables {
-        let mut rows = table(&["column", "type", "nulls", "distinct", "least", "greatest"]);
-        for at in [1, 4, 5] {
-            if let Some(column) = rows.column_mut(at) {
-                column.set_cell_alignment(CellAlignment::Left);
-            }
+        let mut rows = Table::new(&["column", "type", "nulls", "distinct", "least", "greatest"]);
+        for column in [1, 4, 5] {
+            rows.left(column);
         }
         for column in &one.columns {
             let about = if column.distinct_exact { "" } else { "≈ " };
@@ -200,16 +195,16 @@ pub fn audit(run: &RunDirectory, report: &AuditReport) -> String {
         let numbers = [one.rows, one.records, one.rejects, one.merged, one.dropped].map(count);
         let [kept, records, rejects, merged, dropped] = numbers;
         let name = &one.name;
-        let _ = writeln!(
+        line!(
             text,
             "{name}: {kept} rows of {records} records, {rejects} rejected, {merged} merged, \
              {dropped} dropped"
         );
         if !one.columns.is_empty() {
-            let _ = writeln!(text, "{rows}");
+            text.table(&rows);
         }
         for reference in &one.references {
-            let _ = writeln!(
+            line!(
                 text,
                 "  {} to {}: {} lead to a row, {} led nowhere",
                 reference.columns,
@@ -222,14 +217,14 @@ pub fn audit(run: &RunDirectory, report: &AuditReport) -> String {
             let column =
                 refused.column.as_ref().map_or_else(String::new, |name| format!(".{name}"));
             let (rule, number) = (&refused.rule, count(refused.count));
-            let _ = writeln!(text, "  rejected by {rule}{column}: {number} ({})", refused.detail);
+            line!(text, "  rejected by {rule}{column}: {number} ({})", refused.detail);
         }
     }
     for problem in &report.problems {
-        let _ = writeln!(text, "{problem}");
+        line!(text, "{problem}");
     }
     for remark in &report.remarks {
-        let _ = writeln!(text, "{remark}");
+        line!(text, "{remark}");
     }
     let verdict = if report.problems.is_empty() {
         match report.level {
@@ -245,26 +240,28 @@ pub fn audit(run: &RunDirectory, report: &AuditReport) -> String {
         format!("{} problems", report.problems.len())
     };
     if report.level == Level::Data {
-        let _ = writeln!(text, "report: {}", run.path().join("report.html").display());
+        line!(text, "report: {}", run.path().join("report.html").display());
     }
-    let _ = write!(text, "run {}: {verdict}", run.run());
+    line!(text, "run {}: {verdict}", run.run());
     text
 }
 
 /// Rows of a table.
-pub fn rows(found: &Rows, all: u64) -> String {
+pub fn rows(found: &Rows, all: u64) -> Lines {
     let header: Vec<&str> = found.columns.iter().map(String::as_str).collect();
-    let mut shown = Table::new();
-    shown.load_style(presets::UTF8_BORDERS_ONLY).set_header(header);
+    let mut shown = Table::plain(&header);
     for row in &found.rows {
         shown.add_row(row.iter().map(|value| value.as_deref().unwrap_or("NULL")));
     }
     let more = if found.more { ", and more" } else { "" };
-    format!("{shown}\n{} rows{more}; the table has {}", found.rows.len(), count(all))
+    let mut text = Lines::default();
+    text.table(&shown);
+    line!(text, "{} rows{more}; the table has {}", found.rows.len(), count(all));
+    text
 }
 
 /// What was restored.
-pub fn restore(report: &RestoreReport, destination: &Destination, to: &str) -> String {
+pub fn restore(report: &RestoreReport, destination: &Destination, to: &str) -> Lines {
     let header = ["collection", "documents", "there already", "left out", "indexes"];
     let (mut tables, mut collections) = (Sums::new(&["table", "rows"]), Sums::new(&header));
     for table in &report.tables {
@@ -272,48 +269,51 @@ pub fn restore(report: &RestoreReport, destination: &Destination, to: &str) -> S
         let numbers = [table.rows, table.present, table.conflicts, table.indexes as u64];
         collections.add(&table.name, numbers, None);
     }
-    let mut text = match destination {
+    let mut text = Lines::default();
+    text.table(&match destination {
         Destination::Sqlite(_) => tables.finish(),
         _ => collections.finish(),
+    });
+    match destination {
+        Destination::Sqlite(_) => line!(text, "every row was read back from {to}"),
+        Destination::Server(_) => line!(text, "in {to}"),
+        Destination::Dump(_) | Destination::Archive(_) => line!(text, "written to {to}"),
     }
-    .to_string();
-    let _ = match destination {
-        Destination::Sqlite(_) => write!(text, "\nevery row was read back from {to}"),
-        Destination::Server(_) => write!(text, "\nin {to}"),
-        Destination::Dump(_) | Destination::Archive(_) => write!(text, "\nwritten to {to}"),
-    };
     if !report.views.is_empty() {
-        let _ = write!(text, "\nviews: {}", report.views.join(", "));
+        line!(text, "views: {}", report.views.join(", "));
     }
     for (collection, id) in &report.conflicts {
-        let _ = write!(text, "\n{collection}: {id} is there with other content and was left out");
+        line!(text, "{collection}: {id} is there with other content and was left out");
     }
     for refused in &report.refused {
         let of = if refused.kind == "view" { "" } else { &format!("{}: ", refused.collection) };
         let (kind, name, detail) = (refused.kind, &refused.name, &refused.detail);
-        let _ = write!(text, "\n{of}{kind} {name} was refused and is not there: {detail}");
+        line!(text, "{of}{kind} {name} was refused and is not there: {detail}");
     }
     for note in &report.notes {
-        let _ = write!(text, "\n{note}");
+        line!(text, "{note}");
     }
     text
 }
 
 /// A dump beside a run.
-pub fn dump(run: &RunDirectory, manifest: &DumpManifest) -> String {
+pub fn dump(run: &RunDirectory, manifest: &DumpManifest) -> Lines {
     let mut rows = Sums::new(&["table", "rows"]);
     for (name, content) in &manifest.tables {
         rows.add(name, [content.rows], None);
     }
     let file = &manifest.file;
-    format!(
-        "{}\n{} of {}: {} bytes, SHA-256 {}",
-        rows.finish(),
+    let mut text = Lines::default();
+    text.table(&rows.finish());
+    line!(
+        text,
+        "{} of {}: {} bytes, SHA-256 {}",
         run.resolve(&file.path).display(),
         manifest.database,
         count(file.bytes),
         file.sha256
-    )
+    );
+    text
 }
 
 /// A restore that was tried.
@@ -322,21 +322,20 @@ pub fn restore_check(
     what: &str,
     lines: &[String],
     differences: &[String],
-) -> String {
-    let mut text = lines.join("\n");
+) -> Lines {
+    let mut text = Lines::default();
+    for line in lines {
+        text.push(line);
+    }
     for difference in differences {
-        let _ = write!(text, "\n{difference}");
+        line!(text, "{difference}");
     }
     let run = run.run();
-    let _ = if differences.is_empty() {
-        write!(text, "\nthe {what} of run {run} restores: every digest agrees")
+    if differences.is_empty() {
+        line!(text, "the {what} of run {run} restores: every digest agrees");
     } else {
-        write!(
-            text,
-            "\nthe {what} of run {run} does not restore: {} differences",
-            differences.len()
-        )
-    };
+        line!(text, "the {what} of run {run} does not restore: {} differences", differences.len());
+    }
     text
 }
 
@@ -382,8 +381,8 @@ pub fn run_lines(staging: &Path, pipeline: &str, runs: &[Candidate]) -> Vec<RunL
 }
 
 /// The runs of a pipeline, for a person.
-pub fn runs(lines: &[RunLine]) -> String {
-    let mut rows = table(&["run", "documents", "staged bytes", "adds to", "stages"]);
+pub fn runs(lines: &[RunLine]) -> Lines {
+    let mut rows = Table::new(&["run", "documents", "staged bytes", "adds to", "stages"]);
     for line in lines {
         let stages: Vec<String> = line
             .stages
@@ -406,35 +405,36 @@ pub fn runs(lines: &[RunLine]) -> String {
         ]);
     }
     if lines.is_empty() {
-        return "there is no run".to_owned();
+        return Lines::of("there is no run");
     }
-    let mut text = rows.to_string();
+    let mut text = Lines::default();
+    text.table(&rows);
     for line in lines.iter().filter(|line| !line.held.is_empty()) {
-        let _ = write!(text, "\nrun {} is held: {}", line.run, line.held.join("; "));
+        line!(text, "run {} is held: {}", line.run, line.held.join("; "));
     }
     text
 }
 
 /// What a prune did, or would do.
-pub fn pruned(decisions: &[Decision], dry_run: bool) -> String {
-    let mut text = String::new();
+pub fn pruned(decisions: &[Decision], dry_run: bool) -> Lines {
+    let mut text = Lines::default();
     let would = if dry_run { "would be " } else { "" };
     let mut removed = 0;
     for decision in decisions {
         if decision.kept_for.is_empty() {
             removed += 1;
-            let _ = writeln!(text, "{}: {would}removed", decision.run);
+            line!(text, "{}: {would}removed", decision.run);
         } else {
-            let _ = writeln!(text, "{}: kept, {}", decision.run, decision.kept_for.join("; "));
+            line!(text, "{}: kept, {}", decision.run, decision.kept_for.join("; "));
         }
     }
     let kept = decisions.len() - removed;
-    let _ = write!(text, "{removed} of {} runs {would}removed, {kept} kept", decisions.len());
+    line!(text, "{removed} of {} runs {would}removed, {kept} kept", decisions.len());
     text
 }
 
 /// What became of the exported documents.
-pub fn transform(run: &RunDirectory, manifest: &TransformManifest) -> String {
+pub fn transform(run: &RunDirectory, manifest: &TransformManifest) -> Lines {
     let header = ["table", "read", "rows", "rejected", "merged", "dropped", "staged bytes"];
     let mut rows = Sums::new(&header);
     for entry in &manifest.tables {
@@ -449,71 +449,78 @@ pub fn transform(run: &RunDirectory, manifest: &TransformManifest) -> String {
     for (name, records) in &manifest.unreadable {
         rows.add(&format!("{name} (unreadable)"), [*records, 0, *records, 0, 0, 0], None);
     }
-    let mut text = format!("{}\nrun {} in {}", rows.finish(), run.run(), run.path().display());
+    let mut text = Lines::default();
+    text.table(&rows.finish());
+    line!(text, "run {} in {}", run.run(), run.path().display());
     let entries = manifest.tables.iter();
     let counts = entries
         .map(|entry| (entry.definition.name.as_str(), &entry.rejects_by_rule, &entry.findings));
     rules(&mut text, run, counts);
     let empty = crate::transform::never_filled(manifest);
     if !empty.is_empty() {
-        let _ = write!(text, "\ncolumns that no document fills: {}", empty.join(", "));
+        line!(text, "columns that no document fills: {}", empty.join(", "));
     }
     text
 }
 
 /// What was loaded.
-pub fn load(run: &RunDirectory, report: &LoadReport, target: &str) -> String {
+pub fn load(run: &RunDirectory, report: &LoadReport, target: &str) -> Lines {
     let mut rows = Sums::new(&["table", "rows", "parts copied", "parts there before"]);
     for entry in &report.tables {
         let numbers = [entry.rows, entry.parts as u64, entry.skipped as u64];
         rows.add(&entry.table, numbers, None);
     }
-    format!("{}\nrun {} is in {target}", rows.finish(), run.run())
+    let mut text = Lines::default();
+    text.table(&rows.finish());
+    line!(text, "run {} is in {target}", run.run());
+    text
 }
 
 /// What a load would do.
-pub fn plan(plan: &LoadPlan, target: &str) -> String {
-    let mut text = format!("-- what a load into {target} would do; nothing was written\n");
+pub fn plan(plan: &LoadPlan, target: &str) -> Lines {
+    let mut text = Lines::default();
+    line!(text, "-- what a load into {target} would do; nothing was written");
     for difference in &plan.differences {
-        let _ = writeln!(text, "-- differs: {difference}");
+        line!(text, "-- differs: {difference}");
     }
     for step in &plan.steps {
-        let _ = match step.rows {
-            Some(rows) => writeln!(text, "{}; -- {} rows", step.sql, count(rows)),
-            None => writeln!(text, "{};", step.sql),
-        };
+        let sql = printable(&step.sql);
+        match step.rows {
+            Some(rows) => text.file(&format!("{sql}; -- {} rows", count(rows))),
+            None => text.file(&format!("{sql};")),
+        }
     }
-    text.trim_end().to_owned()
+    text
 }
 
 /// How many records were refused, by table and rule, with an example each.
 pub fn reject_counts(
     run: &RunDirectory,
     counts: &BTreeMap<(String, String), (u64, String)>,
-) -> String {
+) -> Lines {
     if counts.is_empty() {
-        return format!("run {} has no such rejects", run.run());
+        return Lines::of(format_args!("run {} has no such rejects", run.run()));
     }
-    let mut rows = table(&["table", "rule", "records", "for example"]);
-    for column in rows.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Left);
-    }
+    let mut rows = Table::plain(&["table", "rule", "records", "for example"]);
     for ((table, rule), (number, example)) in counts {
         rows.add_row([table.clone(), rule.clone(), count(*number), example.clone()]);
     }
-    format!("{rows}\nlist them with --list, see one with --show ID")
+    let mut text = Lines::default();
+    text.table(&rows);
+    text.push("list them with --list, see one with --show ID");
+    text
 }
 
 /// Refused records, a line each.
-pub fn reject_lines(rejects: &[Reject]) -> String {
-    let mut text = String::new();
+pub fn reject_lines(rejects: &[Reject]) -> Lines {
+    let mut text = Lines::default();
     for reject in rejects {
         let table = reject.table.as_ref().unwrap_or(&reject.collection);
         let column = reject.column.as_ref().map(|column| format!(".{column}"));
         let element = reject.element.map(|element| format!(" element {element}"));
         let value =
             if reject.value.is_absent() { String::new() } else { format!(" {}", reject.value) };
-        let _ = writeln!(
+        line!(
             text,
             "{table}{} {}{} {}:{value} {}",
             column.unwrap_or_default(),
@@ -523,35 +530,51 @@ pub fn reject_lines(rejects: &[Reject]) -> String {
             reject.detail
         );
     }
-    text.trim_end().to_owned()
+    text
 }
 
 /// Rejects of one document, with the document.
-pub fn rejected_documents(rejects: &[Reject]) -> String {
+pub fn rejected_documents(rejects: &[Reject]) -> Lines {
     let mut text = reject_lines(rejects);
     if let Some(reject) = rejects.iter().find(|reject| !reject.document.is_absent()) {
-        let _ = write!(text, "\n{}", reject.document.pretty());
+        text.json(&reject.document.pretty());
     }
     text
 }
 
+/// What a load no longer keeps.
+pub fn forget(report: &ForgetReport, target: &str) -> Lines {
+    let mut rows = Sums::new(&["table", "earlier rows", "bytes"]);
+    for entry in &report.tables {
+        rows.add(&entry.table, [entry.rows, entry.bytes], None);
+    }
+    let mut text = Lines::default();
+    text.table(&rows.finish());
+    let would = if report.dry_run { "would be" } else { "are" };
+    line!(text, "the earlier rows {would} let go in {target}");
+    let then = if report.dry_run { "could then" } else { "can" };
+    line!(text, "run {} {then} no longer be undone", report.run);
+    text
+}
+
 /// What a rollback undid.
-pub fn rollback(report: &RollbackReport, target: &str) -> String {
-    let mut rows = table(&["table", "dropped", "rows deleted", "rows put back"]);
+pub fn rollback(report: &RollbackReport, target: &str) -> Lines {
+    let mut rows = Table::new(&["table", "dropped", "rows deleted", "rows put back"]);
     for entry in &report.tables {
         let dropped = if entry.dropped { "yes" } else { "no" };
         let (deleted, restored) = (count(entry.deleted), count(entry.restored));
         rows.add_row([entry.table.clone(), dropped.to_owned(), deleted, restored]);
     }
-    let mut text = rows.to_string();
+    let mut text = Lines::default();
+    text.table(&rows);
     if !report.hooks.is_empty() {
         let hooks = report.hooks.join(", ");
-        let _ = write!(text, "\nSQL files ran with the load; what they did stays: {hooks}");
+        line!(text, "SQL files ran with the load; what they did stays: {hooks}");
     }
     for note in &report.notes {
-        let _ = write!(text, "\n{note}");
+        line!(text, "{note}");
     }
     let would = if report.dry_run { "would be" } else { "is" };
-    let _ = write!(text, "\nrun {} {would} undone in {target}", report.run);
+    line!(text, "run {} {would} undone in {target}", report.run);
     text
 }

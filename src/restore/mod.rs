@@ -56,8 +56,8 @@ impl Destination {
                 let scheme = text.split_once(':').is_some_and(|(scheme, _)| {
                     !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphabetic())
                 });
-                if scheme {
-                    return Err(RestoreError::Destination(crate::source::without_credentials(
+                if scheme || crate::redact::without_credentials(text) != text {
+                    return Err(RestoreError::Destination(crate::redact::without_credentials(
                         text,
                     )));
                 }
@@ -67,7 +67,7 @@ impl Destination {
                     Self::Dump(text.into())
                 })
             }
-            _ => Err(RestoreError::Destination(crate::source::without_credentials(text))),
+            _ => Err(RestoreError::Destination(crate::redact::without_credentials(text))),
         }
     }
 }

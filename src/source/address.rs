@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::SourceError;
 use super::archive::{MAGIC, first_bytes};
 use super::folder::{EntryKind, Folder, FolderKind, kind_of};
+use crate::redact::{check, without_credentials};
 
 /// A source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum SourceAddress {
 impl SourceAddress {
     /// Reads an address.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
+        // Another text with `://` is a path, or an error.
+        check(text).map_err(|fault| SourceError::unreadable(text, fault))?;
         if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") {
             return Ok(Self::MongoDb(text.to_owned()));
         }
@@ -43,7 +46,7 @@ impl SourceAddress {
                 return Ok(Self::Sqlite(path));
             }
             let detail = "there is no such file".to_owned();
-            return Err(SourceError::Address { address: text.to_owned(), detail });
+            return Err(SourceError::Address { address: without_credentials(text), detail });
         }
         let path = PathBuf::from(text);
         if path.is_dir() {
@@ -87,7 +90,7 @@ impl SourceAddress {
     /// A database of several, of an archive or a folder.
     fn database_of(path: PathBuf, database: &str, text: &str) -> Result<Self, SourceError> {
         let no_source = |detail: &str| SourceError::Address {
-            address: text.to_owned(),
+            address: without_credentials(text),
             detail: detail.to_owned(),
         };
         if path.is_dir() {
@@ -139,37 +142,4 @@ fn first_bytes_are(path: &Path, magic: &[u8]) -> Result<bool, SourceError> {
     let mut bytes = Vec::new();
     File::open(path).map_err(io)?.take(magic.len() as u64).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes == magic)
-}
-
-/// A URI without user, password and query: each can hold a secret. So can what was meant to be one.
-pub fn without_credentials(uri: &str) -> String {
-    let Some((scheme, rest)) = uri.split_once("://") else {
-        return match uri.rsplit_once('@') {
-            Some((before, after)) if before.contains(':') => format!("…@{after}"),
-            _ => uri.to_owned(),
-        };
-    };
-    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
-    // A password may hold a slash although it should not: the last @ is what counts.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    format!("{scheme}://{rest}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_are_never_shown() {
-        for uri in [
-            "mongodb://user:secret@host:1/db?authSource=admin",
-            "mongodb://user:se/cr@et@host:1/db",
-            "mongodb+srv://user:secret@host/db?tlsCertificateKeyFilePassword=secret",
-        ] {
-            let shown = SourceAddress::parse(uri).unwrap().display();
-            assert!(!shown.contains("se"), "{shown}");
-        }
-        assert_eq!(without_credentials("mongodb:/user:secret@host/db"), "…@host/db");
-        assert_eq!(without_credentials("dump/a@b.bson"), "dump/a@b.bson");
-    }
 }

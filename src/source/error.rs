@@ -8,6 +8,7 @@ use rusqlite::ErrorCode;
 use crate::failure::{Exit, Explain};
 use crate::pgcopy::reader::NotACopy;
 use crate::postgres::PostgresError;
+use crate::redact::{AddressFault, without_credentials};
 
 /// A source that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,15 @@ pub enum SourceError {
         address: String,
         /// What is wrong.
         detail: String,
+    },
+    /// The address is malformed.
+    #[error("the address {address} cannot be read")]
+    Unreadable {
+        /// What of it is not secret.
+        address: String,
+        /// What is wrong.
+        #[source]
+        fault: AddressFault,
     },
     /// A file or folder cannot be read.
     #[error("could not read {path}")]
@@ -223,10 +233,17 @@ fn tried(tries: u32) -> String {
     if tries > 1 { format!(" (tried {tries} times)") } else { String::new() }
 }
 
+impl SourceError {
+    /// The error of an address that is malformed.
+    pub fn unreadable(address: &str, fault: AddressFault) -> Self {
+        Self::Unreadable { address: without_credentials(address), fault }
+    }
+}
+
 impl Explain for SourceError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Address { .. } | Self::Ambiguous { .. } => Exit::Usage,
+            Self::Address { .. } | Self::Unreadable { .. } | Self::Ambiguous { .. } => Exit::Usage,
             Self::Postgres(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
@@ -238,6 +255,7 @@ impl Explain for SourceError {
             Self::Address { .. } => Some(
                 "Name mongodb://HOST/DATABASE, sqlite:FILE, postgres://HOST/DATABASE, the folder of a database in a mongodump directory, a mongodump archive (ARCHIVE#DATABASE where it holds several), a .bson file, or a file or folder of mongoexport's JSON.".into(),
             ),
+            Self::Unreadable { fault, .. } => fault.hint(),
             Self::Ambiguous { way_out, .. } => Some(way_out.clone()),
             Self::Encoding { .. } => Some(
                 "Convert it: `iconv -f UTF-16 -t UTF-8 FILE > NEW` (or UTF-32). PowerShell's `>` writes UTF-16: let mongoexport write its file itself, with --out.".into(),

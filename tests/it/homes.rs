@@ -405,3 +405,46 @@ fn two_loads_into_one_schema_exclude_each_other() {
     let output = place.load(&run, &[]);
     assert!(output.status.success(), "{}", shown(&output));
 }
+
+#[test]
+fn kept_rows_are_let_go_on_demand_and_the_load_cannot_be_undone_then() {
+    let Some(place) = Place::new("docferry_forget") else { return };
+    let one = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
+    assert!(place.load(&one, &[]).status.success());
+    let two = place.stage(&two_authors(), &[book(1, "Dune II", 2), book(3, "Faust", 1)]);
+    let output = place.load(&two, &["--mode", "upsert"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    let kept =
+        "SELECT count(*)::text FROM pg_class WHERE relname LIKE 'saved\\_%' AND relkind = 'r'
+                AND relname <> 'saved_rows'";
+    let before = place.text(kept);
+    assert_ne!(before, "0");
+    let now = state(&place.address);
+
+    let output = place.rollback(&["--forget", "--dry-run"]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert!(shown(&output).contains("could then no longer be undone"), "{}", shown(&output));
+    assert_eq!(place.text(kept), before);
+    let output = place.rollback(&["--forget"]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert!(
+        shown(&output).contains(&format!("{two} can no longer be undone")),
+        "{}",
+        shown(&output)
+    );
+    assert_eq!(place.text(kept), "0");
+    assert_same(&now, &state(&place.address));
+    place.verify(&two);
+
+    for force in [&[][..], &["--force"], &["--dry-run"]] {
+        let output = place.rollback(force);
+        assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+        assert!(shown(&output).contains("are no longer kept"), "{}", shown(&output));
+    }
+    assert_same(&now, &state(&place.address));
+    // Once more changes nothing, nor does the same load.
+    assert!(place.rollback(&["--forget"]).status.success());
+    let output = place.load(&two, &["--mode", "upsert"]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    assert_same(&now, &state(&place.address));
+}

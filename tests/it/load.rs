@@ -208,3 +208,68 @@ fn a_server_that_is_not_there_is_named_without_its_password() {
     assert!(shown.contains("127.0.0.1:1/nowhere (tried 3 times)"), "{shown}");
     assert!(!shown.contains("topsecret"), "{shown}");
 }
+
+#[test]
+fn sql_files_that_would_end_the_transaction_are_refused_and_found_if_they_do() {
+    let Some(server) = server("DOCFERRY_TEST_POSTGRES") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("notes");
+    write_dump(&dump, "notes", &[mongodb::bson::doc! {"_id": mongodb::bson::oid::ObjectId::new()}]);
+    let text = "version = 1\nname = \"shop\"\nschema = \"app\"\n[hooks]\n\
+                before_load = [\"first.sql\", \"before.sql\"]\nafter_load = [\"after.sql\"]\n\
+                [tables.notes.columns]\nid = { from = \"_id\", type = \"uuid\", key = true }\n";
+    std::fs::write(folder.path().join("shop.toml"), text).unwrap();
+    let write = |name: &str, sql: &str| std::fs::write(folder.path().join(name), sql).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, address) = runtime.block_on(fresh_database(&server, "docferry_controls"));
+    let run = |command: &str, more: &[&str]| {
+        let mut docferry = docferry();
+        docferry.arg(command).arg(folder.path().join("shop.toml")).args(more);
+        if command != "check" {
+            docferry.arg("--staging").arg(folder.path().join("staging"));
+        }
+        docferry.output().unwrap()
+    };
+    let fine =
+        "SAVEPOINT a; ROLLBACK TO a;\nDO $$ BEGIN PERFORM 'x; COMMIT; y'; END $$; -- COMMIT;\n";
+    for (name, line) in [("first.sql", 5), ("before.sql", 5), ("after.sql", 6)] {
+        for file in ["first.sql", "before.sql", "after.sql"] {
+            write(file, fine);
+        }
+        assert_eq!(run("check", &[]).status.code(), Some(0));
+        for control in ["commit", "BEGIN", "ROLLBACK", "START TRANSACTION", "end"] {
+            write(name, &format!("{fine}SELECT 1;\n{control};"));
+            let output = run("check", &[]);
+            let said = crate::support::shown(&output);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            let control = control.to_uppercase();
+            let expected = format!("SQL file {name}, line 4: {control} would end the transaction");
+            assert!(said.contains(&expected), "{said}");
+            assert!(said.contains(&format!("shop.toml:{line}")), "{said}");
+            let output = run("load", &["--target", &address]);
+            assert_eq!(output.status.code(), Some(2));
+        }
+        write(name, fine);
+    }
+    // What is staged is looked at as well: an earlier docferry let it through.
+    let source = ["--source", dump.to_str().unwrap()];
+    assert!(run("export", &source).status.success());
+    assert!(run("transform", &[]).status.success());
+    // This one the server alone can tell, after a setting of the file before it.
+    write("first.sql", "SET standard_conforming_strings = off;");
+    write("before.sql", "SELECT 'x\\''; COMMIT; --'\n");
+    assert!(run("transform", &[]).status.success());
+    let output = run("load", &["--target", &address]);
+    let said = crate::support::shown(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("SQL file before.sql ended the transaction"), "{said}");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'app'";
+    assert_eq!(runtime.block_on(client.query_one(tables, &[])).unwrap().get::<_, i64>(0), 0);
+    let output = docferry().args(["rollback", "latest", "--target", &address]).output().unwrap();
+    assert!(output.status.success(), "{}", crate::support::shown(&output));
+    write("before.sql", fine);
+    write("first.sql", fine);
+    assert!(run("transform", &[]).status.success());
+    let output = run("load", &["--target", &address]);
+    assert!(output.status.success(), "{}", crate::support::shown(&output));
+}

@@ -14,7 +14,9 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::{Client, Database};
 use tokio::runtime::Runtime;
 
-use crate::support::{docferry, fresh_database, server, shown, with_database, write_dump};
+use crate::support::{
+    docferry, failpoint, fresh_database, server, shown, with_database, write_dump,
+};
 
 struct Trial {
     folder: tempfile::TempDir,
@@ -352,4 +354,52 @@ fn scratch_places_that_a_killed_process_left_are_removed_and_nothing_else() {
         trial.runtime.block_on(fresh_database(&postgres, "docferry_scratch_tests"));
     let drop_other = format!("DROP DATABASE {OTHER} WITH (FORCE)");
     trial.runtime.block_on(admin.batch_execute(&drop_other)).unwrap();
+}
+
+#[test]
+fn a_process_that_is_stopped_removes_its_scratch_database_and_of_a_killed_one_the_next_does() {
+    let Some(server) = server("DOCFERRY_TEST_MONGODB") else { return };
+    let trial = Trial::new();
+    write_dump(&trial.path("dump/d"), "c", &[doc! {"_id": 1}]);
+    trial.export(trial.path("dump/d").to_str().unwrap());
+    let admin = trial.database(&server, "docferry_stopped").client().database("admin");
+    let scratch = format!("{server}&appName=docferry_stopped");
+    let names = || {
+        let names = trial.runtime.block_on(async { admin.client().list_database_names().await });
+        names.unwrap().into_iter().collect::<BTreeSet<_>>()
+    };
+    let _turn = failpoint();
+    for signal in ["TERM", "INT", "KILL"] {
+        // Only what this test restores waits, until the signal is there.
+        trial.run(
+            &admin,
+            doc! {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": {
+                "failCommands": ["insert"], "appName": "docferry_stopped",
+                "blockConnection": true, "blockTimeMS": 3000,
+            }},
+        );
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("docferry"))
+            .args(["restore-check", "latest", "--scratch", &scratch, "--staging"])
+            .arg(trial.path("staging"))
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let ending = format!("_{}", child.id());
+        let own = |name: &String| name.starts_with("docferry_check_") && name.ends_with(&ending);
+        while !names().iter().any(own) {}
+        let sent = std::process::Command::new("kill")
+            .args([format!("-{signal}"), child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        let status = child.wait().unwrap();
+        trial.run(&admin, doc! {"configureFailPoint": "failCommand", "mode": "off"});
+        if signal == "KILL" {
+            assert!(names().iter().any(own));
+            let output = trial.docferry(&["restore-check", "latest", "--scratch", &server]);
+            assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+        } else {
+            assert_eq!(status.code(), Some(130), "{signal}");
+        }
+        assert!(!names().iter().any(own), "{signal}");
+    }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::forget::is_forgotten;
 use super::ledger::{self, Ledger, Saved, TableEntry};
 use super::waiting::{Waits, session};
 use super::{LoadError, execute, others};
@@ -77,7 +78,7 @@ fn ours(entry: Option<&TableEntry>) -> String {
 
 /// The load that is meant by `pipeline/run`, a run's id, `pipeline/latest`, or `latest` where all
 /// are of one pipeline.
-fn meant(found: &[Ledger], run: &str) -> Result<Ledger, LoadError> {
+pub(super) fn meant(found: &[Ledger], run: &str) -> Result<Ledger, LoadError> {
     let pipeline = |ledger: &Ledger| {
         let named = ledger.run.rsplit_once('/');
         named.map_or(ledger.run.clone(), |(pipeline, _)| pipeline.to_owned())
@@ -116,6 +117,9 @@ pub async fn rollback(
     );
     progress.note(Stage::Load, &undoing);
     ledger::lock(&client, &ledger.schema).await?;
+    if ledger.saved(&client).await?.iter().any(is_forgotten) {
+        return Err(LoadError::Forgotten { run: ledger.run });
+    }
     let hooks = ledger.hooks(&client).await?;
     let work = Undo { client: &client, target, ledger: &ledger, force, dry_run, progress };
     let dropped = work.drop_in_batches().await?;

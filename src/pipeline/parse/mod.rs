@@ -1,5 +1,6 @@
 //! TOML text to the model. All mistakes of a file are found in one go.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -17,12 +18,16 @@ use super::model::{
     ChangedBy, Dangling, Deferrable, EnumType, FieldPath, Nul, OnDelete, OnFail, Otherwise,
     Pipeline, Table, UuidOrder,
 };
+use crate::sql::transaction_control;
 use crate::staging::manifest::Hook;
 
 /// The version of the file format this program reads.
 const VERSION: &str = "1";
 /// Bytes of an identifier that PostgreSQL keeps.
 const IDENTIFIER_BYTES: usize = 63;
+/// Columns of a table, and of an index, at most. PostgreSQL documentation, appendix K.
+const MOST_COLUMNS: usize = 1600;
+const MOST_INDEX_COLUMNS: usize = 32;
 /// Names that a column cannot have. PostgreSQL documentation, section 5.5.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
@@ -43,19 +48,32 @@ fn read_hooks(path: &Path, text: &str, pipeline: &mut Pipeline) -> Result<(), Pi
         let near = folder.join(&hook.path);
         let above = folder.join("..").join(&hook.path);
         let file = if near.is_file() { near } else { above };
+        let mut mistake = |message: String, help: &str| {
+            let quoted = format!("\"{}\"", hook.path);
+            // A path may be written in another way.
+            let span = text.find(&quoted).map(|start| start..start + quoted.len());
+            let span = span.unwrap_or(0..0);
+            mistakes.push(Mistake { span, message, help: Some(help.to_owned()) });
+        };
         match fs::read_to_string(&file) {
-            Ok(sql) => hook.sql = sql,
-            Err(error) => {
-                let quoted = format!("\"{}\"", hook.path);
-                let start = text.find(&quoted).unwrap_or(0);
-                mistakes.push(Mistake {
-                    span: start..start + quoted.len(),
-                    message: format!("SQL file {} cannot be read: {error}", hook.path),
-                    help: Some(
-                        "name it from the folder of this file, or from the one above".into(),
-                    ),
-                });
+            Ok(sql) => {
+                if let Some(found) = transaction_control(&sql) {
+                    mistake(
+                        format!(
+                            "SQL file {}, line {}: {} would end the transaction that the file is \
+                             part of",
+                            hook.path, found.line, found.statement
+                        ),
+                        "leave it out: each file is run in a transaction, together with its entry \
+                         in the ledger; SAVEPOINT is allowed",
+                    );
+                }
+                hook.sql = sql;
             }
+            Err(error) => mistake(
+                format!("SQL file {} cannot be read: {error}", hook.path),
+                "name it from the folder of this file, or from the one above",
+            ),
         }
     }
     if mistakes.is_empty() {
@@ -176,6 +194,9 @@ impl Parser {
             self.mistakes.add(0..0, "`name = \"…\"` is missing");
         }
         let schema = fields.string("schema", &mut self.mistakes);
+        if let Some(schema) = &schema {
+            self.identifier(schema);
+        }
         let schema = schema.map_or_else(|| "public".to_owned(), |schema| schema.value);
         if let Some(table) = fields.table("defaults", &mut self.mistakes) {
             self.read_defaults(table);
@@ -184,7 +205,8 @@ impl Parser {
         if let Some(table) = fields.table("enums", &mut self.mistakes) {
             for (key, value) in table {
                 let labels = strings(value, key.get_ref(), &mut self.mistakes);
-                let labels: Vec<String> = labels.into_iter().map(|label| label.value).collect();
+                self.labels(&labels);
+                let labels = texts(labels);
                 if labels.is_empty() {
                     self.mistakes.add(value.span(), "an enum needs at least one label");
                 }
@@ -278,6 +300,41 @@ impl Parser {
         }
         defaults.on_delete = fields.word("on_delete", ON_DELETE, mistakes);
         fields.finish(mistakes);
+    }
+
+    /// Labels of an enum: PostgreSQL keeps them as names, and each once.
+    fn labels(&mut self, labels: &[Located<String>]) {
+        let mut seen = HashSet::new();
+        for label in labels {
+            if label.value.len() > IDENTIFIER_BYTES {
+                let message = format!(
+                    "an enum's labels have at most {IDENTIFIER_BYTES} bytes in PostgreSQL; this \
+                     one has {}",
+                    label.value.len()
+                );
+                let help = "give it a shorter label and map the text to it with `values`, or use \
+                            a text column";
+                self.mistakes.add_with_help(label.span.clone(), message, Some(help.to_owned()));
+            } else if label.value.contains('\0') {
+                self.mistakes.add(label.span.clone(), "a label must not hold U+0000");
+            }
+            if !seen.insert(&label.value) {
+                self.mistakes.add(label.span.clone(), "the enum has this label already");
+            }
+        }
+    }
+
+    /// Refuses the first of a list that is too long for PostgreSQL.
+    fn at_most<'n>(
+        &mut self,
+        most: usize,
+        what: &str,
+        mut names: impl Iterator<Item = &'n Located<String>>,
+    ) {
+        if let Some(name) = names.nth(most) {
+            self.mistakes
+                .add(name.span.clone(), format!("{what} of PostgreSQL has at most {most} columns"));
+        }
     }
 
     fn identifier(&mut self, name: &Located<String>) {

@@ -2,7 +2,10 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::{ColumnDraft, OTHERWISE, Parser, TableDraft, field_path, located, texts};
+use super::{
+    ColumnDraft, MOST_COLUMNS, MOST_INDEX_COLUMNS, OTHERWISE, Parser, TableDraft, field_path,
+    located, texts,
+};
 use crate::pgcopy::PgType;
 use crate::pipeline::fields::{Fields, Located, string, strings};
 use crate::pipeline::model::{Check, Column, Index, Origin, Otherwise, Search, Table, Unmapped};
@@ -79,6 +82,7 @@ impl Parser {
             };
             for key in keys {
                 let names = strings(key, "unique", &mut self.mistakes);
+                self.at_most(MOST_INDEX_COLUMNS, "a unique key", names.iter());
                 unique.push(self.known_columns(names, &column_names));
             }
         }
@@ -104,6 +108,14 @@ impl Parser {
                 language: language.map_or_else(|| "simple".to_owned(), |language| language.value),
             });
         }
+        self.at_most(
+            // A search is a column too.
+            MOST_COLUMNS.saturating_sub(search.len()),
+            "a table",
+            drafts.iter().map(|draft| &draft.name),
+        );
+        let keys = drafts.iter().zip(&columns).filter(|(_, column)| column.key.is_some());
+        self.at_most(MOST_INDEX_COLUMNS, "a primary key", keys.map(|(draft, _)| &draft.name));
         let upsert_by = fields.strings("upsert_by", &mut self.mistakes);
         let upsert_by = self.known_columns(upsert_by, &column_names);
         let tenant: Vec<Located<String>> =
@@ -186,6 +198,7 @@ impl Parser {
     pub(super) fn index(&mut self, table: &DeTable<'_>, columns: &[Column]) -> Index {
         let mut fields = Fields::new(table);
         let names = fields.strings("columns", &mut self.mistakes);
+        self.at_most(MOST_INDEX_COLUMNS, "an index", names.iter());
         let lower = fields.strings("lower", &mut self.mistakes);
         let descending = fields.strings("descending", &mut self.mistakes);
         let name = fields.string("name", &mut self.mistakes);

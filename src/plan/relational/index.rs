@@ -9,6 +9,9 @@ use crate::plan::draft::{DraftColumn, DraftIndex, DraftTable, From};
 use crate::plan::index::INDEX_BYTES;
 use crate::source::sqlite::token::{Token, tokens};
 
+/// Columns that an index of PostgreSQL has at most.
+pub(super) const MOST_INDEX_COLUMNS: usize = 32;
+
 /// The column of a table that a column of the source became.
 pub(super) fn column_of<'t>(
     table: &'t DraftTable,
@@ -126,6 +129,9 @@ fn outcome(one: &Surveyed, table: &DraftTable, index: &Json) -> Outcome {
     let mut distinct = draft.columns.clone();
     distinct.sort();
     distinct.dedup();
+    if draft.columns.len() > MOST_INDEX_COLUMNS {
+        return Outcome::Said(format!("it has more than {MOST_INDEX_COLUMNS} columns"));
+    }
     if draft.columns.is_empty() || distinct.len() < draft.columns.len() {
         return Outcome::Said("it names a column twice".to_owned());
     }

@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::column::column_type;
 use super::default::default;
+use super::index::MOST_INDEX_COLUMNS;
 use crate::plan::Surveyed;
 use crate::plan::column::count;
 use crate::plan::draft::{DraftColumn, DraftTable, From};
@@ -107,6 +108,17 @@ fn column(one: &Surveyed, described: &Json, names: &mut Names) -> DraftColumn {
 fn about_key(one: &Surveyed, table: &mut DraftTable) {
     let options = &one.listed.options;
     let keys = table.columns.iter().filter(|column| column.key).count();
+    if keys > MOST_INDEX_COLUMNS {
+        for column in table.columns.iter_mut().filter(|column| column.key) {
+            column.key = false;
+            column.required = one.whole;
+        }
+        table.about.push(format!(
+            "decide: the primary key has {keys} columns, and PostgreSQL takes \
+             {MOST_INDEX_COLUMNS}: no key is drafted"
+        ));
+        return;
+    }
     if let Some(key) = table.columns.iter_mut().find(|column| column.key)
         && keys == 1
         && key.pg_type == "bigint"

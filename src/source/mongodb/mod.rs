@@ -14,4 +14,4 @@ mod server;
 pub use collection::{Difference, ListedCollection, Size, differences, extended};
 pub use range::{IdRange, range_count};
 pub use read::{Reader, Wanted};
-pub use server::{Identity, Moment, Server};
+pub use server::{Identity, Moment, Server, read_uri};

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use mongodb::bson::{Binary, Document, RawDocumentBuf, Timestamp, doc, spec::BinarySubtype};
+use mongodb::error::ErrorKind;
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 
 use super::collection::ListedCollection;
 use crate::interrupt::unless_interrupted;
-use crate::source::address::without_credentials;
+use crate::redact::{AddressFault, check, without_credentials};
 use crate::source::error::{NAMESPACE_NOT_FOUND, PAUSES, UUID_MISMATCH, code};
 use crate::source::{SourceError, may_pass};
 
@@ -71,6 +72,20 @@ impl Moment {
     }
 }
 
+/// What a URI says. The driver quotes what it does not understand, which may be a secret.
+pub async fn read_uri(uri: &str) -> Result<ClientOptions, SourceError> {
+    check(uri).map_err(|fault| SourceError::unreadable(uri, fault))?;
+    ClientOptions::parse(uri).await.map_err(|cause| match cause.kind.as_ref() {
+        ErrorKind::DnsResolve { .. } | ErrorKind::Io(_) => SourceError::Server {
+            action: "read the URI".to_owned(),
+            address: without_credentials(uri),
+            tries: 1,
+            cause,
+        },
+        _ => SourceError::unreadable(uri, AddressFault::of(&cause, uri)),
+    })
+}
+
 impl Server {
     /// Connects, and asks the server what it is. The URI names the database.
     pub async fn connect(uri: &str) -> Result<Self, SourceError> {
@@ -86,8 +101,7 @@ impl Server {
             tries,
             cause,
         };
-        let mut options =
-            ClientOptions::parse(uri).await.map_err(|source| fail("read the URI", 1, source))?;
+        let mut options = read_uri(uri).await?;
         options.app_name.get_or_insert_with(|| "docferry".to_owned());
         options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
         let client =
