@@ -46,6 +46,10 @@ pub struct Cli {
     #[arg(long, global = true)]
     pub json: bool,
 
+    /// Take staging directories for good that belong to another user or that others can write to.
+    #[arg(long, global = true, env = "DOCFERRY_TRUST_STAGING", value_parser = clap::builder::FalseyValueParser::new())]
+    pub trust_staging: bool,
+
     /// Write metrics for Prometheus to this file when the command ended.
     #[arg(
         long,

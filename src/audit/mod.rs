@@ -6,7 +6,6 @@ mod error;
 mod show;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::str::FromStr;
 
 pub use column::{ColumnAudit, Share};
@@ -28,6 +27,7 @@ use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
     CollectionManifest, ExportManifest, TableManifest, TransformManifest,
 };
+use crate::staging::own_files;
 use crate::staging::part::{self, PartFile};
 use crate::staging::rejects::{List, Reject, lines};
 use crate::staging::run::RunRecord;
@@ -297,7 +297,7 @@ fn listed<'m>(
     let sha256 = sha256_file(&run.resolve(manifest))?;
     let expected = sums_text(&stage.to_string(), files, Some(&sha256));
     let path = run.stage_directory(stage).join(SUMS);
-    match fs::read(&path) {
+    match own_files::read(&path) {
         Ok(found) if found == expected.as_bytes() => {}
         Ok(_) => problems.push(format!("{} does not agree with the manifest", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -12,6 +12,7 @@ use crate::generate::{GenerateOptions, Generator, write_dump, write_server, writ
 use crate::progress::{Progress, Stage, Total};
 use crate::redact::without_credentials;
 use crate::report::Finished;
+use crate::staging::own_files::write_own;
 
 pub(super) fn run(
     arguments: &GenerateArguments,
@@ -42,7 +43,7 @@ pub(super) fn run(
     if let Some(path) = &arguments.planted {
         let text = serde_json::to_string_pretty(planted)
             .map_err(|error| CommandError::File { path: path.clone(), source: error.into() })?;
-        std::fs::write(path, text)
+        write_own(path, text.as_bytes())
             .map_err(|source| CommandError::File { path: path.clone(), source })?;
     }
     let (flaws, to) = (planted.flaws.len(), without_credentials(&arguments.to));

@@ -34,10 +34,14 @@ use crate::progress::{Progress, Stage};
 use crate::report::{Console, Finished};
 use crate::staging::latest::Found;
 use crate::staging::layout::RunDirectory;
+use crate::staging::own_files;
 
 /// Carries out what the command line asks for.
 pub fn run(cli: &Cli) -> Result<Finished, Failure> {
     let interrupted = interrupt::listen().map_err(CommandError::Signals)?;
+    if cli.trust_staging {
+        own_files::trust();
+    }
     let progress: Arc<dyn Progress> =
         Arc::new(Console::new(cli.log_format, cli.quiet, interrupted));
     match &cli.command {

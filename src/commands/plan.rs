@@ -1,7 +1,6 @@
 //! `docferry plan`.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use crate::plan::{Drift, PlanOptions, diff, from_prisma, plan};
 use crate::progress::Progress;
 use crate::report::{Finished, Lines, summary};
 use crate::source::SourceAddress;
+use crate::staging::own_files::write_own;
 
 pub(super) fn run(
     arguments: &PlanArguments,
@@ -133,7 +133,5 @@ fn write(path: &Path, text: &str) -> Result<(), CommandError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
-    let mut file = file.map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    write_own(path, text.as_bytes()).map_err(failed)
 }

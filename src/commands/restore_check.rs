@@ -1,6 +1,5 @@
 //! `docferry dump` and `docferry restore-check`: the way back is tried before it is needed.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use crate::staging::latest::{self, Need};
 use crate::staging::layout::RunDirectory;
 use crate::staging::lock::{PipelineLock, RunLock};
 use crate::staging::manifest::{ExportManifest, TransformManifest};
+use crate::staging::own_files;
 use crate::staging::run::RunRecord;
 use crate::verify::{VerifyOptions, verify};
 
@@ -225,7 +225,7 @@ async fn loaded(
 ) -> Result<Tried, Failure> {
     let manifest = TransformManifest::read(run)?;
     let path = run.resolve("pipeline.toml");
-    let text = fs::read_to_string(&path).map_err(|source| StagingError::Io {
+    let text = own_files::read_text(&path).map_err(|source| StagingError::Io {
         action: "read",
         path: path.clone(),
         source,

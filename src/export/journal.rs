@@ -14,6 +14,7 @@ use crate::staging::checksum::{from_hex, to_hex};
 use crate::staging::journal::Journal;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, ExportPart, Snapshot};
+use crate::staging::own_files::{all_inside, pairs_inside};
 
 /// An event of an export.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,7 +36,9 @@ pub(super) enum Entry {
     Ordered {
         collection: String,
         parts: Vec<ExportPart>,
+        #[serde(deserialize_with = "pairs_inside")]
         renames: Vec<(String, String)>,
+        #[serde(deserialize_with = "all_inside")]
         removes: Vec<String>,
     },
     /// A collection is finished.

@@ -45,6 +45,7 @@ use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{
     Changes, CollectionManifest, ExportManifest, Skipped, Snapshot, SourceDescription,
 };
+use crate::staging::own_files;
 use crate::staging::part::check as check_part;
 use crate::staging::rejects::{List, RejectWriter};
 
@@ -246,7 +247,7 @@ fn list_rejects(run: &RunDirectory, manifest: &ExportManifest) -> Result<(), Exp
         files.extend(reject_files(run, &collection.name));
     }
     for path in &files {
-        let lines = fs::read(path).map_err(|source| StagingError::Io {
+        let lines = own_files::read(path).map_err(|source| StagingError::Io {
             action: "read",
             path: path.clone(),
             source,

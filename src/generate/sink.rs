@@ -1,6 +1,6 @@
 //! Where a generated database goes: a mongodump directory, or a server.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -13,6 +13,7 @@ use super::{GenerateError, Generator};
 use crate::redact::without_credentials;
 use crate::source::mongodb::read_uri;
 use crate::source::names::file_stem;
+use crate::staging::own_files::{create_own, write_own};
 
 /// Documents made by one thread at a time.
 const CHUNK: u64 = 1000;
@@ -40,7 +41,7 @@ pub fn write_dump(
     for (at, name) in generator.names().enumerate() {
         let path = folder.join(format!("{}.bson", file_stem(name)));
         let failed = |source| GenerateError::File { path: path.clone(), source };
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
+        let mut file = BufWriter::with_capacity(1 << 20, create_own(&path).map_err(failed)?);
         for group in generator.chunks(at).chunks(rayon::current_num_threads() * 4) {
             let made: Result<Vec<_>, _> =
                 group.par_iter().map(|range| generator.documents(at, range.clone())).collect();
@@ -59,7 +60,7 @@ pub fn write_dump(
             "type": "collection",
         });
         let path = folder.join(format!("{}.metadata.json", file_stem(name)));
-        fs::write(&path, metadata.to_string())
+        write_own(&path, metadata.to_string().as_bytes())
             .map_err(|source| GenerateError::File { path, source })?;
     }
     Ok(())

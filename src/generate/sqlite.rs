@@ -13,6 +13,7 @@ use super::flaw::UNMAPPED_FIELD;
 use super::sink::Written;
 use super::{GenerateError, Generator};
 use crate::postgres::quote_identifier;
+use crate::staging::own_files::create_own;
 
 /// Documents of one transaction's step.
 const CHUNK: u64 = 1000;
@@ -27,6 +28,8 @@ pub fn write_sqlite(
     if path.exists() {
         return Err(GenerateError::Exists { path: path.to_owned() });
     }
+    // SQLite makes a file that everyone may read.
+    create_own(path).map_err(|source| GenerateError::File { path: path.to_owned(), source })?;
     let mut connection = Connection::open(path).map_err(failed)?;
     let transaction = connection.transaction().map_err(failed)?;
     for (at, name) in generator.names().enumerate() {

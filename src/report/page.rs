@@ -1,7 +1,5 @@
 //! `report.html`: one file that needs nothing else, with what verify proved and what audit saw.
 
-use std::fs;
-
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, context, escape_formatter};
 use serde_json::Value as Json;
@@ -11,6 +9,7 @@ use crate::staging::StagingError;
 use crate::staging::json_file::replace;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
+use crate::staging::own_files;
 use crate::staging::run::RunRecord;
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -18,7 +17,7 @@ const TEMPLATE: &str = include_str!("report.html");
 /// Writes the page of a run from what there is in it.
 pub fn write(run: &RunDirectory) -> Result<(), StagingError> {
     let read = |name: &str| -> Option<Json> {
-        serde_json::from_slice(&fs::read(run.resolve(name)).ok()?).ok()
+        serde_json::from_slice(&own_files::read(&run.resolve(name)).ok()?).ok()
     };
     let record = RunRecord::read(run)?;
     let transform = TransformManifest::read(run).ok();

@@ -17,6 +17,7 @@ use crate::source::sqlite::NOT_UTF8;
 use crate::source::sqlite::declaration::{module_of, option_of};
 use crate::staging::exported::documents;
 use crate::staging::layout::RunDirectory;
+use crate::staging::layout::create_file;
 use crate::staging::manifest::{CollectionManifest, ExportManifest};
 
 /// A value on its way into a row.
@@ -134,6 +135,8 @@ fn write(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // SQLite makes a file that everyone may read, and gives its journal the mode of the file.
+    drop(create_file(path)?);
     let connection = Connection::open_with_flags(path, flags).map_err(|source| {
         RestoreError::Sqlite { action: "create the file".into(), path: path.to_owned(), source }
     })?;

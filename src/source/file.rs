@@ -37,11 +37,13 @@ fn named_gzip(path: &Path) -> bool {
 pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, SourceError> {
     let damaged =
         |detail: &str| SourceError::Damaged { path: path.to_owned(), detail: detail.to_owned() };
-    let file = File::open(path).map_err(io_error(path))?;
-    let found = file.metadata().map_err(io_error(path))?;
-    if !found.is_file() {
+    // Before it is opened: a named pipe would be waited for.
+    let found = path.metadata().map_err(io_error(path))?;
+    let file = if found.is_file() {
+        File::open(path).map_err(io_error(path))?
+    } else {
         return Err(damaged("it is no regular file"));
-    }
+    };
     // Small, so that what is read in large pieces is not copied through it.
     let mut reader = BufReader::with_capacity(1 << 16, file);
     if reader.fill_buf().map_err(io_error(path))?.starts_with(&GZIP) {

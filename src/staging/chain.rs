@@ -1,7 +1,6 @@
 //! A full export and the incremental ones made after it, read as one.
 
 use std::cmp::Ordering;
-use std::fs;
 
 use arrow::array::{BinaryBuilder, StringBuilder};
 
@@ -10,6 +9,7 @@ use super::checksum::sha256_hex;
 use super::exported::{Batches, Cursor, Documents, documents};
 use super::layout::{RunDirectory, io};
 use super::manifest::{CollectionManifest, ExportManifest};
+use super::own_files;
 use super::part::{PartFile, READ_BATCH_ROWS};
 use crate::document::order::compare;
 use crate::document::raw::{Doc, Value};
@@ -35,7 +35,7 @@ impl Chain {
                 base: base.run.clone(),
             })?;
             let path = below.resolve(ExportManifest::PATH);
-            let bytes = fs::read(&path).map_err(io("read", &path))?;
+            let bytes = own_files::read(&path).map_err(io("read", &path))?;
             if sha256_hex(&bytes) != base.manifest_sha256 {
                 let run = run.run().to_owned();
                 return Err(StagingError::OtherBase { run, base: base.run });

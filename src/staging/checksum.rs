@@ -1,16 +1,15 @@
 //! SHA-256 of files, and the `SHA256SUMS` file that `sha256sum -c` reads.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::StagingError;
 use super::json_file::replace;
 use super::layout::io;
 use super::manifest::MANIFEST;
 use super::part::PartFile;
+use super::{StagingError, own_files};
 
 /// Lower-case hexadecimal digits of a digest.
 pub fn to_hex(bytes: &[u8]) -> String {
@@ -38,7 +37,8 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 
 /// SHA-256 of a file, in hexadecimal, read in small pieces.
 pub fn sha256_file(path: &Path) -> Result<String, StagingError> {
-    let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(io("open", path))?);
+    let mut reader =
+        BufReader::with_capacity(1 << 18, own_files::open(path).map_err(io("open", path))?);
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -150,7 +150,7 @@ pub fn write_sums<'a>(
 
 /// The hash that a stage's list has for a file; none when it has none, or there is no list.
 pub fn listed_sum(directory: &Path, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(directory.join(SUMS)).ok()?;
+    let text = own_files::read_text(&directory.join(SUMS)).ok()?;
     text.lines().find_map(|line| {
         let (sha256, listed) = line.split_once("  ")?;
         (listed == name).then(|| sha256.to_owned())

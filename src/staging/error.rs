@@ -157,6 +157,28 @@ pub enum StagingError {
         /// What is wrong.
         detail: String,
     },
+    /// Something stands where docferry makes files and folders only.
+    #[error("{path} is {kind}: docferry makes none, and does not use it")]
+    NoFile {
+        /// Which one.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A folder that others could have prepared.
+    #[error(
+        "{path} belongs to user {owner} and group {group} with mode {mode:04o}: others could have written what it holds"
+    )]
+    OfOthers {
+        /// Which one.
+        path: PathBuf,
+        /// Number of its owner.
+        owner: u32,
+        /// Number of its group.
+        group: u32,
+        /// Permissions.
+        mode: u32,
+    },
     /// Another process works on the same pipeline.
     #[error("{path} is held by another docferry process ({owner})")]
     Locked {
@@ -177,13 +199,15 @@ impl Explain for StagingError {
             | Self::NoBase { .. }
             | Self::OtherBase { .. }
             | Self::Foreign { .. }
+            | Self::NoFile { .. }
             | Self::Json { .. } => Exit::Damaged,
             Self::NoSuchRun { .. } | Self::NotFinished { .. } => Exit::NoSuchRun,
             Self::Locked { .. } => Exit::Locked,
             Self::NoSuchReject { .. } | Self::SeveralRuns { .. } | Self::Clock { .. } => {
                 Exit::Usage
             }
-            Self::Io { .. }
+            Self::OfOthers { .. }
+            | Self::Io { .. }
             | Self::Parquet { .. }
             | Self::Arrow { .. }
             | Self::NoNextRun { .. } => Exit::Failed,
@@ -205,6 +229,12 @@ impl Explain for StagingError {
                     owner.unwrap_or_default()
                 ))
             }
+            Self::NoFile { .. } => Some("Look at how it came there, and remove it.".into()),
+            Self::OfOthers { .. } => Some(
+                "Make it yours (`chown -R`, `chmod -R go-w`) once you know where it comes from; or, if \
+                 you trust whoever can write to it, use --trust-staging."
+                    .into(),
+            ),
             Self::OtherRun { .. } => {
                 Some("Copy the part of this run there, or repeat the stage that wrote it.".into())
             }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::StagingError;
 use super::layout::{RunDirectory, create_folder, io};
+use super::own_files;
 use crate::progress::Stage;
 
 /// File name of a stage's journal.
@@ -39,7 +40,7 @@ impl Journal {
         let path = path(run, stage);
         let folder = run.stage_directory(stage);
         create_folder(&folder)?;
-        let text = match fs::read(&path) {
+        let text = match own_files::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(io("read", &path)(source)),

@@ -1,6 +1,6 @@
 //! Files that are replaced as a whole: written beside, synced, renamed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::layout::{create_folder, io};
+use super::own_files;
 use super::{FORMAT_VERSION, StagingError};
 
 /// Replaces a file atomically; its folder is made where it is missing.
@@ -53,7 +54,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(
     path: &Path,
     what: &'static str,
 ) -> Result<T, StagingError> {
-    parse_json(path, what, &fs::read(path).map_err(io("read", path))?)
+    parse_json(path, what, &own_files::read(path).map_err(io("read", path))?)
 }
 
 /// The same for the bytes of a file.

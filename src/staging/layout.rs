@@ -1,7 +1,7 @@
 //! Where files are: `staging/<pipeline>/<run>/…`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +10,7 @@ use super::folders::Folders;
 pub use super::folders::folder_name;
 use super::json_file::sync_directory;
 use super::manifest::MANIFEST;
+use super::own_files;
 use super::run_id;
 use crate::progress::Stage;
 
@@ -46,6 +47,7 @@ impl RunDirectory {
     pub fn create(staging: &Path, pipeline: &str) -> Result<Self, StagingError> {
         let parent = staging.join(folder_name(pipeline));
         create_folder(&parent)?;
+        own_files::check_pipeline(&parent)?;
         let run = run_id::take(&parent)?;
         let path = parent.join(&run);
         DirBuilder::new().mode(0o700).create(&path).map_err(io("create", &path))?;
@@ -88,6 +90,14 @@ impl RunDirectory {
         if !path.join("run.json").is_file() {
             return Err(missing());
         }
+        // The link to the newest run leads to its neighbour, nothing else is a link.
+        let folder =
+            fs::canonicalize(staging.join(folder_name(pipeline))).map_err(|_| missing())?;
+        if path.parent() != Some(&folder) || (run != LATEST && named.is_symlink()) {
+            return Err(StagingError::NoFile { path: named, kind: "a symbolic link" });
+        }
+        own_files::check_pipeline(&staging.join(folder_name(pipeline)))?;
+        own_files::check_run(&path)?;
         let run = path.file_name().and_then(|name| name.to_str()).ok_or_else(missing)?.to_owned();
         Ok(Self::at(path, pipeline.to_owned(), run))
     }
@@ -100,6 +110,7 @@ impl RunDirectory {
             let path = fs::canonicalize(path).map_err(io("find", path))?;
             let name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
             if let (Some(run), Some(pipeline)) = (name(&path), path.parent().and_then(name)) {
+                own_files::check_run(&path)?;
                 return Ok(Self::at(path, pipeline, run));
             }
         }
@@ -114,8 +125,14 @@ impl RunDirectory {
         let entries = fs::read_dir(staging).map_err(|_| missing("any name"))?;
         let mut found: Vec<Self> = entries
             .flatten()
-            .filter_map(|entry| Self::open(staging, entry.file_name().to_str()?, text).ok())
-            .collect();
+            .filter_map(|entry| {
+                let opened = Self::open(staging, entry.file_name().to_str()?, text);
+                match opened {
+                    Err(StagingError::NoSuchRun { .. }) => None,
+                    opened => Some(opened),
+                }
+            })
+            .collect::<Result<_, _>>()?;
         match (found.pop(), found.is_empty()) {
             (Some(run), true) => Ok(run),
             (None, _) => Err(missing("any name")),
@@ -139,6 +156,7 @@ impl RunDirectory {
         if run.contains('/') || run.starts_with('.') || !path.join("run.json").is_file() {
             return Err(missing());
         }
+        own_files::check_run(&path)?;
         Ok(Self::at(path, self.pipeline.clone(), run.to_owned()))
     }
 
@@ -219,8 +237,12 @@ impl RunDirectory {
         &self.run
     }
 
-    /// The file that a manifest's relative path names.
+    /// The file that a manifest's relative path names. Manifests with paths that leave the run are
+    /// not read; such a path names no file.
     pub fn resolve(&self, relative: &str) -> PathBuf {
+        if !own_files::is_inside(relative) {
+            return own_files::nowhere(&self.path);
+        }
         let elsewhere = [Stage::Export, Stage::Transform].into_iter().find_map(|stage| {
             let rest = relative.strip_prefix(&format!("{stage}/"))?;
             Some(self.stage_directory(stage).join(rest))
@@ -270,9 +292,7 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), StagingError> {
 
 /// Makes a file, or empties it, that only its owner can read.
 pub(crate) fn create_file(path: &Path) -> Result<File, StagingError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).map_err(io("create", path))
+    own_files::create_own(path).map_err(io("create", path))
 }
 
 /// For `map_err`: an operating system error with its file.

@@ -8,9 +8,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::StagingError;
 use super::layout::{RunDirectory, create_folder, folder_name, io};
 use super::manifest::ExportManifest;
+use super::{StagingError, own_files};
 
 /// A held lock; dropping it gives it back.
 #[derive(Debug)]
@@ -23,7 +23,13 @@ impl PipelineLock {
     pub fn take(staging: &Path, pipeline: &str) -> Result<Self, StagingError> {
         let directory = staging.join(folder_name(pipeline));
         create_folder(&directory)?;
+        own_files::check_pipeline(&directory)?;
         let path: PathBuf = directory.join(".lock");
+        if let Ok(found) = path.symlink_metadata()
+            && !found.is_file()
+        {
+            return Err(StagingError::NoFile { path, kind: "no regular file" });
+        }
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -110,6 +116,9 @@ impl SealLock {
     /// without them, the files are read all the same.
     fn new(run: &RunDirectory, lock: fn(&File) -> std::io::Result<()>) -> Self {
         let path = run.path().with_file_name(".seal");
+        if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            return Self { _file: None };
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(path).ok();

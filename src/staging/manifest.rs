@@ -1,7 +1,6 @@
 //! The manifests: what a stage wrote, with the hash of every file and the counts that must agree.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use super::checksum::{listed_sum, sha256_hex, write_sums};
 use super::inventory::SourceObject;
 use super::json_file::{parse_json, write_json};
 use super::layout::{RunDirectory, io};
+use super::own_files;
 use super::part::PartFile;
 use super::rejects::count_by_collection;
 use super::table::TableDefinition;
@@ -474,7 +474,7 @@ fn read_stage<T: serde::de::DeserializeOwned>(
     what: &'static str,
 ) -> Result<T, StagingError> {
     let path = run.resolve(path);
-    let bytes = match fs::read(&path) {
+    let bytes = match own_files::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(StagingError::NotFinished { run: run.run().to_owned(), stage });
         }

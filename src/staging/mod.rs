@@ -16,6 +16,7 @@ pub mod latest;
 pub mod layout;
 pub mod lock;
 pub mod manifest;
+pub mod own_files;
 pub mod part;
 pub mod raw_json;
 pub mod rejects;

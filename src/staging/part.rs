@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::BufWriter;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use super::checksum::{HashingWriter, SUMS, sha256_file, sha256_hex};
 use super::column::{ColumnChunk, PlainPages};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, create_file, create_folder, io};
+use super::own_files;
 use super::schema::{DOCUMENT_COLUMN, ID_COLUMN};
 use crate::progress::Stage;
 
@@ -34,6 +36,7 @@ pub const READ_BATCH_ROWS: usize = 8192;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartFile {
     /// Path relative to the run's directory.
+    #[serde(deserialize_with = "own_files::inside")]
     pub path: String,
     /// Rows in it.
     pub rows: u64,
@@ -298,7 +301,7 @@ fn of_another_run(run: &RunDirectory, path: &Path, sha256: &str) -> Option<Stagi
             continue;
         }
         for stage in [Stage::Export, Stage::Transform] {
-            let text = fs::read_to_string(other.join(stage.to_string()).join(SUMS));
+            let text = own_files::read_text(&other.join(stage.to_string()).join(SUMS));
             let text = text.unwrap_or_default();
             let mut lines = text.lines().filter_map(|line| line.split_once("  "));
             if let Some((_, name)) = lines.find(|(listed, _)| *listed == sha256) {
@@ -318,7 +321,17 @@ fn read_verified(
     path: &Path,
     part: &PartFile,
 ) -> Result<Vec<u8>, StagingError> {
-    let bytes = fs::read(path).map_err(io("read", path))?;
+    let mut file = own_files::open(path).map_err(io("read", path))?;
+    let size = file.metadata().map_err(io("read", path))?.len();
+    let mut bytes = Vec::new();
+    // A file of another size is not read for more than its name.
+    if size == part.bytes {
+        Read::take(&mut file, part.bytes).read_to_end(&mut bytes).map_err(io("read", path))?;
+    } else {
+        let detail = format!("{size} bytes instead of {}", part.bytes);
+        let other = of_another_run(run, path, &sha256_file(path)?);
+        return Err(other.unwrap_or(StagingError::Checksum { path: path.to_owned(), detail }));
+    }
     let differs = |detail: String| {
         of_another_run(run, path, &sha256_hex(&bytes))
             .unwrap_or_else(|| StagingError::Checksum { path: path.to_owned(), detail })

@@ -14,6 +14,7 @@ use super::checksum::{HashingWriter, sha256_file};
 use super::json_file::sync_directory;
 use super::layout::{RunDirectory, create_file, create_folder, io};
 use super::manifest::TransformManifest;
+use super::own_files;
 use super::raw_json::RawJson;
 use crate::progress::Stage;
 
@@ -140,7 +141,7 @@ pub fn recover(run: &RunDirectory, manifest: &TransformManifest) -> Result<(), S
 /// A list as it is in its file; empty when there is none.
 pub fn read_bytes(run: &RunDirectory, list: List, stage: Stage) -> Result<Vec<u8>, StagingError> {
     let path = run.resolve(&list.path(stage));
-    match fs::read(&path) {
+    match own_files::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         read => read.map_err(io("read", &path)),
     }
@@ -194,7 +195,7 @@ pub fn lines<T: DeserializeOwned>(
     stage: Stage,
 ) -> Result<impl Iterator<Item = Result<T, StagingError>> + use<T>, StagingError> {
     let path = run.resolve(&list.path(stage));
-    let reader = match File::open(&path) {
+    let reader = match own_files::open(&path) {
         Ok(file) => Some(BufReader::new(file)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(source) => return Err(io("open", &path)(source)),

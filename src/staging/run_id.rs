@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::StagingError;
 use super::json_file::replace;
 use super::layout::{LATEST, io};
+use super::own_files;
 
 /// File beside the runs that holds the greatest id ever given, so that no id comes back after its
 /// run was removed.
@@ -62,7 +63,7 @@ fn greatest(folder: &Path) -> Result<Option<String>, StagingError> {
         let Ok(name) = entry.file_name().into_string() else { continue };
         ids.push(name.strip_prefix(REMOVED).unwrap_or(&name).to_owned());
     }
-    let remembered = fs::read_to_string(folder.join(LAST));
+    let remembered = own_files::read_text(&folder.join(LAST));
     ids.extend(remembered.ok().map(|text| text.trim().to_owned()));
     let latest = fs::read_link(folder.join(LATEST)).ok();
     ids.extend(latest.and_then(|latest| latest.into_os_string().into_string().ok()));

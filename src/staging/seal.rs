@@ -15,6 +15,7 @@ use super::journal::JOURNAL;
 use super::json_file::replace;
 use super::layout::{RunDirectory, io};
 use super::lock::SealLock;
+use super::own_files;
 use super::run::RunRecord;
 use crate::progress::Stage;
 
@@ -42,7 +43,7 @@ fn writes(stage: Stage, name: &str) -> bool {
 
 fn read(run: &RunDirectory) -> Result<Option<Seal>, StagingError> {
     let path = run.path().join(SUMS);
-    let text = match fs::read_to_string(&path) {
+    let text = match own_files::read_text(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         // A flipped bit can make text that is none.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
@@ -57,6 +58,10 @@ fn read(run: &RunDirectory) -> Result<Option<Seal>, StagingError> {
             let detail = format!("it has the line {line:?}");
             return Err(StagingError::Foreign { path, detail });
         };
+        if !own_files::is_inside(&name) {
+            let detail = format!("it lists {name:?}, which leads out of the run");
+            return Err(StagingError::Foreign { path, detail });
+        }
         seal.insert(name, sha256);
     }
     Ok(Some(seal))

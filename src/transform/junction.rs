@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::TransformError;
 use super::work::{WorkFile, WorkWriter};
+use crate::staging::own_files;
 
 /// A link from a row of the first table to a row of the second, and the side that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +79,7 @@ impl Merge {
     pub(super) fn open(paths: Vec<PathBuf>) -> Result<Self, TransformError> {
         let mut merge = Self { runs: Vec::new(), heap: BinaryHeap::new(), repeats: 0 };
         for path in paths {
-            let file = File::open(&path)
+            let file = own_files::open(&path)
                 .map_err(|source| TransformError::Work { path: path.clone(), source })?;
             merge.runs.push((path, BufReader::with_capacity(RUN_BUFFER_BYTES, file)));
             merge.advance(merge.runs.len() - 1)?;

@@ -33,7 +33,6 @@ mod work;
 mod write;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -63,6 +62,7 @@ use crate::staging::manifest::{
     ArrayCounts, CollectionManifest, ColumnCounts, ExportManifest, ExportPart, TableManifest,
     TransformManifest,
 };
+use crate::staging::own_files;
 use crate::staging::part;
 use crate::staging::rejects::{List, RejectWriter};
 
@@ -487,7 +487,7 @@ fn write_lines(
     let mut writer = RejectWriter::create(run, list, Stage::Transform)?;
     for file in files {
         let path = work.join(&file.name);
-        let lines = fs::read(&path)
+        let lines = own_files::read(&path)
             .map_err(|source| TransformError::Work { path: path.clone(), source })?;
         writer.write_lines(&lines)?;
     }

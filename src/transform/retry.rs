@@ -29,6 +29,7 @@ use crate::staging::checksum::{sha256_file, sha256_hex};
 use crate::staging::json_file::replace;
 use crate::staging::layout::{RunDirectory, create_folder};
 use crate::staging::manifest::{ExportManifest, ExportPart, TableManifest, TransformManifest};
+use crate::staging::own_files;
 use crate::staging::part::PartFile;
 use crate::staging::rejects::{self, List, Reject, RejectWriter};
 
@@ -134,7 +135,7 @@ fn read_work(
     file: &super::work::WorkFile,
 ) -> Result<Vec<u8>, TransformError> {
     let path = journal.work().join(&file.name);
-    fs::read(&path).map_err(|source| TransformError::Work { path, source })
+    own_files::read(&path).map_err(|source| TransformError::Work { path, source })
 }
 
 /// Rows can only be added to tables that stay what they are; an enum may have gained labels.

@@ -1,7 +1,8 @@
 //! Working files of a transform: written once, hashed on the way, trusted again only after their
 //! hash agreed.
 
-use std::fs::{self, File};
+use crate::staging::own_files;
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -57,7 +58,7 @@ impl WorkFile {
 
     /// Its bytes, if they are what was written.
     pub(super) fn read(&self, folder: &Path) -> Option<Vec<u8>> {
-        let bytes = fs::read(folder.join(&self.name)).ok()?;
+        let bytes = own_files::read(&folder.join(&self.name)).ok()?;
         (sha256_hex(&bytes) == self.sha256).then_some(bytes)
     }
 

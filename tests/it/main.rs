@@ -16,6 +16,7 @@ mod corpus;
 mod damage;
 mod faults;
 mod homes;
+mod hostile_files;
 mod id;
 mod identity;
 mod incremental;
