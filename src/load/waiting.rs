@@ -19,7 +19,7 @@ const LOCK_TIMEOUT: &str = "500ms";
 /// Pauses between attempts, in milliseconds; the last one goes on.
 const PAUSES: [u64; 4] = [250, 500, 1000, 2000];
 /// A load that got none of its locks for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// How often the server is asked who blocks.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 

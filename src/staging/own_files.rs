@@ -186,7 +186,7 @@ fn check_owner(path: &Path, found: &Metadata) -> Result<(), StagingError> {
     if TRUSTED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let Some((user, group)) = *ourselves() else { return Ok(()) };
+    let Some((user, group)) = ourselves() else { return Ok(()) };
     let foreign = found.uid() != user && found.uid() != 0;
     // The group of a user's own files is his own on most systems.
     let writable =
@@ -203,9 +203,9 @@ fn check_owner(path: &Path, found: &Metadata) -> Result<(), StagingError> {
 }
 
 /// User and group of the files that this process makes.
-fn ourselves() -> &'static Option<(u32, u32)> {
+fn ourselves() -> Option<(u32, u32)> {
     static OURSELVES: OnceLock<Option<(u32, u32)>> = OnceLock::new();
-    OURSELVES.get_or_init(|| {
+    *OURSELVES.get_or_init(|| {
         let found = tempfile::tempfile().ok()?.metadata().ok()?;
         Some((found.uid(), found.gid()))
     })

@@ -20,7 +20,7 @@ impl Place {
         })
     }
 
-    fn start(&self, arguments: &[&str]) -> Child {
+    fn start(arguments: &[&str]) -> Child {
         let mut docferry = Command::new(env!("CARGO_BIN_EXE_docferry"));
         docferry.args(arguments);
         docferry.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
@@ -72,7 +72,7 @@ fn an_application_is_not_kept_waiting_by_a_load_or_a_rollback_that_waits() {
         sql(&report, "BEGIN; SELECT count(*) FROM app.books");
         let mut waiting = match command {
             "load" => place.start_load(&run, &["--home", "existing"]),
-            "rollback" => place.start(&rollback),
+            "rollback" => Place::start(&rollback),
             _ => place.start_load(&run, &["--home", "existing", "--mode", "replace"]),
         };
         let said = read_until(&mut waiting, "waiting for a lock");
@@ -121,7 +121,7 @@ fn a_row_of_an_application_that_breaks_a_foreign_key_stops_neither_load_nor_roll
     let Some(place) = Place::new("docferry_orphan") else { return };
     place.sql(EXISTING);
     place.sql("CREATE TABLE app.notes (id integer PRIMARY KEY, note text)");
-    let pipeline = format!("{}{WITH_NOTES}", PIPELINE);
+    let pipeline = format!("{PIPELINE}{WITH_NOTES}");
     std::fs::write(place.path("books.toml"), pipeline).unwrap();
     let notes = [mongodb::bson::doc! {"_id": 1, "note": "first"}];
     crate::support::write_dump(&place.path("dump/books"), "notes", &notes);
