@@ -31,9 +31,14 @@ pub fn listen() -> std::io::Result<Arc<AtomicBool>> {
     Ok(Arc::clone(requested()))
 }
 
-/// The result of some work on a server, or none as soon as a signal came: a server that does not
+/// The result of some work on a server, or none as soon as a signal comes: a server that does not
 /// answer keeps nobody from ending the command.
+///
+/// Work that is begun after the signal is what the command does to end well, and goes on.
 pub async fn unless_interrupted<W: IntoFuture>(work: W) -> Option<W::Output> {
+    if requested().load(Ordering::Relaxed) {
+        return Some(work.await);
+    }
     let signal = async {
         while !requested().load(Ordering::Relaxed) {
             tokio::time::sleep(LOOK_EVERY).await;

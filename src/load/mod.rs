@@ -40,6 +40,7 @@ use self::ledger::{Ledger, Loaded, Saved};
 use self::plan::{Plan, decide};
 use self::upsert::Kept;
 use self::waiting::{Waits, session};
+use crate::interrupt::unless_interrupted;
 use crate::postgres::ddl::{Statement, policy_statements};
 use crate::postgres::dependents::own_rows;
 use crate::postgres::ledger::keep_to_oneself;
@@ -527,8 +528,14 @@ impl Job<'_> {
                     // Foreign keys lock both tables, and two of them each other.
                     let action = format!("create {} {}", statement.kind, statement.name);
                     let mut waits = Waits::new(&client, &target, &progress);
-                    while let Err(error) = execute(&client, action.clone(), &statement.sql).await {
-                        waits.after(&action, error).await?;
+                    loop {
+                        // The server ends the statement once its client is gone.
+                        let made = execute(&client, action.clone(), &statement.sql);
+                        match unless_interrupted(made).await {
+                            None => return Err(LoadError::Interrupted),
+                            Some(Ok(())) => break,
+                            Some(Err(error)) => waits.after(&action, error).await?,
+                        }
                     }
                     attempts.done.fetch_add(1, Ordering::Relaxed);
                     progress.advance(Stage::Load, item, 1, 0);

@@ -20,6 +20,16 @@ impl Place {
         })
     }
 
+    /// The application's tables with one that nothing refers to, and a document for it.
+    fn with_notes(&self) {
+        self.sql(EXISTING);
+        self.sql("CREATE TABLE app.notes (id integer PRIMARY KEY, note text)");
+        let pipeline = format!("{PIPELINE}{WITH_NOTES}");
+        std::fs::write(self.path("books.toml"), pipeline).unwrap();
+        let notes = [mongodb::bson::doc! {"_id": 1, "note": "first"}];
+        crate::support::write_dump(&self.path("dump/books"), "notes", &notes);
+    }
+
     fn start(arguments: &[&str]) -> Child {
         let mut docferry = Command::new(env!("CARGO_BIN_EXE_docferry"));
         docferry.args(arguments);
@@ -112,6 +122,34 @@ fn a_signal_ends_a_load_that_waits_for_a_lock() {
     place.verify(&run);
 }
 
+/// Foreign keys and indexes as the application sees them.
+const CONSTRAINTS: &str = "SELECT string_agg(pg_get_constraintdef(oid), '; ' ORDER BY conname) \
+    || (SELECT string_agg(indexdef, '; ' ORDER BY indexname) FROM pg_indexes WHERE schemaname = 'app') \
+    FROM pg_constraint WHERE connamespace = 'app'::regnamespace";
+
+#[test]
+fn a_signal_in_the_middle_of_a_load_gives_the_application_its_constraints_back() {
+    let Some(place) = Place::new("docferry_signal_aside") else { return };
+    place.with_notes();
+    let before = place.text(CONSTRAINTS);
+    let run = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
+    let writer = place.session("writer");
+    let hold = "BEGIN; INSERT INTO app.notes VALUES (1, 'mine')";
+    place.runtime.block_on(writer.batch_execute(hold)).unwrap();
+    let mut load = place.start_load(&run, &["--home", "existing", "--connections", "1"]);
+    read_until(&mut load, "waiting for a lock");
+    assert_ne!(place.text(CONSTRAINTS), before, "they are set aside");
+    let stop = Command::new("kill").args(["-TERM", &load.id().to_string()]).status().unwrap();
+    assert!(stop.success());
+    let output = end(load);
+    assert_eq!(output.status.code(), Some(130), "{}", shown(&output));
+    assert_eq!(place.text(CONSTRAINTS), before);
+    place.runtime.block_on(writer.batch_execute("ROLLBACK")).unwrap();
+    assert_eq!(place.load(&run, &["--home", "existing"]).status.code(), Some(0));
+    assert_eq!(place.text(CONSTRAINTS), before);
+    place.verify(&run);
+}
+
 /// The same pipeline with a table that nothing refers to.
 const WITH_NOTES: &str = "[tables.notes.columns]\nid = { from = \"_id\", type = \"integer\", key = true }\n\
                           note = { type = \"text\" }\n";
@@ -119,12 +157,7 @@ const WITH_NOTES: &str = "[tables.notes.columns]\nid = { from = \"_id\", type = 
 #[test]
 fn a_row_of_an_application_that_breaks_a_foreign_key_stops_neither_load_nor_rollback() {
     let Some(place) = Place::new("docferry_orphan") else { return };
-    place.sql(EXISTING);
-    place.sql("CREATE TABLE app.notes (id integer PRIMARY KEY, note text)");
-    let pipeline = format!("{PIPELINE}{WITH_NOTES}");
-    std::fs::write(place.path("books.toml"), pipeline).unwrap();
-    let notes = [mongodb::bson::doc! {"_id": 1, "note": "first"}];
-    crate::support::write_dump(&place.path("dump/books"), "notes", &notes);
+    place.with_notes();
     let run = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
     let way = ["--home", "existing"];
 
