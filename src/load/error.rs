@@ -146,6 +146,12 @@ pub enum LoadError {
         /// Whether it is a load that is being undone.
         undo: bool,
     },
+    /// Policies of its tables would keep the role from copying rows.
+    #[error("tables of tenants ({}) need a role that row-level security does not hold back", .tables.join(", "))]
+    HeldBack {
+        /// Tables with a tenant that the load makes.
+        tables: Vec<String>,
+    },
     /// A lock was not to be had.
     #[error(
         "could not {action}: another transaction holds a lock{}",
@@ -318,6 +324,11 @@ impl Explain for LoadError {
             Self::Ambiguous { .. } => Some("Name it as `pipeline/run`.".into()),
             Self::ChangedSince { .. } => Some(
                 "Nothing was undone. --force undoes it all the same, these changes included."
+                    .into(),
+            ),
+            Self::HeldBack { .. } => Some(
+                "Nothing was written. Use a superuser, or give the role BYPASSRLS: the policies stand \
+                 before the first row."
                     .into(),
             ),
             Self::RowsOfOthers { undo: false, .. } => Some(

@@ -171,12 +171,29 @@ pub(super) async fn decide(
     } else {
         names::check_objects(client, &plan.own_definitions(manifest)).await?;
     }
+    check_tenants(client, &plan.own_definitions(manifest)).await?;
     plan.asides = aside::find(client, &manifest.schema, &there).await?;
     if plan.begun.is_none() {
         others::check_replace(client, &manifest.schema, &plan.replace).await?;
     }
     others::check_upsert(client, manifest, &mut plan.upsert).await?;
     Ok(plan)
+}
+
+/// Fails where policies of tables that the load makes would hold its own rows back.
+async fn check_tenants(client: &Client, own: &[&TableDefinition]) -> Result<(), LoadError> {
+    let tables = own.iter().filter(|definition| definition.tenant.is_some());
+    let tables: Vec<String> = tables.map(|definition| definition.name.clone()).collect();
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let sql =
+        "SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user";
+    let row = client.query_one(sql, &[]).await.map_err(|source| PostgresError::Statement {
+        action: "look at the rights of the role".to_owned(),
+        source,
+    })?;
+    if row.get(0) { Ok(()) } else { Err(LoadError::HeldBack { tables }) }
 }
 
 /// The statements that add the labels which an enum of the database lacks, each in its place.

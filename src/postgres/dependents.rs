@@ -20,6 +20,9 @@ pub struct Reference {
     pub target: String,
     /// Its columns, in the order of `columns`.
     pub target_columns: Vec<String>,
+    /// The operators by which the server compares them, as `OPERATOR(schema.name)`: those of
+    /// extension types (`citext`) are not in `pg_catalog`.
+    equal: Vec<String>,
     /// What becomes of a row that refers to a deleted one, in SQL.
     pub on_delete: &'static str,
 }
@@ -32,12 +35,10 @@ impl Reference {
 
     /// The condition under which row `referring` refers to row `referred`.
     pub fn joins(&self, referring: &str, referred: &str) -> String {
-        let pairs = self.columns.iter().zip(&self.target_columns).map(|(own, other)| {
-            format!(
-                "{referring}.{} = {referred}.{}",
-                quote_identifier(own),
-                quote_identifier(other)
-            )
+        let pairs = self.columns.iter().zip(&self.target_columns).zip(&self.equal);
+        let pairs = pairs.map(|((own, other), equal)| {
+            let (own, other) = (quote_identifier(own), quote_identifier(other));
+            format!("{referred}.{other} {equal} {referring}.{own}")
         });
         pairs.collect::<Vec<_>>().join(" AND ")
     }
@@ -79,6 +80,12 @@ pub struct Rule {
     pub event: &'static str,
 }
 
+/// The operators of foreign key `k` between its target's columns and its own, in order.
+const EQUAL: &str = "ARRAY(SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, p.oprname) \
+    FROM unnest(k.conpfeqop) WITH ORDINALITY o (op, at) \
+    JOIN pg_catalog.pg_operator p ON p.oid = o.op \
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace ORDER BY o.at)";
+
 fn failed(action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> PostgresError {
     let action = action.into();
     move |source| PostgresError::Statement { action, source }
@@ -93,14 +100,14 @@ pub async fn references_to(
 ) -> Result<Vec<Reference>, PostgresError> {
     let rows = client
         .query(
-            "SELECT k.conname::text, rn.nspname::text, r.relname::text, t.relname::text, \
+            &format!("SELECT k.conname::text, rn.nspname::text, r.relname::text, t.relname::text, \
                     ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY o (num, at) \
                           JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.num \
                           ORDER BY o.at), \
                     ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY o (num, at) \
                           JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = o.num \
                           ORDER BY o.at), \
-                    k.confdeltype::text \
+                    k.confdeltype::text, {EQUAL} \
              FROM pg_catalog.pg_constraint k \
              JOIN pg_catalog.pg_class t ON t.oid = k.confrelid \
              JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
@@ -110,7 +117,7 @@ pub async fn references_to(
                AND NOT (rn.nspname = $1 AND r.relname = ANY ($2)) \
                AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint p \
                                WHERE p.oid = k.conparentid AND p.confrelid = k.confrelid) \
-             ORDER BY 2, 3, 1",
+             ORDER BY 2, 3, 1"),
             &[&schema, &tables],
         )
         .await
@@ -129,6 +136,7 @@ pub async fn references_to(
             "r" => "RESTRICT",
             _ => "NO ACTION",
         },
+        equal: row.get(7),
     };
     Ok(rows.iter().map(reference).collect())
 }
@@ -196,7 +204,7 @@ pub async fn foreign_key(
 ) -> Result<Option<ForeignKey>, PostgresError> {
     let row = client
         .query_opt(
-            "SELECT rn.nspname::text, r.relname::text, \
+            &format!("SELECT rn.nspname::text, r.relname::text, \
                     ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY o (num, at) \
                           JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.num \
                           ORDER BY o.at), \
@@ -205,13 +213,14 @@ pub async fn foreign_key(
                           ORDER BY o.at), \
                     ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i \
                           JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
-                          WHERE i.indrelid = k.conrelid AND i.indisprimary ORDER BY a.attnum) \
+                          WHERE i.indrelid = k.conrelid AND i.indisprimary ORDER BY a.attnum), \
+                    {EQUAL} \
              FROM pg_catalog.pg_constraint k \
              JOIN pg_catalog.pg_class t ON t.oid = k.conrelid \
              JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace \
              JOIN pg_catalog.pg_class r ON r.oid = k.confrelid \
              JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
-             WHERE k.contype = 'f' AND n.nspname = $1 AND t.relname = $2 AND k.conname = $3",
+             WHERE k.contype = 'f' AND n.nspname = $1 AND t.relname = $2 AND k.conname = $3"),
             &[&schema, &table, &name],
         )
         .await
@@ -224,8 +233,11 @@ pub async fn foreign_key(
         shown.extend(own.clone());
         let mut seen = std::collections::HashSet::new();
         shown.retain(|name| seen.insert(name.clone()));
-        let pairs = own.iter().zip(&other);
-        let joined = pairs.map(|(own, other)| format!("t.{own} = r.{}", quote_identifier(other)));
+        let equal: Vec<String> = row.get(5);
+        let joined =
+            own.iter().zip(&other).zip(&equal).map(|((own, other), equal)| {
+                format!("r.{} {equal} t.{own}", quote_identifier(other))
+            });
         ForeignKey {
             table: qualified(schema, table),
             target: qualified(row.get(0), row.get(1)),

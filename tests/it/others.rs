@@ -104,6 +104,27 @@ fn rows_that_other_tables_refer_to_are_not_replaced() {
     assert_same(&before, &state(&place.address));
 }
 
+/// References are followed as the server follows them: types of extensions have their own equality.
+#[test]
+fn references_by_an_extension_type_are_seen() {
+    let Some(place) = with_books("docferry_citext_others") else { return };
+    if place.text("SELECT count(*)::text FROM pg_available_extensions WHERE name = 'citext'") == "0"
+    {
+        eprintln!("skipped: this server has no citext");
+        return;
+    }
+    place.sql(
+        "CREATE EXTENSION citext SCHEMA public; ALTER TABLE app.books ADD code citext UNIQUE; \
+         UPDATE app.books SET code = title; \
+         CREATE TABLE shop.codes (code citext REFERENCES app.books (code) ON DELETE CASCADE); \
+         INSERT INTO shop.codes VALUES ('DUNE')",
+    );
+    let next = place.stage(&two_authors(), &[book(3, "Faust", 1)]);
+    let output = place.load(&next, &["--home", "existing", "--mode", "replace"]);
+    assert_refused(&output, &["1 rows of \"shop\".\"codes\" refer to books"]);
+    assert_eq!(place.text("SELECT string_agg(code, ' ') FROM shop.codes"), "DUNE");
+}
+
 #[test]
 fn rows_that_other_tables_refer_to_outlive_an_upsert_and_its_rollback() {
     let Some(place) = with_books("docferry_upsert_others") else { return };

@@ -252,6 +252,31 @@ fn no_tenant_sees_rows_of_another_while_a_load_runs_or_after_it_was_killed() {
     place.sql("DROP ROLE docferry_app_d; DROP ROLE docferry_gate_d");
 }
 
+#[test]
+fn a_role_that_policies_would_hold_back_is_told_before_anything_is_written() {
+    let Some(place) = Place::new("docferry_held_back") else { return };
+    std::fs::write(place.path("books.toml"), TENANTS).unwrap();
+    write_dump(&place.path("dump/books"), "rows", &[doc! {"_id": 1, "tenant": 1}]);
+    write_dump(&place.path("dump/books"), "plain", &[doc! {"_id": 1}]);
+    let run = place.stage_dump();
+    drop(place.role("docferry_held_f", ""));
+    let database = place.database().to_owned();
+    place.sql(&format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO docferry_held_f"));
+    let before = crate::support::state(&place.address);
+    let target = place.address_of("docferry_held_f");
+    for more in [&["--dry-run"][..], &[]] {
+        let output = place.run("load", &[&["--target", &target, "--run", &run], more].concat());
+        let text = shown(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("tables of tenants (rows)") && text.contains("BYPASSRLS"), "{text}");
+        crate::support::assert_same(&before, &crate::support::state(&place.address));
+    }
+    place.sql("ALTER ROLE docferry_held_f BYPASSRLS");
+    let output = place.run("load", &["--target", &target, "--run", &run]);
+    assert!(output.status.success(), "{}", shown(&output));
+    place.sql("DROP OWNED BY docferry_held_f CASCADE; DROP ROLE docferry_held_f");
+}
+
 /// The SQL block of a section of docs/security.md.
 fn documented(heading: &str) -> String {
     let text = std::fs::read_to_string(project("docs/security.md")).unwrap();
