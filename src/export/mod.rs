@@ -82,12 +82,15 @@ struct Exported {
     objects: Vec<SourceObject>,
     /// Records that were read of collections, where they were counted.
     read: BTreeMap<String, u64>,
+    /// The source has collections that were made after these were listed.
+    made_meanwhile: bool,
 }
 
 impl Exported {
     fn new(source: SourceDescription, snapshot: Snapshot) -> Self {
         let (collections, skipped, objects) = (Vec::new(), Vec::new(), Vec::new());
-        Self { source, snapshot, collections, skipped, objects, read: BTreeMap::new() }
+        let (read, made_meanwhile) = (BTreeMap::new(), false);
+        Self { source, snapshot, collections, skipped, objects, read, made_meanwhile }
     }
 
     /// The same for a source that is no server.
@@ -154,7 +157,7 @@ pub async fn export(
         }
         _ => files::export(&context, state, source, threads).await?,
     };
-    let Exported { source, snapshot, collections, skipped, objects, read } = exported;
+    let Exported { source, snapshot, collections, skipped, objects, read, .. } = exported;
     let mut manifest = ExportManifest::new(run, source, snapshot);
     manifest.collections = collections;
     manifest.skipped = skipped;
@@ -192,16 +195,19 @@ async fn read_server(
     let mut left = ATTEMPTS;
     loop {
         left -= 1;
-        match server::export(&context, state, uri, options).await {
-            Err(error) if left > 0 && error.is_change() => {
-                let note = format!("{error}; the export goes on with what is there now");
-                context.progress.note(Stage::Export, &note);
-                let journal;
-                (journal, state) = journal::open(&context.run)?;
-                context.journal = Arc::new(journal);
+        let changed = match server::export(&context, state, uri, options).await {
+            Err(error) if left > 0 && error.is_change() => error.to_string(),
+            // One that was dropped may be the one that was made: it is not to be missed.
+            Ok(exported) if exported.made_meanwhile && left > 0 && left + 1 < ATTEMPTS => {
+                "collections were made while they were read again".to_owned()
             }
             ended => return ended,
-        }
+        };
+        let note = format!("{changed}; the export goes on with what is there now");
+        context.progress.note(Stage::Export, &note);
+        let journal;
+        (journal, state) = journal::open(&context.run)?;
+        context.journal = Arc::new(journal);
     }
 }
 

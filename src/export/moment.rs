@@ -220,7 +220,7 @@ pub(super) fn forget(context: &Context, collection: &str) -> Result<(), ExportEr
 }
 
 /// Lists the collections again: what was read must be what was listed at the start. Gives back
-/// those that were made meanwhile and are not exported, where there is no snapshot without them.
+/// those that were made meanwhile and are not exported.
 pub(super) async fn confirm(
     context: &Context,
     server: &Server,
@@ -246,9 +246,6 @@ pub(super) async fn confirm(
             listed.name
         );
         context.progress.note(Stage::Export, &note);
-    }
-    if snapshot {
-        return Ok(Vec::new());
     }
     let new = differences(&after, listing).into_iter().filter(|(listed, difference)| {
         !matches!(difference, Difference::Renamed(_)) && listed.left_out().is_none()

@@ -83,7 +83,12 @@ pub(super) async fn export(
     if let Some(error) = failure {
         return Err(error);
     }
-    exported.skipped.extend(moment::confirm(context, &server, &listing).await?);
+    let made = moment::confirm(context, &server, &listing).await?;
+    exported.made_meanwhile = !made.is_empty();
+    // What was made after a snapshot does not belong to its moment.
+    if server.cluster_time.is_none() {
+        exported.skipped.extend(made);
+    }
     Ok(exported)
 }
 
