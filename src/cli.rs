@@ -133,7 +133,7 @@ pub enum Command {
     Dump(DumpArguments),
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
     #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
-    Verify(TargetArguments),
+    Verify(VerifyArguments),
     /// Print the SQL that makes the target tables.
     #[command(after_help = format!("Example:\n  docferry ddl pipelines/nextcrm.toml > schema.sql\n\n{EXIT_STATUSES}"))]
     Ddl(PipelineArgument),
@@ -724,6 +724,19 @@ pub struct TargetArguments {
     pub connections: usize,
 }
 
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// Those it shares with `load`.
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// Read every exported document again, apart from the transform, and compare it leaf by leaf
+    /// with the rows in PostgreSQL.
+    #[arg(long)]
+    pub documents: bool,
+}
+
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -746,6 +759,10 @@ pub struct RunArguments {
     /// Home and mode of the load.
     #[command(flatten)]
     pub way: LoadWay,
+
+    /// Prove the rows against the staged ones only: do not read the exported documents again.
+    #[arg(long)]
+    pub no_documents: bool,
 }
 
 impl RunArguments {
@@ -766,7 +783,11 @@ impl RunArguments {
     }
 
     /// Those of its verification.
-    pub fn target(&self, run: &str) -> TargetArguments {
+    pub fn verify(&self, run: &str) -> VerifyArguments {
+        VerifyArguments { target: self.target(run), documents: !self.no_documents }
+    }
+
+    fn target(&self, run: &str) -> TargetArguments {
         TargetArguments {
             pipeline: self.export.pipeline.clone(),
             staging: self.export.staging.clone(),

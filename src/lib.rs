@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod postgres;
 pub mod progress;
+pub mod proof;
 pub mod redact;
 pub mod report;
 pub mod restore;

@@ -233,7 +233,7 @@ async fn loaded(
     let pipeline = pipeline::parse(&path, &text)?;
     let options = LoadOptions { connections: 2, home: Home::Create, mode: Mode::Insert };
     load::load(run, &manifest, scratch, &options, progress).await?;
-    let options = VerifyOptions { connections: 2 };
+    let options = VerifyOptions { connections: 2, documents: false };
     let report = verify(run, &pipeline, &manifest, scratch, &options, progress).await?;
     let lines = report.tables.iter().map(|table| {
         format!("{}: {} rows, digest {}", table.table, table.found_rows, table.found_digest)

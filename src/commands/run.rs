@@ -30,7 +30,7 @@ pub(super) fn run(
         .map_err(|failure| resume_with(failure, &directory))?;
     load::stage(&arguments.load(directory.run()), progress)
         .map_err(|failure| resume_with(failure, &directory))?;
-    let (_, report) = verify::stage(&arguments.target(directory.run()), progress)
+    let (_, report) = verify::stage(&arguments.verify(directory.run()), progress)
         .map_err(|failure| resume_with(failure, &directory))?;
     let mut text = summary::inventory(&exported.source_objects);
     text.append(proof::run(&directory, &report));

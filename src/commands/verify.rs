@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{CommandError, address, load_pipeline, told};
-use crate::cli::TargetArguments;
+use crate::cli::VerifyArguments;
 use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, RunReport, proof};
@@ -17,7 +17,7 @@ use crate::staging::seal;
 use crate::verify::{VerifyOptions, verify};
 
 pub(super) fn run(
-    arguments: &TargetArguments,
+    arguments: &VerifyArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     let (directory, report) = stage(arguments, progress)?;
@@ -39,9 +39,10 @@ pub(super) fn exit(report: &RunReport) -> Exit {
 
 /// Does the work of the stage, and writes the run's report.
 pub(super) fn stage(
-    arguments: &TargetArguments,
+    arguments: &VerifyArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<(RunDirectory, RunReport), Failure> {
+    let VerifyArguments { target: arguments, documents } = arguments;
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
     let target = address::target(&arguments.address)?;
     let staging = &arguments.staging.staging;
@@ -52,7 +53,7 @@ pub(super) fn stage(
     progress.run(directory.run());
     record.start(&directory, Stage::Verify)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    let options = VerifyOptions { connections: arguments.connections };
+    let options = VerifyOptions { connections: arguments.connections, documents: *documents };
     let result =
         runtime.block_on(verify(&directory, &pipeline, &manifest, &target, &options, progress));
     record.end_with(&directory, Stage::Verify, result.is_ok())?;

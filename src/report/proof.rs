@@ -7,6 +7,7 @@ use super::lines::{Lines, Table};
 use super::summary::{Sums, count};
 use super::verdict::mostly_rejected;
 use crate::progress::Stage;
+use crate::proof::{DocumentProof, LeafSums};
 use crate::staging::layout::RunDirectory;
 use crate::staging::rejects::List;
 use crate::verify::Account;
@@ -88,6 +89,9 @@ fn conclude(text: &mut Lines, run: &RunDirectory, report: &RunReport) {
     for difference in &report.catalogue.differences {
         line!(text, "{difference}");
     }
+    if let Some(documents) = &report.documents {
+        leaves(text, documents);
+    }
     for line in report.balance.iter().chain(&report.left_out) {
         line!(text, "{line}");
     }
@@ -96,6 +100,25 @@ fn conclude(text: &mut Lines, run: &RunDirectory, report: &RunReport) {
     }
     line!(text, "report: {}", run.resolve("report.html").display());
     line!(text, "run {}: {}", run.run(), report.verdict);
+}
+
+/// Where the leaves of all documents went, and what differs.
+fn leaves(text: &mut Lines, proof: &DocumentProof) {
+    let header =
+        ["collection", "documents", "leaves", "equal", "by a rule", "rejected", "different"];
+    let mut sums = Sums::new(&header);
+    for of in &proof.collections {
+        let LeafSums { documents, leaves, equal, ruled, rejected, different, .. } = of;
+        let numbers = [*documents, *leaves, *equal, *ruled, *rejected, *different];
+        sums.add(&of.collection, numbers, None);
+    }
+    text.table(&sums.finish());
+    for difference in &proof.differences {
+        line!(text, "{difference}");
+    }
+    if proof.not_named > 0 {
+        line!(text, "{} more differences", count(proof.not_named));
+    }
 }
 
 /// A whole run: every record of the source to its proof, and how long each stage took.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::page;
 use super::verdict::verdict;
 use crate::progress::Stage;
+use crate::proof::DocumentProof;
 use crate::staging::json_file::write_json;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
@@ -46,6 +47,9 @@ pub struct RunReport {
     pub ignored: BTreeMap<String, u64>,
     /// The target's catalogue against the staged definitions.
     pub catalogue: CatalogueVerdict,
+    /// The exported documents against the rows in PostgreSQL; none where they were not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<DocumentProof>,
     /// What the counts of the run contradict.
     pub balance: Vec<String>,
     /// Parts of the proof that were left out.
@@ -152,6 +156,7 @@ impl RunReport {
             tables: verdicts.collect(),
             ignored: manifest.ignored.clone(),
             catalogue: verified.catalogue.clone(),
+            documents: verified.documents.clone(),
             balance: verified.balance.clone(),
             left_out: verified.left_out.clone(),
         }

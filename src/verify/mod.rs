@@ -30,6 +30,7 @@ use crate::pgcopy::digest::{TableDigest, key_bytes, row_hash};
 use crate::pipeline::model::{Key, Pipeline};
 use crate::postgres::{Target, enum_oids};
 use crate::progress::{Progress, Stage, Total};
+use crate::proof::DocumentProof;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TableManifest, TransformManifest};
 
@@ -41,6 +42,8 @@ const NAMED_ROWS: usize = 20;
 pub struct VerifyOptions {
     /// Connections that read at the same time.
     pub connections: usize,
+    /// Read the exported documents again and compare them leaf by leaf.
+    pub documents: bool,
 }
 
 /// What was proved.
@@ -52,6 +55,9 @@ pub struct VerifyReport {
     pub account: Account,
     /// The target's catalogue against the staged definitions.
     pub catalogue: CatalogueVerdict,
+    /// The exported documents against the rows; none where they were not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<DocumentProof>,
     /// What the counts of the run contradict, a sentence each.
     pub balance: Vec<String>,
     /// Why a part of the proof was left out, a sentence each.
@@ -99,6 +105,7 @@ impl VerifyReport {
     pub fn is_proved(&self) -> bool {
         self.balance.is_empty()
             && self.catalogue.differences.is_empty()
+            && self.documents.as_ref().is_none_or(DocumentProof::is_proved)
             && self.tables.iter().all(|table| table.differences.is_empty())
     }
 }
@@ -151,11 +158,12 @@ pub async fn verify(
             }
         }
     }
+    let documents = None;
     let account = Account::new(pipeline, manifest, export.as_ref(), &tables);
     if balance.is_empty() && tables.iter().all(|table| table.found_rows >= table.staged_rows) {
         balance.extend(balance::unaccounted(&account));
     }
-    Ok(VerifyReport { tables, account, catalogue, balance, left_out })
+    Ok(VerifyReport { tables, account, catalogue, documents, balance, left_out })
 }
 
 /// Sessions on one moment of the target.
