@@ -80,9 +80,53 @@ impl TableDigest {
         total
     }
 
+    /// Adds the rows of another digest.
+    pub fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        for (own, other) in self.buckets.iter_mut().zip(&other.buckets) {
+            own.merge(other);
+        }
+    }
+
+    /// The same in as much room as its rows need.
+    pub fn compact(&self) -> Compact {
+        let filled = self.buckets.iter().enumerate().filter(|(_, bucket)| bucket.sum != [0; 4]);
+        let place = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+        let buckets = filled.map(|(at, bucket)| (place(at), *bucket)).collect();
+        Compact { rows: self.rows, buckets }
+    }
+
     /// Buckets that differ.
     pub fn differing(&self, other: &Self) -> Vec<usize> {
         (0..BUCKETS).filter(|at| self.buckets[*at] != other.buckets[*at]).collect()
+    }
+}
+
+/// Digests of a table by bucket, without the empty ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compact {
+    /// Rows.
+    pub rows: u64,
+    buckets: Vec<(u16, ContentDigest)>,
+}
+
+impl Compact {
+    /// Buckets that differ from those of another digest.
+    pub fn differing(&self, other: &Self) -> Vec<usize> {
+        let (mut all, mut differing) = (vec![ContentDigest::default(); BUCKETS], Vec::new());
+        for (at, bucket) in &self.buckets {
+            if let Some(place) = all.get_mut(usize::from(*at)) {
+                *place = *bucket;
+            }
+        }
+        let mut others = other.buckets.iter().peekable();
+        for (at, own) in all.iter().enumerate() {
+            let theirs = others.next_if(|(place, _)| usize::from(*place) == at);
+            if theirs.map_or_else(ContentDigest::default, |(_, bucket)| *bucket) != *own {
+                differing.push(at);
+            }
+        }
+        differing
     }
 }
 

@@ -9,6 +9,7 @@ mod encoder;
 mod numeric;
 mod pg_type;
 pub mod reader;
+pub mod show;
 
 pub use encoder::{CopyEncoder, CopyError};
 pub use pg_type::{ParsePgTypeError, PgType};

@@ -5,6 +5,7 @@ use crate::pgcopy::CopyError;
 use crate::pgcopy::reader::NotACopy;
 use crate::postgres::PostgresError;
 use crate::postgres::content::ContentError;
+use crate::proof::ProofError;
 use crate::staging::StagingError;
 
 /// A verification that ended early.
@@ -16,6 +17,9 @@ pub enum VerifyError {
     /// The staging directory.
     #[error(transparent)]
     Staging(#[from] StagingError),
+    /// The documents could not be read again.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
     /// A part that cannot be encoded.
     #[error(transparent)]
     Copy(#[from] CopyError),
@@ -31,7 +35,8 @@ impl Explain for VerifyError {
     fn exit(&self) -> Exit {
         match self {
             Self::Postgres(error) => error.exit(),
-            Self::Staging(error) => error.exit(),
+            Self::Staging(error) | Self::Proof(ProofError::Staging(error)) => error.exit(),
+            Self::Proof(ProofError::Interrupted) => Exit::Interrupted,
             _ => Exit::Failed,
         }
     }
@@ -39,7 +44,7 @@ impl Explain for VerifyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Postgres(error) => error.hint(),
-            Self::Staging(error) => error.hint(),
+            Self::Staging(error) | Self::Proof(ProofError::Staging(error)) => error.hint(),
             _ => None,
         }
     }

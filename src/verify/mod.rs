@@ -30,7 +30,7 @@ use crate::pgcopy::digest::{TableDigest, key_bytes, row_hash};
 use crate::pipeline::model::{Key, Pipeline};
 use crate::postgres::{Target, enum_oids};
 use crate::progress::{Progress, Stage, Total};
-use crate::proof::DocumentProof;
+use crate::proof::{DocumentProof, Gathered, Proof, Wanted};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TableManifest, TransformManifest};
 
@@ -138,11 +138,33 @@ pub async fn verify(
         Some(export) => pipeline.resolved(|name| export.has(name)),
         None => pipeline.clone(),
     };
-    let pipeline = &without_serial_junctions(pipeline, &mut left_out);
+    let mut proof = match &export {
+        Some(export) if options.documents => Some(Proof::new(run, pipeline, manifest, export)?),
+        _ => None,
+    };
+    let whole = pipeline;
+    // The proof of the documents compares the links as well, those between serial keys included.
+    let pipeline = &match proof {
+        Some(_) => whole.clone(),
+        None => without_serial_junctions(whole, &mut left_out),
+    };
     let mut balance = balance::check(run, pipeline, manifest, export.as_ref())?;
     let sessions = Sessions { target, snapshot: &snapshot, connections: options.connections };
-    let mut tables = verify_tables(run, manifest, &sessions, &oids, &loaded, progress).await?;
-    if let Some(export) = &export {
+    let wanted = Arc::new(proof.as_ref().map(Proof::wanted).unwrap_or_default());
+    let (mut tables, gathered) =
+        verify_tables(run, manifest, &sessions, &oids, &loaded, &wanted, progress).await?;
+    let mut documents = None;
+    if let Some(proof) = &mut proof {
+        proof.take(gathered, &oids);
+        let proved =
+            prove_documents(run, manifest, proof, &client, &oids, &loaded, progress).await?;
+        documents = Some(proved);
+        for (name, elements) in proof.elements() {
+            if let Some(verdict) = tables.iter_mut().find(|verdict| verdict.table == name) {
+                verdict.elements = Some(elements);
+            }
+        }
+    } else if let Some(export) = &export {
         let beside_others = loaded.beside_others;
         let linked = links::Linked { run, manifest, export, oids: &oids, beside_others };
         for (name, checked) in links::check(&linked, pipeline, &client, progress).await? {
@@ -158,12 +180,47 @@ pub async fn verify(
             }
         }
     }
-    let documents = None;
     let account = Account::new(pipeline, manifest, export.as_ref(), &tables);
     if balance.is_empty() && tables.iter().all(|table| table.found_rows >= table.staged_rows) {
         balance.extend(balance::unaccounted(&account));
     }
     Ok(VerifyReport { tables, account, catalogue, documents, balance, left_out })
+}
+
+/// Compares the exported documents with the rows that were read. What differs is read once more,
+/// to be named.
+async fn prove_documents(
+    run: &RunDirectory,
+    manifest: &TransformManifest,
+    proof: &Proof<'_>,
+    client: &Client,
+    oids: &Arc<HashMap<String, u32>>,
+    loaded: &LoadedAs,
+    progress: &Arc<dyn Progress>,
+) -> Result<DocumentProof, VerifyError> {
+    let (proved, mut suspects) =
+        tokio::task::block_in_place(|| proof.judge(loaded.beside_others, progress.as_ref()))?;
+    if suspects.is_empty() {
+        return Ok(proved);
+    }
+    for definition in proof.again(&suspects) {
+        let key = key_positions(definition);
+        let of_table = manifest.tables.iter().find(|table| table.definition == *definition);
+        let own = match of_table {
+            Some(table) if loaded.beside_others => {
+                Some(own_keys(run.clone(), table.clone(), Arc::clone(oids), key.clone()).await?)
+            }
+            _ => None,
+        };
+        let reading = found_rows(client, definition, |tuple| {
+            if own.as_ref().is_none_or(|own| own.binary_search(&key_hash(tuple, &key)).is_ok()) {
+                proof.look_again(&mut suspects, &definition.name, tuple);
+            }
+        });
+        // A table that cannot be read is reported with the table.
+        let _ = guarded(client, reading).await?;
+    }
+    Ok(tokio::task::block_in_place(|| proof.name(&suspects, progress.as_ref()))?)
 }
 
 /// Sessions on one moment of the target.
@@ -180,8 +237,9 @@ async fn verify_tables(
     sessions: &Sessions<'_>,
     oids: &Arc<HashMap<String, u32>>,
     loaded: &Arc<LoadedAs>,
+    wanted: &Arc<HashMap<String, Wanted>>,
     progress: &Arc<dyn Progress>,
-) -> Result<Vec<TableVerdict>, VerifyError> {
+) -> Result<(Vec<TableVerdict>, HashMap<String, Gathered>), VerifyError> {
     let mut order: Vec<usize> = (0..manifest.tables.len()).collect();
     // The largest first, so that no connection is left with it at the end.
     order.sort_by_key(|at| {
@@ -197,7 +255,7 @@ async fn verify_tables(
     let mut workers = Vec::new();
     for _ in 0..sessions.connections.max(1) {
         let client = sessions.snapshot.join(sessions.target).await?;
-        let loaded = Arc::clone(loaded);
+        let (loaded, wanted) = (Arc::clone(loaded), Arc::clone(wanted));
         let (run, queue, tables) = (run.clone(), Arc::clone(&queue), Arc::clone(&tables));
         let (oids, progress) = (Arc::clone(oids), Arc::clone(progress));
         workers.push(tokio::spawn(async move {
@@ -208,7 +266,9 @@ async fn verify_tables(
                 let table = &tables[at];
                 let name = &table.definition.name;
                 progress.start(Stage::Verify, name, Total::Records(table.rows));
-                verdicts.push((at, verify_table(&run, table, &client, &oids, &loaded).await?));
+                let mut kept = wanted.get(name).cloned().map(Gathered::new);
+                let verdict = verify_table(&run, table, &client, &oids, &loaded, &mut kept).await?;
+                verdicts.push((at, verdict, kept));
                 progress.advance(Stage::Verify, name, table.rows, 0);
                 progress.finish(Stage::Verify, name);
             }
@@ -218,8 +278,13 @@ async fn verify_tables(
     for worker in workers {
         verdicts.extend(worker.await.map_err(VerifyError::Worker)??);
     }
-    verdicts.sort_by_key(|(at, _)| *at);
-    Ok(verdicts.into_iter().map(|(_, verdict)| verdict).collect())
+    verdicts.sort_by_key(|(at, _, _)| *at);
+    let (mut tables, mut gathered) = (Vec::new(), HashMap::new());
+    for (_, verdict, kept) in verdicts {
+        gathered.extend(kept.map(|kept| (verdict.table.clone(), kept)));
+        tables.push(verdict);
+    }
+    Ok((tables, gathered))
 }
 
 /// Links between rows with serial keys name ids that are not in their table: they are proved as
@@ -273,6 +338,7 @@ async fn verify_table(
     client: &Client,
     oids: &Arc<HashMap<String, u32>>,
     loaded: &LoadedAs,
+    kept: &mut Option<Gathered>,
 ) -> Result<TableVerdict, VerifyError> {
     let definition = &table.definition;
     let key = key_positions(definition);
@@ -298,10 +364,16 @@ async fn verify_table(
     let reading = found_rows(client, definition, |tuple| {
         if is_own(tuple) {
             found.add(tuple, &key);
+            if let Some(kept) = kept {
+                kept.add(tuple);
+            }
         }
     });
     if let Err(refused) = guarded(client, reading).await? {
         differences.push(refused);
+    }
+    if let Some(kept) = kept {
+        kept.finish(&found);
     }
     let (staged, read) = staging.await.map_err(VerifyError::Worker)?;
     if let Err(error) = read {

@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::Client;
 
 use super::{NAMED_ROWS, VerifyError};
-use crate::document::datetime::iso8601_millis;
 use crate::pgcopy::digest::{bucket, key_bytes, row_hash};
 use crate::pgcopy::reader::fields;
-use crate::pgcopy::{CopyEncoder, PgType};
+use crate::pgcopy::{CopyEncoder, PgType, show};
 use crate::postgres::content::copy_rows;
 use crate::postgres::{PostgresError, qualified, quote_identifier};
-use crate::staging::checksum::to_hex;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::TableManifest;
 use crate::staging::part;
@@ -157,7 +155,9 @@ fn name_row(
     };
     let (wanted, there) = (count(staged), count(found));
     let Some((tuple, _)) = staged.values().chain(found.values()).next() else { return };
-    let row = describe(definition, tuple, key);
+    let types: Vec<PgType> =
+        definition.columns.iter().map(|column| column.pg_type.clone()).collect();
+    let row = show::row(tuple, &types, key);
     match (wanted, there) {
         (0, 1) => named.push(format!("row {row} was not staged")),
         (1, 0) => named.push(format!("row {row} is missing")),
@@ -183,80 +183,5 @@ fn times(count: u64) -> String {
     match count {
         1 => "once".to_owned(),
         count => format!("{count} times"),
-    }
-}
-
-/// Characters of a field that are shown.
-const SHOWN: usize = 40;
-
-/// A key as a person can look it up; the whole row where there is none.
-fn describe(definition: &TableDefinition, tuple: &[u8], key: &[usize]) -> String {
-    let all: Vec<Option<&[u8]>> = fields(tuple).collect();
-    let whole: Vec<usize> = (0..all.len()).collect();
-    let shown = if key.is_empty() { &whole } else { key };
-    let parts: Vec<String> = shown
-        .iter()
-        .map(|index| {
-            let pg_type = definition.columns.get(*index).map(|column| &column.pg_type);
-            match (all.get(*index).copied().flatten(), pg_type) {
-                (Some(bytes), Some(pg_type)) => show(bytes, pg_type, key.is_empty()),
-                _ => "NULL".to_owned(),
-            }
-        })
-        .collect();
-    let text = parts.join(", ");
-    if key.is_empty() { format!("({text})") } else { text }
-}
-
-/// One value of a COPY tuple.
-fn show(bytes: &[u8], pg_type: &PgType, cut: bool) -> String {
-    let whole = match (pg_type, bytes.len()) {
-        (PgType::SmallInt, 2) => bytes.try_into().ok().map(|it| i16::from_be_bytes(it).to_string()),
-        (PgType::Integer, 4) => bytes.try_into().ok().map(|it| i32::from_be_bytes(it).to_string()),
-        (PgType::BigInt, 8) => bytes.try_into().ok().map(|it| i64::from_be_bytes(it).to_string()),
-        (PgType::Double, 8) => bytes.try_into().ok().map(|it| f64::from_be_bytes(it).to_string()),
-        (PgType::Real, 4) => bytes.try_into().ok().map(|it| f32::from_be_bytes(it).to_string()),
-        (PgType::Boolean, 1) => Some((bytes != [0]).to_string()),
-        (PgType::Uuid, _) => uuid::Uuid::from_slice(bytes).ok().map(|uuid| uuid.to_string()),
-        (PgType::Timestamp(_) | PgType::Timestamptz(_), 8) => bytes.try_into().ok().map(|it| {
-            iso8601_millis(i64::from_be_bytes(it).div_euclid(1000).saturating_add(EPOCH_MILLIS))
-        }),
-        (PgType::Text | PgType::Varchar(_) | PgType::Enum(_), _) => {
-            str::from_utf8(bytes).ok().map(str::to_owned)
-        }
-        // A byte that says the version comes first.
-        (PgType::Jsonb, _) => {
-            bytes.get(1..).and_then(|text| str::from_utf8(text).ok()).map(str::to_owned)
-        }
-        _ => None,
-    };
-    let text = whole.unwrap_or_else(|| format!("\\x{}", to_hex(bytes)));
-    match text.char_indices().nth(SHOWN).filter(|_| cut) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-/// Milliseconds from 1970 to 2000, from where PostgreSQL counts.
-const EPOCH_MILLIS: i64 = 946_684_800_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_shown_as_their_type_and_not_by_their_length() {
-        assert_eq!(show(b"abcd", &PgType::Text, false), "abcd");
-        assert_eq!(show(b"sixteen bytes it", &PgType::Text, false), "sixteen bytes it");
-        assert_eq!(show(&7_i32.to_be_bytes(), &PgType::Integer, false), "7");
-        assert_eq!(
-            show(&0_i64.to_be_bytes(), &PgType::Timestamp(6), false),
-            "2000-01-01T00:00:00.000Z"
-        );
-        assert_eq!(show(&[0xff], &PgType::Bytea, false), "\\xff");
-        assert_eq!(
-            show("ä".repeat(50).as_bytes(), &PgType::Text, true),
-            format!("{}…", "ä".repeat(40))
-        );
     }
 }

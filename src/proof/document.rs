@@ -1,0 +1,517 @@
+//! One document: its rows, its links, and where each of its leaves ends.
+
+use std::sync::atomic::Ordering;
+
+use bson::RawBsonRef;
+use rustc_hash::FxHashSet;
+
+use super::fate::{Fate, Fates, Rule};
+use super::gather::together;
+use super::identity::key_uuid;
+use super::mapping::{ArrayMap, JunctionMap, TableMap};
+use super::node::Node;
+use super::prove::{Proof, claims, types};
+use super::record::{Item, Record, belongs, items};
+use super::rejects::Listed;
+use super::report::{Difference, LeafSums, NAMED};
+use super::row::{Row, candidates, row};
+use super::suspects::{Suspects, Verdict};
+use super::value::{Changed, Held, Reason};
+use super::wire::{digest, tuple};
+use crate::pgcopy::digest::{Compact, TableDigest};
+use crate::pgcopy::reader::fields;
+use crate::pgcopy::{PgType, show};
+use crate::staging::manifest::CollectionManifest;
+
+/// The rows that a table should hold, and the numbers that its keys are.
+#[derive(Default)]
+pub(super) struct Expected {
+    digest: Option<TableDigest>,
+    /// The first and the last number of a serial key.
+    numbers: Option<(i64, i64)>,
+    out_of_order: bool,
+}
+
+impl Expected {
+    pub(super) fn compact(&self) -> Compact {
+        self.digest.as_ref().map(TableDigest::compact).unwrap_or_default()
+    }
+
+    fn number(&mut self, number: i64) {
+        let (first, last) = self.numbers.unwrap_or((number, i64::MIN));
+        self.out_of_order |= number <= last;
+        self.numbers = Some((first, number));
+    }
+
+    fn add(&mut self, more: Self) {
+        match (&mut self.digest, more.digest) {
+            (Some(own), Some(more)) => own.merge(&more),
+            (own, more) => *own = own.take().or(more),
+        }
+        self.out_of_order |= more.out_of_order;
+        if let Some((first, last)) = more.numbers {
+            self.number(first);
+            self.numbers = self.numbers.map(|(first, _)| (first, last));
+        }
+    }
+}
+
+/// What some documents of a collection come to.
+pub(super) struct Sum {
+    pub(super) leaves: LeafSums,
+    /// By table, in the order of the judge.
+    pub(super) expected: Vec<Expected>,
+    pub(super) differences: Vec<Difference>,
+    pub(super) not_named: u64,
+}
+
+impl Sum {
+    pub(super) fn new(collection: &str, tables: usize) -> Self {
+        Self {
+            leaves: LeafSums { collection: collection.to_owned(), ..LeafSums::default() },
+            expected: (0..tables).map(|_| Expected::default()).collect(),
+            differences: Vec::new(),
+            not_named: 0,
+        }
+    }
+
+    /// Adds those of the part that follows.
+    pub(super) fn add(&mut self, more: Self) {
+        self.leaves.add(&more.leaves);
+        for (own, more) in self.expected.iter_mut().zip(more.expected) {
+            own.add(more);
+        }
+        self.not_named += more.not_named;
+        for difference in more.differences {
+            self.name(difference);
+        }
+    }
+
+    pub(super) fn name(&mut self, difference: Difference) {
+        if self.differences.len() < NAMED {
+            self.differences.push(difference);
+        } else {
+            self.not_named += 1;
+        }
+    }
+
+    pub(super) fn out_of_order(&self) -> Vec<bool> {
+        self.expected.iter().map(|expected| expected.out_of_order).collect()
+    }
+}
+
+/// Goes through the documents of a part.
+pub(super) struct Judge<'j, 'p> {
+    proof: &'j Proof<'p>,
+    collection: &'j str,
+    tables: Vec<Judged<'j, 'p>>,
+    /// Rows that differ, in the pass that names them.
+    suspects: Option<&'j Suspects>,
+    previous: Option<String>,
+    fates: Fates,
+    sum: Sum,
+}
+
+/// A table and what is needed of it again and again.
+struct Judged<'j, 'p> {
+    at: usize,
+    table: &'j TableMap<'p>,
+    types: Vec<PgType>,
+}
+
+/// A document in hand.
+#[derive(Clone, Copy)]
+struct InHand<'d, 'a> {
+    id: &'d str,
+    root: &'d Node<'a>,
+}
+
+impl<'j, 'p> Judge<'j, 'p> {
+    /// `previous` is the `_id` of the document before the first.
+    pub(super) fn new(
+        proof: &'j Proof<'p>,
+        collection: &'j CollectionManifest,
+        tables: &[usize],
+        suspects: Option<&'j Suspects>,
+        previous: Option<String>,
+    ) -> Self {
+        let judged = tables.iter().filter_map(|at| {
+            let table = proof.mapping.tables.get(*at)?;
+            Some(Judged { at: *at, table, types: types(table.definition) })
+        });
+        Self {
+            proof,
+            collection: &collection.name,
+            tables: judged.collect(),
+            suspects,
+            previous,
+            fates: Fates::default(),
+            sum: Sum::new(&collection.name, tables.len()),
+        }
+    }
+
+    pub(super) fn finish(self) -> Sum {
+        self.sum
+    }
+
+    pub(super) fn document(&mut self, id: &str, bytes: &[u8]) {
+        let repeats = self.previous.as_deref() == Some(id);
+        if !repeats {
+            self.previous = Some(id.to_owned());
+        }
+        let read = Node::read(bytes);
+        let (node, wrong) = match read {
+            Ok(node) => (node, None),
+            Err(wrong) => (Node::apart(RawBsonRef::Undefined), Some(wrong)),
+        };
+        let leaves = node.leaves.end.max(1);
+        self.fates.begin(leaves);
+        let document = InHand { id, root: &node };
+        let mappings = &self.proof.mapping.tables;
+        let routed = self.tables.iter().any(|judged| {
+            let own = mappings.get(judged.at);
+            own.is_some_and(|own| own.table.each.is_none() && belongs(&node, own.filter()))
+        });
+        for place in 0..self.tables.len() {
+            let Some(judged) = self.tables.get(place) else { continue };
+            let (at, table) = (judged.at, judged.table);
+            if let Some(wrong) = &wrong {
+                self.refused(
+                    place,
+                    document,
+                    None,
+                    0..leaves,
+                    Reason::new("malformed", wrong),
+                    false,
+                );
+                continue;
+            }
+            let repeats = repeats && table.ids_differ;
+            let all = items(table, &node, routed, repeats, &mut self.fates);
+            let has_elements = table.table.each.is_some();
+            for (element, item) in (0_u64..).zip(all) {
+                let element = has_elements.then_some(element);
+                match item {
+                    Item::Dropped(leaves) => self.fates.mark(leaves, Fate::Ruled(Rule::Otherwise)),
+                    Item::Refused(leaves, reason) => {
+                        self.refused(place, document, element, leaves, reason, repeats);
+                    }
+                    Item::Record(record) => match row(table, at, &record, &self.proof.sets) {
+                        Ok(row) => self.row(place, document, element, &record, &row),
+                        Err(refused) => {
+                            let leaves = record.own.leaves.clone();
+                            let of_column = refused.column.and_then(|at| table.columns.get(at));
+                            let reason = match of_column {
+                                None => refused.reason,
+                                Some(column) => refused.reason.of(&column.column.name),
+                            };
+                            self.refused(place, document, element, leaves, reason, false);
+                        }
+                    },
+                }
+            }
+        }
+        if let Some(leaf) = self.fates.open() {
+            let path = node.path_of(leaf);
+            self.name(
+                document,
+                Difference {
+                    path: Some(path),
+                    table: self
+                        .tables
+                        .first()
+                        .map_or_else(String::new, |it| it.table.table.name.clone()),
+                    what: "no column takes the field, and no rule leaves it out".to_owned(),
+                    ..Difference::default()
+                },
+            );
+        }
+        self.fates.count(&mut self.sum.leaves);
+    }
+
+    fn name(&mut self, document: InHand<'_, '_>, difference: Difference) {
+        self.sum.name(Difference {
+            collection: Some(self.collection.to_owned()),
+            id: Some(document.id.to_owned()),
+            ..difference
+        });
+    }
+
+    fn table_name(&self, place: usize) -> String {
+        self.tables.get(place).map_or_else(String::new, |it| it.table.table.name.clone())
+    }
+
+    /// A record of which no row can be made must be listed.
+    fn refused(
+        &mut self,
+        place: usize,
+        document: InHand<'_, '_>,
+        element: Option<u64>,
+        leaves: std::ops::Range<usize>,
+        reason: Reason,
+        repeats: bool,
+    ) {
+        let table = self.table_name(place);
+        if self.proof.rejects.find(&table, document.id, element, repeats).is_some() {
+            self.fates.mark(leaves, Fate::Rejected);
+            return;
+        }
+        self.fates.mark(leaves.clone(), Fate::Different);
+        let Reason { rule, detail } = reason;
+        let what =
+            format!("the record breaks rule {rule} ({detail}), but is not listed as a reject");
+        let path = Some(document.root.path_of(leaves.start)).filter(|_| element.is_some());
+        self.name(document, Difference { table, path, what, ..Difference::default() });
+    }
+
+    /// A record of which a row can be made is a row, or gives way to another one.
+    fn row(
+        &mut self,
+        place: usize,
+        document: InHand<'_, '_>,
+        element: Option<u64>,
+        record: &Record<'_, '_>,
+        row: &Row<'_, '_>,
+    ) {
+        let Some(judged) = self.tables.get(place) else { return };
+        let (at, table) = (judged.at, judged.table);
+        let kinds: Vec<&PgType> = judged.types.iter().collect();
+        let name = table.table.name.clone();
+        let Some(bytes) = tuple(&row.cells, &kinds, &self.proof.sets.oids) else {
+            self.fates.mark(record.own.leaves.clone(), Fate::Different);
+            let what = "a value of the record does not go into its column".to_owned();
+            self.name(document, Difference { table: name, what, ..Difference::default() });
+            return;
+        };
+        match self.proof.rejects.find(&name, document.id, element, false) {
+            Some(Listed::Unique) if self.gives_way(at, table, &bytes, &judged.types) => {
+                self.fates.mark(record.own.leaves.clone(), Fate::Rejected);
+                return;
+            }
+            Some(_) => {
+                self.fates.mark(record.own.leaves.clone(), Fate::Different);
+                let key = Some(show::row(&bytes, &judged.types, &table.key));
+                let what = "the record is listed as a reject, but breaks no rule".to_owned();
+                self.name(document, Difference { table: name, key, what, ..Difference::default() });
+                return;
+            }
+            None => {}
+        }
+        if let Some(expected) = self.sum.expected.get_mut(place) {
+            expected.digest.get_or_insert_default().add(&bytes, &table.key);
+            if table.serial
+                && let Some(Held::Integer(number)) =
+                    table.key.first().and_then(|key| row.cells.get(*key))
+            {
+                expected.number(*number);
+            }
+        }
+        let verdict = match self.suspects {
+            None => Verdict::Equal,
+            Some(suspects) => suspects.verdict(at, &bytes, &table.key),
+        };
+        self.mark(place, document, record, row, &bytes, &verdict);
+        self.links(place, document, row);
+    }
+
+    /// Another row has the same key or the same unique values.
+    fn gives_way(&self, at: usize, table: &TableMap<'_>, tuple: &[u8], types: &[PgType]) -> bool {
+        let values: Vec<Option<&[u8]>> = fields(tuple).collect();
+        let Some(found) = self.proof.found.get(at) else { return false };
+        claims(table).iter().zip(&found.unique).any(|((columns, lower), taken)| {
+            let own = together(&values, types, columns, lower);
+            own.is_some_and(|own| taken.binary_search(&own).is_ok())
+        })
+    }
+
+    /// Ends the leaves of a row as it was found.
+    fn mark(
+        &mut self,
+        place: usize,
+        document: InHand<'_, '_>,
+        record: &Record<'_, '_>,
+        row: &Row<'_, '_>,
+        bytes: &[u8],
+        verdict: &Verdict,
+    ) {
+        let differs = |column: Option<usize>| match verdict {
+            Verdict::Equal => false,
+            Verdict::Missing | Verdict::Unknown => true,
+            Verdict::Differs(_, columns) => column.is_some_and(|column| columns.contains(&column)),
+        };
+        for take in &row.takes {
+            let fate = match take.rule {
+                _ if differs(take.column) => Fate::Different,
+                Some(rule) => Fate::Ruled(rule),
+                None => Fate::Equal,
+            };
+            self.fates.mark(take.leaves.clone(), fate);
+        }
+        let Some(judged) = self.tables.get(place) else { return };
+        let table = judged.table;
+        let key = Some(show::row(bytes, &judged.types, &table.key));
+        let name = table.table.name.clone();
+        let path_of = |column: usize| {
+            let mut own = row.takes.iter().filter(|take| take.column == Some(column));
+            own.next().map(|take| document.root.path_of(take.leaves.start))
+        };
+        let mut named = Vec::new();
+        match verdict {
+            Verdict::Equal => {}
+            Verdict::Unknown => self.sum.not_named += 1,
+            Verdict::Missing => {
+                let path = (!std::ptr::eq(record.own, record.root))
+                    .then(|| document.root.path_of(record.own.leaves.start));
+                let what = "the row is missing".to_owned();
+                named.push(Difference { table: name, path, key, what, ..Difference::default() });
+            }
+            Verdict::Differs(other, columns) => {
+                let values: Vec<_> = fields(bytes).zip(fields(other)).collect();
+                for column in columns {
+                    let shown = |field: Option<&[u8]>| match (field, judged.types.get(*column)) {
+                        (Some(bytes), Some(pg_type)) => Some(show::field(bytes, pg_type, false)),
+                        _ => Some("NULL".to_owned()),
+                    };
+                    let (source, target) = values.get(*column).copied().unwrap_or_default();
+                    let of_table = table.columns.get(*column);
+                    named.push(Difference {
+                        path: path_of(*column),
+                        table: name.clone(),
+                        key: key.clone(),
+                        column: of_table.map(|column| column.column.name.clone()),
+                        source: shown(source),
+                        target: shown(target),
+                        what: "the values differ".to_owned(),
+                        ..Difference::default()
+                    });
+                }
+            }
+        }
+        for difference in named {
+            self.name(document, difference);
+        }
+    }
+
+    /// Every id in the arrays of an accepted row is a link, or has its reason.
+    fn links(&mut self, place: usize, document: InHand<'_, '_>, row: &Row<'_, '_>) {
+        let Some(table) = self.tables.get(place).map(|judged| judged.table) else { return };
+        let own = match self.own_key(place, document, row) {
+            Some(own) if !table.arrays.is_empty() => own,
+            _ => return,
+        };
+        for array in &table.arrays {
+            let Some(field) = row.slots.get(array.slot).copied().flatten() else { continue };
+            let mut seen = FxHashSet::default();
+            if field.is_array() {
+                if field.children.is_empty() {
+                    self.fates.mark(field.leaves.clone(), Fate::Ruled(Rule::Empty));
+                }
+                for (position, element) in (0_i64..).zip(&field.children) {
+                    self.link(document, array, &own, (position, element), &mut seen);
+                }
+            } else if field.is_null() {
+                self.fates.mark(field.leaves.clone(), Fate::Ruled(Rule::Empty));
+            } else {
+                // One id where an array is expected is one link.
+                self.link(document, array, &own, (0, field), &mut seen);
+            }
+        }
+    }
+
+    /// The key by which links name the row.
+    fn own_key(&self, place: usize, document: InHand<'_, '_>, row: &Row<'_, '_>) -> Option<Held> {
+        let judged = self.tables.get(place)?;
+        if judged.table.serial {
+            let key = key_uuid(document.root.get("_id")?.value)?;
+            return self.proof.sets.number(judged.at, key).map(Held::Integer);
+        }
+        row.cells.get(*judged.table.key.first()?).cloned()
+    }
+
+    /// An element of an array is a link, or has its reason.
+    fn link(
+        &mut self,
+        document: InHand<'_, '_>,
+        array: &ArrayMap,
+        own: &Held,
+        (position, element): (i64, &Node<'_>),
+        seen: &mut FxHashSet<u128>,
+    ) {
+        let leaves = element.leaves.clone();
+        let Some(junction) = self.proof.mapping.junctions.get(array.junction) else { return };
+        if let Some(elements) = self.proof.elements.get(array.junction) {
+            elements.fetch_add(1, Ordering::Relaxed);
+        }
+        let ruled = match self.target(junction, array, element) {
+            _ if element.is_null() => Err(Rule::NullElement),
+            None => Err(Rule::RefusedElement),
+            Some(target) => Ok(target),
+        };
+        let (target, accepted) = match ruled {
+            Ok(target) => target,
+            Err(rule) => return self.fates.mark(leaves, Fate::Ruled(rule)),
+        };
+        let (first, second) = if array.side == 0 { (own, &target) } else { (&target, own) };
+        let mut cells = vec![first.clone(), second.clone()];
+        let ordered = junction.junction.position.is_some();
+        if ordered {
+            cells.push(Held::Integer(position));
+        }
+        let kinds = types(junction.definition);
+        let types: Vec<&PgType> = kinds.iter().collect();
+        let Some(bytes) = tuple(&cells, &types, &self.proof.sets.oids) else {
+            return self.fates.mark(leaves, Fate::Ruled(Rule::Dangling));
+        };
+        let link = digest(&bytes);
+        if !ordered && !seen.insert(link) {
+            return self.fates.mark(leaves, Fate::Ruled(Rule::Repeat));
+        }
+        if !accepted {
+            return self.fates.mark(leaves, Fate::Ruled(Rule::Dangling));
+        }
+        let Some((links, held)) = self.proof.links.get(array.junction) else { return };
+        if let Ok(at) = links.binary_search(&link) {
+            if let Some(held) = held.get(at) {
+                held.store(true, Ordering::Relaxed);
+            }
+            return self.fates.mark(leaves, Fate::Equal);
+        }
+        self.fates.mark(leaves.clone(), Fate::Different);
+        self.name(
+            document,
+            Difference {
+                path: Some(document.root.path_of(leaves.start)),
+                table: junction.junction.name.clone(),
+                key: Some(show::row(&bytes, &kinds, &[0, 1])),
+                what: "the link is missing".to_owned(),
+                ..Difference::default()
+            },
+        );
+    }
+
+    /// The row that an element names, as its key has it, and whether it is there; none where the
+    /// element is no id.
+    fn target(
+        &self,
+        junction: &JunctionMap<'_>,
+        array: &ArrayMap,
+        element: &Node<'_>,
+    ) -> Option<(Held, bool)> {
+        let (at, place) = *junction.sides.get(1 - array.side)?;
+        let table = self.proof.mapping.tables.get(at)?;
+        let column = table.columns.get(place)?;
+        let key_type = if table.serial { PgType::Uuid } else { column.column.pg_type.clone() };
+        let named = candidates(column, &key_type, element, &mut Changed::new()).ok()?;
+        let named = named.into_iter().next()?;
+        match named {
+            Held::Uuid(key) if table.serial => {
+                let number = self.proof.sets.number(at, key);
+                Some((number.map_or(Held::Uuid(key), Held::Integer), number.is_some()))
+            }
+            named => {
+                let accepted = self.proof.sets.holds((at, place), &named, &key_type);
+                Some((named, accepted))
+            }
+        }
+    }
+}

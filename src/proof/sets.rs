@@ -1,0 +1,77 @@
+//! The rows that references can point to.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+
+use super::ProofError;
+use super::value::Held;
+use super::wire::{EnumOids, content, identity};
+use crate::pgcopy::PgType;
+use crate::staging::StagingError;
+use crate::staging::layout::RunDirectory;
+use crate::staging::manifest::TableManifest;
+use crate::staging::part;
+
+/// A table and a column of it, by their places in the pipeline file.
+pub(super) type Place = (usize, usize);
+
+/// Keys that PostgreSQL holds, 16 bytes each, and the numbers that stand for `_id`s.
+#[derive(Default)]
+pub(super) struct Sets {
+    /// Sorted identities of the values of a column.
+    pub(super) keys: HashMap<Place, Vec<u128>>,
+    /// By table with a serial key: the key of each `_id` and its number, sorted.
+    pub(super) numbers: HashMap<usize, Vec<(u128, i64)>>,
+    pub(super) oids: EnumOids,
+}
+
+impl Sets {
+    /// Whether a row of the column's table has this value in it.
+    pub(super) fn holds(&self, place: Place, held: &Held, pg_type: &PgType) -> bool {
+        let Some(bytes) = content(held, pg_type, &self.oids) else { return false };
+        let keys = self.keys.get(&place).map_or(&[][..], Vec::as_slice);
+        keys.binary_search(&identity(&bytes, pg_type)).is_ok()
+    }
+
+    /// The number that stands for an `_id`.
+    pub(super) fn number(&self, table: usize, key: [u8; 16]) -> Option<i64> {
+        let numbers = self.numbers.get(&table)?;
+        let key = u128::from_be_bytes(key);
+        let at = numbers.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        numbers.get(at).map(|(_, number)| *number)
+    }
+}
+
+/// Reads the staged map of old and new keys of a table.
+pub(super) fn read_numbers(
+    run: &RunDirectory,
+    table: &TableManifest,
+) -> Result<Vec<(u128, i64)>, ProofError> {
+    let mut numbers = Vec::new();
+    for file in &table.ids {
+        let foreign =
+            |detail: String| StagingError::Foreign { path: file.path.clone().into(), detail };
+        for batch in part::open(run, file)? {
+            let batch = batch
+                .map_err(|source| StagingError::Arrow { path: file.path.clone().into(), source })?;
+            let uuids = batch.column_by_name("uuid");
+            let uuids = uuids.and_then(|column| column.as_fixed_size_binary_opt());
+            let keys = batch.column_by_name("key");
+            let keys = keys.and_then(|column| column.as_primitive_opt::<Int64Type>());
+            let (Some(uuids), Some(keys)) = (uuids, keys) else {
+                return Err(foreign("it is no map of old and new keys".to_owned()).into());
+            };
+            for at in 0..batch.num_rows() {
+                if let Ok(uuid) = uuids.value(at).try_into()
+                    && !keys.is_null(at)
+                {
+                    numbers.push((u128::from_be_bytes(uuid), keys.value(at)));
+                }
+            }
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
