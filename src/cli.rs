@@ -131,6 +131,10 @@ pub enum Command {
     /// Dump what was loaded beside its run, with PostgreSQL's pg_dump.
     #[command(after_help = format!("Example:\n  docferry dump nextcrm/latest --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Dump(DumpArguments),
+    /// Tell of one document every row, link, reject and finding that it led to; of one row its
+    /// document, and the field and rule of each column.
+    #[command(after_help = format!("Examples:\n  docferry trace pipelines/nextcrm.toml Users 507f1f77bcf86cd799439011\n  docferry trace pipelines/nextcrm.toml Invoices 0174876e-8000-7100-b000-000000000000 --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    Trace(TraceArguments),
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
     #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Verify(VerifyArguments),
@@ -722,6 +726,34 @@ pub struct TargetArguments {
     /// Connections that load at the same time.
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub connections: usize,
+}
+
+/// Arguments of `trace`.
+#[derive(Debug, Args)]
+pub struct TraceArguments {
+    /// Pipeline file.
+    #[command(flatten)]
+    pub pipeline: PipelineArgument,
+
+    /// A collection, or a table.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// The `_id` of a document, or the key of a row: several columns are joined with ", ".
+    #[arg(value_name = "ID")]
+    pub id: String,
+
+    /// Staging directory.
+    #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
+    pub staging: PathBuf,
+
+    /// Run to look at: its id, or `latest`.
+    #[arg(long, default_value = "latest")]
+    pub run: String,
+
+    /// What PostgreSQL holds is shown as well.
+    #[command(flatten)]
+    pub address: TargetAddress,
 }
 
 /// Arguments of `verify`.

@@ -28,5 +28,6 @@ pub mod restore;
 pub mod source;
 pub mod sql;
 pub mod staging;
+pub mod trace;
 pub mod transform;
 pub mod verify;

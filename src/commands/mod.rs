@@ -17,6 +17,7 @@ mod restore;
 mod restore_check;
 mod run;
 mod show;
+mod trace;
 mod transform;
 mod verify;
 
@@ -60,6 +61,7 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::RestoreCheck(arguments) => restore_check::run(arguments, &progress),
         Command::Dump(arguments) => restore_check::dump(arguments, &progress),
         Command::Rollback(arguments) => load::rollback(arguments, &progress),
+        Command::Trace(arguments) => trace::run(arguments, &progress),
         Command::Verify(arguments) => verify::run(arguments, &progress),
         Command::Ddl(arguments) => load::ddl(arguments),
         Command::Check(arguments) => check::run(arguments),

@@ -9,6 +9,7 @@ use crate::cli::VerifyArguments;
 use crate::failure::{Exit, Failure};
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, RunReport, proof};
+use crate::staging::checksum::sha256_hex;
 use crate::staging::latest::{self, Need};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, TransformManifest};
@@ -49,6 +50,14 @@ pub(super) fn stage(
     let found = latest::open(staging, &pipeline.name, &arguments.run, Need::Rows)?;
     let directory = told(found, Stage::Verify, progress).whole_if_any();
     let manifest = TransformManifest::read(&directory)?;
+    if *documents {
+        let text = std::fs::read(&arguments.pipeline.pipeline).unwrap_or_default();
+        if sha256_hex(&text) != manifest.pipeline_sha256 {
+            let note = "the pipeline file was changed since the transform: documents are compared \
+                        by the file as it is now";
+            progress.note(Stage::Verify, note);
+        }
+    }
     let mut record = RunRecord::read(&directory)?;
     progress.run(directory.run());
     record.start(&directory, Stage::Verify)?;

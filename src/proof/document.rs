@@ -16,6 +16,7 @@ use super::rejects::Listed;
 use super::report::{Difference, LeafSums, NAMED};
 use super::row::{Row, candidates, row};
 use super::suspects::{Suspects, Verdict};
+use super::trace::Trace;
 use super::value::{Changed, Held, Reason};
 use super::wire::{digest, tuple};
 use crate::pgcopy::digest::{Compact, TableDigest};
@@ -110,6 +111,8 @@ pub(super) struct Judge<'j, 'p> {
     previous: Option<String>,
     fates: Fates,
     sum: Sum,
+    /// What one document leads to, where that is asked for.
+    pub(super) trace: Option<Trace>,
 }
 
 /// A table and what is needed of it again and again.
@@ -147,7 +150,13 @@ impl<'j, 'p> Judge<'j, 'p> {
             previous,
             fates: Fates::default(),
             sum: Sum::new(&collection.name, tables.len()),
+            trace: None,
         }
+    }
+
+    /// Where the leaves of the last document ended.
+    pub(super) fn fates(&self) -> &[Fate] {
+        self.fates.all()
     }
 
     pub(super) fn finish(self) -> Sum {
@@ -252,6 +261,9 @@ impl<'j, 'p> Judge<'j, 'p> {
         repeats: bool,
     ) {
         let table = self.table_name(place);
+        if let Some(trace) = &mut self.trace {
+            trace.refused.push(format!("{table}: rule {} ({})", reason.rule, reason.detail));
+        }
         if self.proof.rejects.find(&table, document.id, element, repeats).is_some() {
             self.fates.mark(leaves, Fate::Rejected);
             return;
@@ -310,6 +322,9 @@ impl<'j, 'p> Judge<'j, 'p> {
             None => Verdict::Equal,
             Some(suspects) => suspects.verdict(at, &bytes, &table.key),
         };
+        if let Some(trace) = &mut self.trace {
+            trace.row(table, document.root, &judged.types, &bytes, &row.takes);
+        }
         self.mark(place, document, record, row, &bytes, &verdict);
         self.links(place, document, row);
     }
@@ -473,6 +488,9 @@ impl<'j, 'p> Judge<'j, 'p> {
         if let Ok(at) = links.binary_search(&link) {
             if let Some(held) = held.get(at) {
                 held.store(true, Ordering::Relaxed);
+            }
+            if let Some(trace) = &mut self.trace {
+                trace.link(junction, element, &kinds, &bytes);
             }
             return self.fates.mark(leaves, Fate::Equal);
         }

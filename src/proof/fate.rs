@@ -107,6 +107,11 @@ impl Fates {
         }
     }
 
+    /// All of them, in the order of the leaves.
+    pub(super) fn all(&self) -> &[Fate] {
+        &self.0
+    }
+
     /// The first leaf that nothing took.
     pub(super) fn open(&self) -> Option<usize> {
         self.0.iter().position(|fate| *fate == Fate::Open)

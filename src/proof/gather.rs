@@ -39,6 +39,12 @@ impl Gathered {
         }
     }
 
+    /// Whether anything of the rows is kept besides their digest.
+    pub fn is_needed(&self) -> bool {
+        let Wanted { keys, unique, rows, .. } = &self.wanted;
+        *rows || !keys.is_empty() || !unique.is_empty()
+    }
+
     /// Adds a row, as the tuple of a binary COPY.
     pub fn add(&mut self, tuple: &[u8]) {
         let Wanted { types, keys, unique, rows } = &self.wanted;

@@ -26,6 +26,7 @@ mod report;
 mod row;
 mod sets;
 mod suspects;
+mod trace;
 mod value;
 mod wire;
 
@@ -34,3 +35,4 @@ pub use gather::{Gathered, Wanted};
 pub use prove::Proof;
 pub use report::{Difference, DocumentProof, LeafSums, NAMED};
 pub use suspects::Suspects;
+pub use trace::{Trace, TracedColumn, TracedLeaf, TracedRow};

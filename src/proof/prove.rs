@@ -207,7 +207,7 @@ impl<'p> Proof<'p> {
         Ok((proof, found))
     }
 
-    fn tables_of(&self, collection: &str) -> Vec<usize> {
+    pub(super) fn tables_of(&self, collection: &str) -> Vec<usize> {
         let tables = self.mapping.tables.iter().enumerate();
         tables.filter(|(_, table)| table.table.source == collection).map(|(at, _)| at).collect()
     }

@@ -13,6 +13,7 @@ mod progress;
 pub mod proof;
 mod run_report;
 pub mod summary;
+pub mod trace;
 mod verdict;
 
 pub use lines::Lines;

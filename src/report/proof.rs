@@ -95,6 +95,15 @@ fn conclude(text: &mut Lines, run: &RunDirectory, report: &RunReport) {
     for line in report.balance.iter().chain(&report.left_out) {
         line!(text, "{line}");
     }
+    for since in &report.written_since {
+        line!(
+            text,
+            "{}: {} rows were written and {} are gone since the tables began to be read; the proof is of that moment",
+            since.table,
+            count(since.written),
+            count(since.gone)
+        );
+    }
     for line in mostly_rejected(&report.account, &report.tables) {
         line!(text, "{line}");
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::page;
-use super::verdict::verdict;
+use super::verdict::{Against, verdict};
 use crate::progress::Stage;
 use crate::proof::DocumentProof;
 use crate::staging::json_file::write_json;
@@ -13,7 +13,7 @@ use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
 use crate::staging::run::{RunRecord, StageState};
 use crate::staging::{FORMAT_VERSION, StagingError};
-use crate::verify::{Account, CatalogueVerdict, Sums, TableVerdict, VerifyReport};
+use crate::verify::{Account, CatalogueVerdict, Sums, TableVerdict, VerifyReport, WrittenSince};
 
 /// A report of a whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -54,6 +54,9 @@ pub struct RunReport {
     pub balance: Vec<String>,
     /// Parts of the proof that were left out.
     pub left_out: Vec<String>,
+    /// Rows that were written while the tables were read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub written_since: Vec<WrittenSince>,
 }
 
 /// A stage of the run.
@@ -108,6 +111,13 @@ impl TableLine {
     }
 }
 
+fn against(verified: &VerifyReport) -> Against {
+    match &verified.documents {
+        None => Against::StagedRows,
+        Some(_) => Against::Documents,
+    }
+}
+
 impl RunReport {
     /// Puts a report together.
     pub fn new(
@@ -150,7 +160,7 @@ impl RunReport {
             target: target.to_owned(),
             snapshot: export.map(|export| export.snapshot.clone()),
             proved: verified.is_proved(),
-            verdict: verdict(&verified.account, verified.is_proved()),
+            verdict: verdict(&verified.account, verified.is_proved(), against(verified)),
             account: verified.account.clone(),
             stages: stages.collect(),
             tables: verdicts.collect(),
@@ -159,6 +169,7 @@ impl RunReport {
             documents: verified.documents.clone(),
             balance: verified.balance.clone(),
             left_out: verified.left_out.clone(),
+            written_since: verified.written_since.clone(),
         }
     }
 

@@ -5,9 +5,32 @@ use indicatif::HumanCount;
 use super::TableLine;
 use crate::verify::{Account, Sums};
 
+/// What the rows in PostgreSQL were compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Against {
+    /// The staged rows alone.
+    StagedRows,
+    /// The exported documents as well.
+    Documents,
+    /// The source as well, which was read again.
+    Source,
+}
+
+impl Against {
+    /// What was left out, in the line that says "proved".
+    fn words(self) -> &'static str {
+        match self {
+            Self::StagedRows => " against the staged rows; the documents were not read again",
+            Self::Documents => " against the export; the source was not read again",
+            Self::Source => "",
+        }
+    }
+}
+
 /// Says how many records arrived, where the others went, and what is proved. "Every row" is said
-/// only where every record of the source is a row.
-pub(super) fn verdict(account: &Account, proved: bool) -> String {
+/// only where every record of the source is a row, and "proved" alone only where all of the proof
+/// ran.
+pub(super) fn verdict(account: &Account, proved: bool, against: Against) -> String {
     let Account { records, elements, .. } = account;
     if proved && records.read == 0 && elements.read == 0 {
         return "no record was read: nothing is proved".to_owned();
@@ -25,7 +48,8 @@ pub(super) fn verdict(account: &Account, proved: bool) -> String {
     } else {
         "what arrived is proved"
     };
-    format!("{text}; {end}")
+    let left_out = if end.ends_with(" is proved") { against.words() } else { "" };
+    format!("{text}; {end}{left_out}")
 }
 
 /// Names each collection, and each other table, of which at least half was rejected.
@@ -74,6 +98,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_out_is_in_the_same_line() {
+        let account = Account { records: sums(2, 2, 0, 0, 0), ..Account::default() };
+        for (against, expected) in [
+            (
+                Against::StagedRows,
+                "every row is proved against the staged rows; the documents were not read again",
+            ),
+            (
+                Against::Documents,
+                "every row is proved against the export; the source was not read again",
+            ),
+            (Against::Source, "every row is proved"),
+        ] {
+            let line = verdict(&account, true, against);
+            assert_eq!(line, format!("2 of 2 records arrived; {expected}"));
+        }
+        let differs = verdict(&account, false, Against::StagedRows);
+        assert_eq!(differs, "2 of 2 records arrived; there are differences");
+    }
+
+    #[test]
     fn every_row_is_proved_only_where_every_record_is_a_row() {
         let none = Sums::default();
         for (records, elements, proved, expected) in [
@@ -106,7 +151,7 @@ mod tests {
             (sums(3, 2, 0, 0, 0), none, false, "2 of 3 records arrived; there are differences"),
         ] {
             let account = Account { records, elements, collections: Vec::new() };
-            assert_eq!(verdict(&account, proved), expected);
+            assert_eq!(verdict(&account, proved, Against::Source), expected);
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod run_id;
 pub mod schema;
 pub mod seal;
 pub mod table;
+pub mod tuples;
 
 pub use error::StagingError;
 

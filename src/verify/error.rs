@@ -7,6 +7,7 @@ use crate::postgres::PostgresError;
 use crate::postgres::content::ContentError;
 use crate::proof::ProofError;
 use crate::staging::StagingError;
+use crate::staging::tuples::TupleError;
 
 /// A verification that ended early.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,15 @@ impl Explain for VerifyError {
             Self::Postgres(error) => error.hint(),
             Self::Staging(error) | Self::Proof(ProofError::Staging(error)) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+impl From<TupleError> for VerifyError {
+    fn from(error: TupleError) -> Self {
+        match error {
+            TupleError::Staging(error) => error.into(),
+            TupleError::Copy(error) => error.into(),
         }
     }
 }

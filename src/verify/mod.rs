@@ -19,6 +19,7 @@ pub use account::{Account, CollectionSums, Sums};
 pub use catalogue::{CatalogueDifference, CatalogueVerdict};
 pub use error::VerifyError;
 use serde::Serialize;
+pub use snapshot::WrittenSince;
 use tokio_postgres::Client;
 
 use self::catalogue::LoadedAs;
@@ -62,6 +63,9 @@ pub struct VerifyReport {
     pub balance: Vec<String>,
     /// Why a part of the proof was left out, a sentence each.
     pub left_out: Vec<String>,
+    /// Rows that were written while the tables were read: the proof is of the moment before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub written_since: Vec<WrittenSince>,
 }
 
 /// What was proved of a table.
@@ -184,7 +188,9 @@ pub async fn verify(
     if balance.is_empty() && tables.iter().all(|table| table.found_rows >= table.staged_rows) {
         balance.extend(balance::unaccounted(&account));
     }
-    Ok(VerifyReport { tables, account, catalogue, documents, balance, left_out })
+    let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
+    let written_since = snapshot.written_since(&client, target, &manifest.schema, &names).await?;
+    Ok(VerifyReport { tables, account, catalogue, documents, balance, left_out, written_since })
 }
 
 /// Compares the exported documents with the rows that were read. What differs is read once more,

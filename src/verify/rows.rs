@@ -7,13 +7,13 @@ use tokio_postgres::Client;
 use super::{NAMED_ROWS, VerifyError};
 use crate::pgcopy::digest::{bucket, key_bytes, row_hash};
 use crate::pgcopy::reader::fields;
-use crate::pgcopy::{CopyEncoder, PgType, show};
+use crate::pgcopy::{PgType, show};
 use crate::postgres::content::copy_rows;
 use crate::postgres::{PostgresError, qualified, quote_identifier};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::TableManifest;
-use crate::staging::part;
 use crate::staging::table::TableDefinition;
+use crate::staging::tuples::staged_tuples;
 
 /// Where the key's columns stand in a tuple.
 pub(super) fn key_positions(definition: &TableDefinition) -> Vec<usize> {
@@ -29,34 +29,7 @@ pub(super) fn staged_rows(
     oids: &HashMap<String, u32>,
     mut tuple: impl FnMut(&[u8]),
 ) -> Result<(), VerifyError> {
-    let definition = &table.definition;
-    let columns: Vec<(String, PgType)> = definition
-        .columns
-        .iter()
-        .map(|column| (column.name.clone(), column.pg_type.clone()))
-        .collect();
-    let encoder = CopyEncoder::new(&columns, oids)?;
-    let (mut buffer, mut ends) = (Vec::new(), Vec::new());
-    for file in &table.parts {
-        for batch in part::open(run, file)? {
-            let batch = batch.map_err(|source| crate::staging::StagingError::Arrow {
-                path: file.path.clone().into(),
-                source,
-            })?;
-            for from in (0..batch.num_rows()).step_by(256) {
-                buffer.clear();
-                ends.clear();
-                let slice = batch.slice(from, 256.min(batch.num_rows() - from));
-                encoder.encode(&slice, &mut buffer, Some(&mut ends))?;
-                let mut start = 0;
-                for end in &ends {
-                    tuple(&buffer[start..*end]);
-                    start = *end;
-                }
-            }
-        }
-    }
-    Ok(())
+    Ok(staged_tuples(run, table, oids, |_, _, bytes| tuple(bytes))?)
 }
 
 /// Every row of the table as the server sends it.
