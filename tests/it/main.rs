@@ -26,6 +26,7 @@ mod killed_modes;
 mod live;
 mod load;
 mod many_tables;
+mod mutations;
 mod nights;
 mod object_names;
 mod oracle;
