@@ -9,6 +9,7 @@ use crate::restore::Existing;
 use crate::staging::guard::ALL;
 use crate::staging::retention::Keep;
 use crate::transform::MaxRejects;
+use crate::verify::source::Sample;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Exit statuses, shown at the end of every `--help`.
@@ -132,7 +133,7 @@ pub enum Command {
     #[command(after_help = format!("Example:\n  docferry dump nextcrm/latest --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Dump(DumpArguments),
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
-    #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    #[command(after_help = format!("Examples:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm --source mongodb://localhost/nextcrm --sample all\n\n{EXIT_STATUSES}"))]
     Verify(VerifyArguments),
     /// Print the SQL that makes the target tables.
     #[command(after_help = format!("Example:\n  docferry ddl pipelines/nextcrm.toml > schema.sql\n\n{EXIT_STATUSES}"))]
@@ -735,6 +736,29 @@ pub struct VerifyArguments {
     /// with the rows in PostgreSQL.
     #[arg(long)]
     pub documents: bool,
+
+    /// What the run was exported from. It is read again where it is named, and compared with the
+    /// export.
+    #[command(flatten)]
+    pub source: SourceArguments,
+
+    /// How it is read again.
+    #[command(flatten)]
+    pub again: AgainArguments,
+}
+
+/// How a source is read again.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Source read again")]
+pub struct AgainArguments {
+    /// Documents of each collection of a MongoDB server that are compared with the exported ones,
+    /// drawn at random at the source and from the export; `all` compares every one.
+    #[arg(long, value_name = "N|all", default_value_t = Sample::default())]
+    pub sample: Sample,
+
+    /// Do not read the source again: no counts and no documents of it are compared with the export.
+    #[arg(long)]
+    pub no_source: bool,
 }
 
 /// Arguments of `run`.
@@ -763,6 +787,10 @@ pub struct RunArguments {
     /// Prove the rows against the staged ones only: do not read the exported documents again.
     #[arg(long)]
     pub no_documents: bool,
+
+    /// How the source is read again.
+    #[command(flatten)]
+    pub again: AgainArguments,
 }
 
 impl RunArguments {
@@ -784,7 +812,12 @@ impl RunArguments {
 
     /// Those of its verification.
     pub fn verify(&self, run: &str) -> VerifyArguments {
-        VerifyArguments { target: self.target(run), documents: !self.no_documents }
+        VerifyArguments {
+            target: self.target(run),
+            documents: !self.no_documents,
+            source: self.export.source.clone(),
+            again: self.again,
+        }
     }
 
     fn target(&self, run: &str) -> TargetArguments {

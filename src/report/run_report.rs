@@ -13,6 +13,7 @@ use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
 use crate::staging::run::{RunRecord, StageState};
 use crate::staging::{FORMAT_VERSION, StagingError};
+use crate::verify::source::SourceProof;
 use crate::verify::{Account, CatalogueVerdict, Sums, TableVerdict, VerifyReport};
 
 /// A report of a whole run.
@@ -50,6 +51,9 @@ pub struct RunReport {
     /// The exported documents against the rows in PostgreSQL; none where they were not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub documents: Option<DocumentProof>,
+    /// The export against the source; none where it was not read again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_again: Option<SourceProof>,
     /// What the counts of the run contradict.
     pub balance: Vec<String>,
     /// Parts of the proof that were left out.
@@ -157,6 +161,7 @@ impl RunReport {
             ignored: manifest.ignored.clone(),
             catalogue: verified.catalogue.clone(),
             documents: verified.documents.clone(),
+            source_again: verified.source.clone(),
             balance: verified.balance.clone(),
             left_out: verified.left_out.clone(),
         }

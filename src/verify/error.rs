@@ -5,6 +5,7 @@ use crate::pgcopy::CopyError;
 use crate::pgcopy::reader::NotACopy;
 use crate::postgres::PostgresError;
 use crate::postgres::content::ContentError;
+use crate::source::SourceError;
 use crate::staging::StagingError;
 
 /// A verification that ended early.
@@ -22,6 +23,17 @@ pub enum VerifyError {
     /// A worker ended without a result: a defect of docferry.
     #[error("a worker of the verification ended unexpectedly")]
     Worker(#[source] tokio::task::JoinError),
+    /// The source, which is read again.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Bytes of a document that are no BSON.
+    #[error("collection {collection}: {detail}")]
+    Document {
+        /// Collection.
+        collection: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// An answer that cannot be read.
     #[error(transparent)]
     Answer(#[from] NotACopy),
@@ -32,6 +44,7 @@ impl Explain for VerifyError {
         match self {
             Self::Postgres(error) => error.exit(),
             Self::Staging(error) => error.exit(),
+            Self::Source(error) => error.exit(),
             _ => Exit::Failed,
         }
     }
@@ -40,6 +53,7 @@ impl Explain for VerifyError {
         match self {
             Self::Postgres(error) => error.hint(),
             Self::Staging(error) => error.hint(),
+            Self::Source(error) => error.hint(),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ mod links;
 mod references;
 mod rows;
 mod snapshot;
+pub mod source;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use self::expectations::check_expectations;
 use self::references::check_references;
 use self::rows::{found_rows, key_positions, name_rows, staged_rows};
 use self::snapshot::{Snapshot, guarded};
+use self::source::SourceProof;
 use crate::pgcopy::digest::{TableDigest, key_bytes, row_hash};
 use crate::pipeline::model::{Key, Pipeline};
 use crate::postgres::{Target, enum_oids};
@@ -58,6 +60,9 @@ pub struct VerifyReport {
     /// The exported documents against the rows; none where they were not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub documents: Option<DocumentProof>,
+    /// The export against the source; none where it was not read again.
+    #[serde(rename = "source_again", skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceProof>,
     /// What the counts of the run contradict, a sentence each.
     pub balance: Vec<String>,
     /// Why a part of the proof was left out, a sentence each.
@@ -106,6 +111,7 @@ impl VerifyReport {
         self.balance.is_empty()
             && self.catalogue.differences.is_empty()
             && self.documents.as_ref().is_none_or(DocumentProof::is_proved)
+            && self.source.as_ref().is_none_or(SourceProof::is_proved)
             && self.tables.iter().all(|table| table.differences.is_empty())
     }
 }
@@ -163,7 +169,8 @@ pub async fn verify(
     if balance.is_empty() && tables.iter().all(|table| table.found_rows >= table.staged_rows) {
         balance.extend(balance::unaccounted(&account));
     }
-    Ok(VerifyReport { tables, account, catalogue, documents, balance, left_out })
+    let source = None;
+    Ok(VerifyReport { tables, account, catalogue, documents, source, balance, left_out })
 }
 
 /// Sessions on one moment of the target.
