@@ -100,9 +100,7 @@ fn job(command: &Command) -> (&'static str, String) {
         Command::RestoreCheck(arguments) => ("restore-check", run(&arguments.run)),
         Command::Dump(arguments) => ("dump", run(&arguments.run)),
         Command::Restore(arguments) => ("restore", run(&arguments.run)),
-        Command::Verify(arguments) => {
-            ("verify", named(&arguments.target.pipeline.pipeline))
-        },
+        Command::Verify(arguments) => ("verify", named(&arguments.target.pipeline.pipeline)),
         Command::Ddl(arguments) => ("ddl", named(&arguments.pipeline)),
         Command::Check(arguments) => ("check", named(&arguments.pipeline)),
         Command::Generate(arguments) => ("generate", named(&arguments.pipeline.pipeline)),

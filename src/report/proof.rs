@@ -162,7 +162,12 @@ fn read_again(text: &mut Lines, proof: &SourceProof) {
             line!(text, "{difference}");
         }
         if of.not_named > 0 {
-            line!(text, "collection {}: {} more documents differ", of.collection, count(of.not_named));
+            line!(
+                text,
+                "collection {}: {} more documents differ",
+                of.collection,
+                count(of.not_named)
+            );
         }
     }
 }

@@ -261,7 +261,11 @@ impl Server {
         let mut pipeline: Vec<Document> =
             filter.iter().map(|filter| doc! {"$match": (*filter).clone()}).collect();
         pipeline.push(doc! {"$count": "n"});
-        let more = if by_index { doc! {"hint": {"_id": 1}} } else { doc! {} };
+        let more = if by_index {
+            doc! {"hint": {"_id": 1}}
+        } else {
+            doc! {}
+        };
         let counted = self.aggregate(&action, listed, pipeline, more).await?;
         let Some(counted) = counted.first() else { return Ok(0) };
         let number = match counted.get("n") {

@@ -113,7 +113,13 @@ pub(super) fn compare(
         Sample::All => {
             if !told.in_order || !ordered::compare(side, of, &mut proof)? {
                 let CollectionProof { collection, exported, counted, .. } = proof;
-                let same = CollectionProof { collection, exported, counted, at_export, ..CollectionProof::default() };
+                let same = CollectionProof {
+                    collection,
+                    exported,
+                    counted,
+                    at_export,
+                    ..CollectionProof::default()
+                };
                 proof = same;
                 loose::all(side, of, &mut proof)?;
             }

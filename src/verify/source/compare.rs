@@ -88,14 +88,44 @@ mod tests {
     #[test]
     fn the_first_difference_is_named() {
         for (source, export, path, there, here) in [
-            (doc! {"a": 1, "b": 2}, doc! {"a": 1, "b": 3}, "b", "{\"$numberInt\":\"2\"}", "{\"$numberInt\":\"3\"}"),
-            (doc! {"a": 1}, doc! {"a": 1_i64}, "a", "{\"$numberInt\":\"1\"}", "{\"$numberLong\":\"1\"}"),
-            (doc! {"a": 0.0}, doc! {"a": -0.0}, "a", "{\"$numberDouble\":\"0.0\"}", "{\"$numberDouble\":\"-0.0\"}"),
-            (doc! {"a": {"b": ["x", "y"]}}, doc! {"a": {"b": ["x", "z"]}}, "a.b.1", "\"y\"", "\"z\""),
+            (
+                doc! {"a": 1, "b": 2},
+                doc! {"a": 1, "b": 3},
+                "b",
+                "{\"$numberInt\":\"2\"}",
+                "{\"$numberInt\":\"3\"}",
+            ),
+            (
+                doc! {"a": 1},
+                doc! {"a": 1_i64},
+                "a",
+                "{\"$numberInt\":\"1\"}",
+                "{\"$numberLong\":\"1\"}",
+            ),
+            (
+                doc! {"a": 0.0},
+                doc! {"a": -0.0},
+                "a",
+                "{\"$numberDouble\":\"0.0\"}",
+                "{\"$numberDouble\":\"-0.0\"}",
+            ),
+            (
+                doc! {"a": {"b": ["x", "y"]}},
+                doc! {"a": {"b": ["x", "z"]}},
+                "a.b.1",
+                "\"y\"",
+                "\"z\"",
+            ),
             (doc! {"a": {"b": ["x", "y"]}}, doc! {"a": {"b": ["x"]}}, "a.b.1", "\"y\"", "-"),
             (doc! {"a": 1}, doc! {"a": 1, "b": "é"}, "b", "-", "\"é\""),
             (doc! {"n": "new", "a": 1}, doc! {"a": 1}, "n", "\"new\"", "-"),
-            (doc! {"a": "1", "b": "2"}, doc! {"b": "2", "a": "1"}, "(order of the fields)", "a here", "b here"),
+            (
+                doc! {"a": "1", "b": "2"},
+                doc! {"b": "2", "a": "1"},
+                "(order of the fields)",
+                "a here",
+                "b here",
+            ),
         ] {
             let bytes = |document: &Document| RawDocumentBuf::try_from(document).unwrap();
             let (source, export) = (bytes(&source), bytes(&export));

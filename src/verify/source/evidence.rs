@@ -45,7 +45,9 @@ impl Evidence {
     /// The fields of a document that are looked at.
     pub(super) fn fields(&self) -> Document {
         let mut fields = doc! {"_id": 1};
-        if let Some(field) = self.field.as_ref().filter(|field| field.0.first().is_some_and(|first| first != "_id")) {
+        if let Some(field) =
+            self.field.as_ref().filter(|field| field.0.first().is_some_and(|first| first != "_id"))
+        {
             fields.insert(field.0.join("."), 1);
         }
         fields
@@ -80,9 +82,8 @@ impl Evidence {
         }
         let known = self.high_water.as_deref().and_then(|bytes| Doc::new(bytes).ok());
         let known = known.and_then(|known| known.get("").ok().flatten());
-        known.is_none_or(|known| {
-            kinds(&found, &known).is_ne() || same_value(&found, &known).is_gt()
-        })
+        known
+            .is_none_or(|known| kinds(&found, &known).is_ne() || same_value(&found, &known).is_gt())
     }
 }
 

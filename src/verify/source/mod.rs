@@ -269,9 +269,10 @@ impl Again {
             }
         }
         let server = self.moments.now(&self.server);
-        let by_number = exported.uuid.as_ref().and_then(|uuid| {
-            self.listing.iter().find(|listed| listed.uuid.as_ref() == Some(uuid))
-        });
+        let by_number = exported
+            .uuid
+            .as_ref()
+            .and_then(|uuid| self.listing.iter().find(|listed| listed.uuid.as_ref() == Some(uuid)));
         let by_name = || {
             let mut listing = self.listing.iter();
             listing.find(|listed| listed.name == exported.name && listed.left_out().is_none())
@@ -370,6 +371,5 @@ enum NotThen {
 /// Whether the server refuses to read a collection at a moment, for whatever reason: it may then be
 /// read as it is now.
 fn is_refusal(error: &SourceError) -> bool {
-    error.is_lost()
-        || matches!(error, SourceError::Server { cause, .. } if code(cause).is_some())
+    error.is_lost() || matches!(error, SourceError::Server { cause, .. } if code(cause).is_some())
 }

@@ -88,7 +88,9 @@ pub(super) fn check(
     now: &[ListedCollection],
 ) -> Result<(), String> {
     if listed.is_capped() {
-        return Err("it is capped, and such collections may be read outside of snapshots".to_owned());
+        return Err(
+            "it is capped, and such collections may be read outside of snapshots".to_owned()
+        );
     }
     if server.identity_of(listed) != Identity::Name {
         return Ok(());

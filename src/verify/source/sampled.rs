@@ -79,10 +79,8 @@ fn ask(
     documents.sort();
     let ids: Vec<Bson> = documents.iter().filter_map(|(_, document)| to_bson(document)).collect();
     let found = side.find(true, &doc! {"_id": {"$in": ids}})?;
-    let found: HashMap<String, Vec<u8>> = found
-        .into_iter()
-        .map(|document| (key(&shown(&document)).into_owned(), document))
-        .collect();
+    let found: HashMap<String, Vec<u8>> =
+        found.into_iter().map(|document| (key(&shown(&document)).into_owned(), document)).collect();
     for (id, document) in documents {
         match found.get(id) {
             Some(found) => of.pair(found, document, proof),

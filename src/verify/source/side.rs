@@ -35,11 +35,7 @@ impl Side<'_> {
     }
 
     /// Its documents, or those that fit a query, counted by its `_id` index where it has one.
-    pub(super) fn count(
-        &self,
-        by_id: bool,
-        filter: Option<&Document>,
-    ) -> Result<u64, SourceError> {
+    pub(super) fn count(&self, by_id: bool, filter: Option<&Document>) -> Result<u64, SourceError> {
         self.wait(self.server.count_of(self.listed, by_id, filter))
     }
 
@@ -53,15 +49,12 @@ impl Side<'_> {
     }
 
     /// All documents that fit a query.
-    pub(super) fn find(
-        &self,
-        by_id: bool,
-        filter: &Document,
-    ) -> Result<Vec<Vec<u8>>, SourceError> {
+    pub(super) fn find(&self, by_id: bool, filter: &Document) -> Result<Vec<Vec<u8>>, SourceError> {
         let range = IdRange::default();
         let mut tries = Tries::default();
         loop {
-            let wanted = Wanted { range: &range, by_index: by_id, filter: Some(filter), fields: None };
+            let wanted =
+                Wanted { range: &range, by_index: by_id, filter: Some(filter), fields: None };
             let reading = async {
                 let mut reader = self.server.read(self.listed, wanted).await?;
                 let mut found = Vec::new();
