@@ -33,7 +33,8 @@ pub struct RunReport {
     pub target: String,
     /// Whether the export is of one moment; none when the export is not here.
     pub snapshot: Option<Snapshot>,
-    /// Whether nothing differs between PostgreSQL and the staged files, and all counts agree.
+    /// Whether nothing differs between PostgreSQL, the staged files and, where it was read again,
+    /// the source, and all counts agree.
     pub proved: bool,
     /// How many records arrived, and what is proved of them, in a sentence.
     pub verdict: String,

@@ -14,6 +14,9 @@ use crate::source::names::BUCKETS;
 use crate::source::{SourceError, describe};
 use crate::staging::checksum::{from_hex, to_hex};
 
+/// A sort needs more memory than it may use.
+const NO_DISK_USE: i32 = 292;
+
 /// A collection as the server lists it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListedCollection {
@@ -288,7 +291,13 @@ impl Server {
         let mut pipeline = vec![doc! {"$sample": {"size": size}}];
         pipeline.extend(fields.map(|fields| doc! {"$project": fields}));
         let action = format!("sample {}", listed.name);
-        self.aggregate(&action, listed, pipeline, doc! {"allowDiskUse": true}).await
+        match self.aggregate(&action, listed, pipeline.clone(), doc! {}).await {
+            // Not asked for at once: shared tiers of Atlas refuse it.
+            Err(SourceError::Server { cause, .. }) if code(&cause) == Some(NO_DISK_USE) => {
+                self.aggregate(&action, listed, pipeline, doc! {"allowDiskUse": true}).await
+            }
+            drawn => drawn,
+        }
     }
 }
 

@@ -7,9 +7,8 @@ use super::evidence::Evidence;
 use super::ids::shown;
 use super::report::CollectionProof;
 use super::side::Side;
-use super::{LACKS_EXPORT, Sample, loose, ordered, sampled};
+use super::{DIFFERS, LACKS_EXPORT, Sample, loose, ordered, sampled};
 use crate::document::raw::Malformed;
-use crate::progress::Stage;
 use crate::source::SourceError;
 use crate::staging::chain::Chain;
 use crate::staging::exported::Batches;
@@ -21,7 +20,6 @@ pub(super) struct Of<'o> {
     pub(super) chain: &'o Chain,
     pub(super) exported: &'o CollectionManifest,
     pub(super) evidence: &'o Evidence,
-    pub(super) stage: Stage,
     /// How it is called in what is said of the progress.
     pub(super) title: String,
 }
@@ -65,13 +63,8 @@ impl Of<'_> {
             proof.changed_since += 1;
         } else {
             let place = first_difference(source, export);
-            proof.document(shown(export), "the document differs", place);
+            proof.document(shown(export), DIFFERS, place);
         }
-    }
-
-    /// The same where the source's is no longer known.
-    pub(super) fn differ(&self, export: &[u8], proof: &mut CollectionProof) {
-        proof.document(shown(export), "the document differs", None);
     }
 }
 

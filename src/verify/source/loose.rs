@@ -10,10 +10,11 @@ use super::collection::Of;
 use super::ids::{key, shown, to_bson};
 use super::report::CollectionProof;
 use super::sampled::places;
-use super::side::{Side, Step};
-use super::{LACKS_EXPORT, LACKS_SOURCE};
+use super::side::{Done, Side, Step};
+use super::{DIFFERS, LACKS_EXPORT, LACKS_SOURCE};
 use crate::document::extended_json::canonical;
 use crate::document::raw::Doc;
+use crate::progress::Stage;
 use crate::verify::VerifyError;
 
 /// Measurements that are asked for at once.
@@ -66,6 +67,7 @@ pub(super) fn sampled(
     let (mut asked, mut place) = (Vec::new(), 0);
     for batch in of.batches()? {
         let batch = batch?;
+        side.check()?;
         for at in 0..batch.len() {
             let document = batch.bytes(at);
             if let Some(met) = unmet.remove(&content(of, document)) {
@@ -79,7 +81,7 @@ pub(super) fn sampled(
                 ask(side, of, &std::mem::take(&mut asked), proof)?;
             }
         }
-        side.progress.advance(of.stage, &of.title, batch.len() as u64, batch.total_bytes());
+        side.progress.advance(Stage::Verify, &of.title, batch.len() as u64, batch.total_bytes());
     }
     ask(side, of, &asked, proof)?;
     let mut unmet: Vec<RawDocumentBuf> = unmet.into_values().flatten().collect();
@@ -128,39 +130,17 @@ pub(super) fn all(
     of: &Of<'_>,
     proof: &mut CollectionProof,
 ) -> Result<(), VerifyError> {
-    let mut known: HashMap<Half, u64> = HashMap::new();
-    for batch in of.batches()? {
-        let batch = batch?;
-        for at in 0..batch.len() {
-            *known.entry(content(of, batch.bytes(at))).or_default() += 1;
-            proof.asked += 1;
+    let (mut left, others) = loop {
+        if let Some(read) = read(side, of, proof)? {
+            break read;
         }
-    }
-    let mut source = side.all(false);
-    let (mut left, mut read, mut others) = (known.clone(), 0, Others::default());
-    loop {
-        match source.next()? {
-            Step::Document(found) => {
-                read += 1;
-                match left.get_mut(&content(of, &found)).filter(|left| **left > 0) {
-                    Some(left) => *left -= 1,
-                    None => others.push(found),
-                }
-                side.progress.advance(of.stage, &of.title, 1, 0);
-            }
-            Step::Restart => {
-                (left, read, others) = (known.clone(), 0, Others::default());
-            }
-            Step::End => break,
-        }
-    }
-    drop(known);
-    proof.sampled = read;
-    proof.equal = read - others.count;
-    left.retain(|_, left| *left > 0);
+    };
+    proof.equal = proof.sampled - others.count;
+    let mut others = others;
     if !left.is_empty() {
         for batch in of.batches()? {
             let batch = batch?;
+            side.check()?;
             for at in 0..batch.len() {
                 let document = batch.bytes(at);
                 match left.get_mut(&content(of, document)).filter(|left| **left > 0) {
@@ -168,9 +148,9 @@ pub(super) fn all(
                     None => continue,
                 }
                 match others.take(batch.id(at)) {
-                    Some(Some(found)) => of.pair(&found, document, proof),
-                    Some(None) => of.differ(document, proof),
-                    None => of.lacks(LACKS_SOURCE, document, proof),
+                    Other::Held(found) => of.pair(&found, document, proof),
+                    Other::Known => proof.document(shown(document), DIFFERS, None),
+                    Other::None => of.lacks(LACKS_SOURCE, document, proof),
                 }
             }
         }
@@ -178,10 +158,57 @@ pub(super) fn all(
     for found in others.held.into_values().flatten() {
         of.lacks(LACKS_EXPORT, &found, proof);
     }
-    let told: u64 = others.ids.values().sum();
-    proof.different += told;
-    proof.not_named += told;
+    let unnamed: u64 = others.ids.values().sum();
+    proof.different += unnamed;
+    proof.not_named += unnamed;
     Ok(())
+}
+
+/// How often the export has each document, those of the source taken away, and what the source has
+/// besides; none where the reading must begin anew.
+#[expect(clippy::type_complexity, reason = "both are taken apart at once")]
+fn read(
+    side: &Side<'_>,
+    of: &Of<'_>,
+    proof: &mut CollectionProof,
+) -> Result<Option<(HashMap<Half, u64>, Others)>, VerifyError> {
+    (proof.sampled, proof.asked) = (0, 0);
+    let mut left: HashMap<Half, u64> = HashMap::new();
+    for batch in of.batches()? {
+        let batch = batch?;
+        side.check()?;
+        for at in 0..batch.len() {
+            *left.entry(content(of, batch.bytes(at))).or_default() += 1;
+        }
+        proof.asked += batch.len() as u64;
+    }
+    let mut others = Others::default();
+    let mut source = side.all(false);
+    let mut done = Done::new(side, of);
+    loop {
+        match source.next()? {
+            Step::Document(found) => {
+                proof.sampled += 1;
+                match left.get_mut(&content(of, &found)).filter(|left| **left > 0) {
+                    Some(left) => *left -= 1,
+                    None => others.push(found),
+                }
+                done.advance();
+            }
+            Step::Restart => return Ok(None),
+            Step::End => break,
+        }
+    }
+    left.retain(|_, left| *left > 0);
+    Ok(Some((left, others)))
+}
+
+/// A document that the export has otherwise or not at all.
+enum Other {
+    Held(Vec<u8>),
+    /// Its `_id` is known, and nothing else.
+    Known,
+    None,
 }
 
 /// Documents that only the source has: some are held, of others the `_id` is.
@@ -204,14 +231,18 @@ impl Others {
         self.count += 1;
     }
 
-    /// Takes one with this `_id`: the document, or none where it is not held.
-    fn take(&mut self, id: &str) -> Option<Option<Vec<u8>>> {
+    /// Takes one with this `_id`.
+    fn take(&mut self, id: &str) -> Other {
         let id = half(key(id).as_bytes());
         if let Some(held) = self.held.get_mut(&id).and_then(Vec::pop) {
-            return Some(Some(held));
+            return Other::Held(held);
         }
-        let left = self.ids.get_mut(&id).filter(|left| **left > 0)?;
-        *left -= 1;
-        Some(None)
+        match self.ids.get_mut(&id).filter(|left| **left > 0) {
+            Some(left) => {
+                *left -= 1;
+                Other::Known
+            }
+            None => Other::None,
+        }
     }
 }

@@ -46,6 +46,8 @@ use crate::staging::run::RunRecord;
 const LACKS_EXPORT: &str = "the source holds a document that the export has not";
 /// What is said of a document that the source lacks.
 const LACKS_SOURCE: &str = "the export holds a document that the source has not";
+/// What is said of a document that both have.
+const DIFFERS: &str = "the document differs";
 
 /// How many documents of each collection are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,14 +246,9 @@ impl Again {
         exported: &CollectionManifest,
     ) -> Result<Option<CollectionProof>, VerifyError> {
         let title = format!("{} at the source", exported.name);
-        let total = match self.sample {
-            _ if exported.documents == 0 => Total::Unknown,
-            _ => Total::Records(exported.documents),
-        };
-        self.progress.start(Stage::Verify, &title, total);
+        self.progress.start(Stage::Verify, &title, Total::Records(exported.documents));
         let evidence = Evidence::of(self.began, &self.changed, exported);
-        let (chain, stage) = (&self.chain, Stage::Verify);
-        let of = Of { chain, exported, evidence: &evidence, stage, title };
+        let of = Of { chain: &self.chain, exported, evidence: &evidence, title };
         let proof = self.compare(&of);
         self.progress.finish(Stage::Verify, &of.title);
         proof.map(Some)
@@ -268,7 +265,7 @@ impl Again {
                 Err(NotThen::Failed(error)) => return Err(error),
             }
         }
-        let server = self.moments.now(&self.server);
+        let server = moment::now(&self.server);
         let by_number = exported
             .uuid
             .as_ref()
@@ -343,7 +340,7 @@ impl Again {
                 Err(error) => return Err(error.into()),
             }
         }
-        let server = self.moments.now(&self.server);
+        let server = moment::now(&self.server);
         let side = self.side(&server, listed);
         let counted = side.count(false, None)?;
         proof.counted = Some(counted);

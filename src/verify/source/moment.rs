@@ -40,13 +40,13 @@ impl Moments {
         server.cluster_time = Some(time);
         Some(server)
     }
+}
 
-    /// The server as it is now.
-    pub(super) fn now(&self, server: &Server) -> Server {
-        let mut server = server.clone();
-        server.cluster_time = None;
-        server
-    }
+/// The server as it is now.
+pub(super) fn now(server: &Server) -> Server {
+    let mut server = server.clone();
+    server.cluster_time = None;
+    server
 }
 
 fn moment_of(

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::collection::Of;
 use super::ids::{id_of, order};
 use super::report::CollectionProof;
-use super::side::{Side, Step};
+use super::side::{Done, Side, Step};
 use super::{LACKS_EXPORT, LACKS_SOURCE};
 use crate::staging::exported::Cursor;
 use crate::verify::VerifyError;
@@ -19,6 +19,7 @@ pub(super) fn compare(
 ) -> Result<bool, VerifyError> {
     let mut exported = Cursor::new(of.batches()?);
     let mut source = side.all(true);
+    let mut done = Done::new(side, of);
     let mut last: Option<Vec<u8>> = None;
     loop {
         let found = match source.next()? {
@@ -56,7 +57,7 @@ pub(super) fn compare(
         if !known {
             of.lacks(LACKS_EXPORT, &found, proof);
         }
-        side.progress.advance(of.stage, &of.title, 1, found.len() as u64);
+        done.advance();
         last = Some(found);
     }
     while exported.fill()?

@@ -14,6 +14,7 @@ use super::ids::{key, shown, to_bson};
 use super::report::CollectionProof;
 use super::side::Side;
 use super::{LACKS_EXPORT, LACKS_SOURCE};
+use crate::progress::Stage;
 use crate::verify::VerifyError;
 
 /// Documents that are asked for at once.
@@ -38,6 +39,7 @@ pub(super) fn compare(
     let (mut asked, mut bytes, mut place) = (HashMap::new(), 0, 0);
     for batch in of.batches()? {
         let batch = batch?;
+        side.check()?;
         for at in 0..batch.len() {
             let id = key(batch.id(at));
             let chosen = places.next_if_eq(&place).is_some();
@@ -53,7 +55,7 @@ pub(super) fn compare(
                 bytes = 0;
             }
         }
-        side.progress.advance(of.stage, &of.title, batch.len() as u64, batch.total_bytes());
+        side.progress.advance(Stage::Verify, &of.title, batch.len() as u64, batch.total_bytes());
     }
     ask(side, of, &asked, proof)?;
     let mut unmet: Vec<RawDocumentBuf> = unmet.into_values().collect();

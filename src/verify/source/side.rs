@@ -6,6 +6,7 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf};
 use tokio::runtime::Handle;
 
+use super::collection::Of;
 use super::ids::{id_of, same_key};
 use crate::interrupt::unless_interrupted;
 use crate::progress::{Progress, Stage};
@@ -22,14 +23,17 @@ pub(super) struct Side<'s> {
 }
 
 impl Side<'_> {
+    /// An error where the command was asked to end.
+    pub(super) fn check(&self) -> Result<(), SourceError> {
+        if self.progress.interrupted() { Err(SourceError::Interrupted) } else { Ok(()) }
+    }
+
     /// Waits for the server, or for the signal to end.
     pub(super) fn wait<T>(
         &self,
         work: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
-        if self.progress.interrupted() {
-            return Err(SourceError::Interrupted);
-        }
+        self.check()?;
         let done = self.handle.block_on(unless_interrupted(work));
         done.unwrap_or(Err(SourceError::Interrupted))
     }
@@ -82,6 +86,41 @@ impl Side<'_> {
             overlaps: false,
             tries: Tries::default(),
         }
+    }
+}
+
+/// Documents that are told together.
+const TOLD: u64 = 1000;
+
+/// Tells how far a reading has come.
+pub(super) struct Done<'d> {
+    side: &'d Side<'d>,
+    title: &'d str,
+    documents: u64,
+}
+
+impl<'d> Done<'d> {
+    pub(super) fn new(side: &'d Side<'d>, of: &'d Of<'_>) -> Self {
+        Self { side, title: &of.title, documents: 0 }
+    }
+
+    /// One more document was read.
+    pub(super) fn advance(&mut self) {
+        self.documents += 1;
+        if self.documents == TOLD {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        self.side.progress.advance(Stage::Verify, self.title, self.documents, 0);
+        self.documents = 0;
+    }
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 
