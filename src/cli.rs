@@ -86,7 +86,7 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Export, transform, load and verify, one after another, as a new run.
-    #[command(after_help = format!("Example:\n  docferry run pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    #[command(after_help = format!("Examples:\n  docferry run pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n  docferry run pipelines/nextcrm.toml --sample all --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Run(RunArguments),
     /// Draft a pipeline file from what a database holds.
     #[command(after_help = format!("Examples:\n  docferry plan mongodb://localhost/shop -o pipelines/shop.toml\n  docferry plan sqlite:shop.db --names snake -o pipelines/shop.toml\n  docferry plan mongodb://localhost/shop --diff pipelines/shop.toml\n  docferry plan --prisma prisma/schema.prisma -o pipelines/crm.toml\n\n{EXIT_STATUSES}"))]
@@ -739,7 +739,7 @@ pub struct VerifyArguments {
 
     /// What the run was exported from. It is read again where it is named, and compared with the
     /// export.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Source, read again where it is named")]
     pub source: SourceArguments,
 
     /// How it is read again.
@@ -749,7 +749,7 @@ pub struct VerifyArguments {
 
 /// How a source is read again.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "Source read again")]
+#[command(next_help_heading = "Source, read again where it is named")]
 pub struct AgainArguments {
     /// Documents of each collection of a MongoDB server that are compared with the exported ones,
     /// drawn at random at the source and from the export; `all` compares every one.

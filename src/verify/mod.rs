@@ -1,6 +1,7 @@
 //! Proof that PostgreSQL holds what was staged: every row and column by digest, every reference by
 //! a search for orphans, the catalogue against the staged definitions, every junction against the
-//! arrays of the source, and every record accounted for. All read one snapshot of the target.
+//! arrays of the source, and every record accounted for. All read one snapshot of the target. Where
+//! the export begins to be trusted, the source is read again: [`source`].
 
 mod account;
 mod balance;

@@ -299,6 +299,9 @@ fn a_document_that_the_export_lost_is_found() {
         }
         assert_eq!(place.found("readings")["different"], 1, "{text}");
         assert_eq!(place.report()["proved"], false);
+        let page = std::fs::read_to_string(place.run().resolve("report.html")).unwrap();
+        let told = "&quot;birne&quot;: the source holds a document that the export has not";
+        assert!(page.contains("<h2>Source read again</h2>") && page.contains(told), "{page}");
     }
     // Where the sample misses it, the counts tell.
     let (code, text) = place.again("10");
