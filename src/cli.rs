@@ -9,6 +9,7 @@ use crate::restore::Existing;
 use crate::staging::guard::ALL;
 use crate::staging::retention::Keep;
 use crate::transform::MaxRejects;
+use crate::verify::source::Sample;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Exit statuses, shown at the end of every `--help`.
@@ -85,7 +86,7 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Export, transform, load and verify, one after another, as a new run.
-    #[command(after_help = format!("Example:\n  docferry run pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    #[command(after_help = format!("Examples:\n  docferry run pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n  docferry run pipelines/nextcrm.toml --sample all --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Run(RunArguments),
     /// Draft a pipeline file from what a database holds.
     #[command(after_help = format!("Examples:\n  docferry plan mongodb://localhost/shop -o pipelines/shop.toml\n  docferry plan sqlite:shop.db --names snake -o pipelines/shop.toml\n  docferry plan mongodb://localhost/shop --diff pipelines/shop.toml\n  docferry plan --prisma prisma/schema.prisma -o pipelines/crm.toml\n\n{EXIT_STATUSES}"))]
@@ -136,7 +137,7 @@ pub enum Command {
     #[command(after_help = format!("Examples:\n  docferry trace pipelines/nextcrm.toml Users 507f1f77bcf86cd799439011\n  docferry trace pipelines/nextcrm.toml Invoices 0174876e-8000-7100-b000-000000000000 --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
     Trace(TraceArguments),
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
-    #[command(after_help = format!("Example:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n\n{EXIT_STATUSES}"))]
+    #[command(after_help = format!("Examples:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm --source mongodb://localhost/nextcrm --sample all\n\n{EXIT_STATUSES}"))]
     Verify(VerifyArguments),
     /// Print the SQL that makes the target tables.
     #[command(after_help = format!("Example:\n  docferry ddl pipelines/nextcrm.toml > schema.sql\n\n{EXIT_STATUSES}"))]
@@ -767,6 +768,29 @@ pub struct VerifyArguments {
     /// with the rows in PostgreSQL.
     #[arg(long)]
     pub documents: bool,
+
+    /// What the run was exported from. It is read again where it is named, and compared with the
+    /// export.
+    #[command(flatten, next_help_heading = "Source, read again where it is named")]
+    pub source: SourceArguments,
+
+    /// How it is read again.
+    #[command(flatten)]
+    pub again: AgainArguments,
+}
+
+/// How a source is read again.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Source, read again where it is named")]
+pub struct AgainArguments {
+    /// Documents of each collection of a MongoDB server that are compared with the exported ones,
+    /// drawn at random at the source and from the export; `all` compares every one.
+    #[arg(long, value_name = "N|all", default_value_t = Sample::default())]
+    pub sample: Sample,
+
+    /// Do not read the source again: no counts and no documents of it are compared with the export.
+    #[arg(long)]
+    pub no_source: bool,
 }
 
 /// Arguments of `run`.
@@ -795,6 +819,10 @@ pub struct RunArguments {
     /// Prove the rows against the staged ones only: do not read the exported documents again.
     #[arg(long)]
     pub no_documents: bool,
+
+    /// How the source is read again.
+    #[command(flatten)]
+    pub again: AgainArguments,
 }
 
 impl RunArguments {
@@ -816,7 +844,12 @@ impl RunArguments {
 
     /// Those of its verification.
     pub fn verify(&self, run: &str) -> VerifyArguments {
-        VerifyArguments { target: self.target(run), documents: !self.no_documents }
+        VerifyArguments {
+            target: self.target(run),
+            documents: !self.no_documents,
+            source: self.export.source.clone(),
+            again: self.again,
+        }
     }
 
     fn target(&self, run: &str) -> TargetArguments {

@@ -25,12 +25,15 @@ pub(super) fn run(
         export.resume = Some(run);
     }
     let (directory, exported) = export::stage(&export, None, None, progress)?;
+    // Now, while the server has the history of the export.
+    let again = verify::source_again(&arguments.verify(directory.run()), &directory, progress)
+        .map_err(|failure| resume_with(failure, &directory))?;
     // The run just made, whatever `latest` names by then.
     transform::stage(&arguments.transform(directory.run()), progress)
         .map_err(|failure| resume_with(failure, &directory))?;
     load::stage(&arguments.load(directory.run()), progress)
         .map_err(|failure| resume_with(failure, &directory))?;
-    let (_, report) = verify::stage(&arguments.verify(directory.run()), progress)
+    let (_, report) = verify::stage(&arguments.verify(directory.run()), Some(again), progress)
         .map_err(|failure| resume_with(failure, &directory))?;
     let mut text = summary::inventory(&exported.source_objects);
     text.append(proof::run(&directory, &report));

@@ -11,6 +11,7 @@ use crate::proof::{DocumentProof, LeafSums};
 use crate::staging::layout::RunDirectory;
 use crate::staging::rejects::List;
 use crate::verify::Account;
+use crate::verify::source::SourceProof;
 
 type Rules = BTreeMap<String, u64>;
 
@@ -92,6 +93,9 @@ fn conclude(text: &mut Lines, run: &RunDirectory, report: &RunReport) {
     if let Some(documents) = &report.documents {
         leaves(text, documents);
     }
+    if let Some(source) = &report.source_again {
+        read_again(text, source);
+    }
     for line in report.balance.iter().chain(&report.left_out) {
         line!(text, "{line}");
     }
@@ -127,6 +131,53 @@ fn leaves(text: &mut Lines, proof: &DocumentProof) {
     }
     if proof.not_named > 0 {
         line!(text, "{} more differences", count(proof.not_named));
+    }
+}
+
+/// What the source holds beside what was exported, and what differs.
+fn read_again(text: &mut Lines, proof: &SourceProof) {
+    let header = [
+        "collection",
+        "exported",
+        "at the source",
+        "looked for",
+        "asked for",
+        "equal",
+        "written since",
+        "different",
+        "proved",
+    ];
+    let mut rows = Table::new(&header);
+    for of in &proof.collections {
+        let known = |number: Option<u64>| number.map_or("none".to_owned(), count);
+        rows.add_row([
+            of.collection.clone(),
+            known(of.exported),
+            known(of.counted),
+            count(of.sampled),
+            count(of.asked),
+            count(of.equal),
+            count(of.changed_since.max(of.written_since)),
+            count(of.different),
+            if of.is_proved() { "yes" } else { "NO" }.to_owned(),
+        ]);
+    }
+    text.table(&rows);
+    for moment in &proof.moments {
+        line!(text, "{moment}");
+    }
+    for of in &proof.collections {
+        for difference in &of.differences {
+            line!(text, "{difference}");
+        }
+        if of.not_named > 0 {
+            line!(
+                text,
+                "collection {}: {} more documents differ",
+                of.collection,
+                count(of.not_named)
+            );
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
 use crate::staging::run::{RunRecord, StageState};
 use crate::staging::{FORMAT_VERSION, StagingError};
+use crate::verify::source::SourceProof;
 use crate::verify::{Account, CatalogueVerdict, Sums, TableVerdict, VerifyReport, WrittenSince};
 
 /// A report of a whole run.
@@ -32,7 +33,8 @@ pub struct RunReport {
     pub target: String,
     /// Whether the export is of one moment; none when the export is not here.
     pub snapshot: Option<Snapshot>,
-    /// Whether nothing differs between PostgreSQL and the staged files, and all counts agree.
+    /// Whether nothing differs between PostgreSQL, the staged files and, where it was read again,
+    /// the source, and all counts agree.
     pub proved: bool,
     /// How many records arrived, and what is proved of them, in a sentence.
     pub verdict: String,
@@ -50,6 +52,9 @@ pub struct RunReport {
     /// The exported documents against the rows in PostgreSQL; none where they were not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub documents: Option<DocumentProof>,
+    /// The export against the source; none where it was not read again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_again: Option<SourceProof>,
     /// What the counts of the run contradict.
     pub balance: Vec<String>,
     /// Parts of the proof that were left out.
@@ -112,9 +117,11 @@ impl TableLine {
 }
 
 fn against(verified: &VerifyReport) -> Against {
-    match &verified.documents {
-        None => Against::StagedRows,
-        Some(_) => Against::Documents,
+    match (&verified.documents, &verified.source) {
+        (None, _) => Against::StagedRows,
+        (Some(_), None) => Against::Documents,
+        (Some(_), Some(source)) if source.is_whole() => Against::Source,
+        (Some(_), Some(_)) => Against::Sample,
     }
 }
 
@@ -167,6 +174,7 @@ impl RunReport {
             ignored: manifest.ignored.clone(),
             catalogue: verified.catalogue.clone(),
             documents: verified.documents.clone(),
+            source_again: verified.source.clone(),
             balance: verified.balance.clone(),
             left_out: verified.left_out.clone(),
             written_since: verified.written_since.clone(),

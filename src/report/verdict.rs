@@ -12,7 +12,9 @@ pub(super) enum Against {
     StagedRows,
     /// The exported documents as well.
     Documents,
-    /// The source as well, which was read again.
+    /// Random documents of the source as well, which were read again.
+    Sample,
+    /// All of the source as well.
     Source,
 }
 
@@ -22,6 +24,7 @@ impl Against {
         match self {
             Self::StagedRows => " against the staged rows; the documents were not read again",
             Self::Documents => " against the export; the source was not read again",
+            Self::Sample => " against the export, and the export against a sample of the source",
             Self::Source => "",
         }
     }
@@ -108,6 +111,10 @@ mod tests {
             (
                 Against::Documents,
                 "every row is proved against the export; the source was not read again",
+            ),
+            (
+                Against::Sample,
+                "every row is proved against the export, and the export against a sample of the source",
             ),
             (Against::Source, "every row is proved"),
         ] {

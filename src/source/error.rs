@@ -234,6 +234,14 @@ fn tried(tries: u32) -> String {
 }
 
 impl SourceError {
+    /// Whether a collection can no longer be read at the moment that was asked for.
+    pub fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Gone { .. } | Self::SnapshotEnded { .. } | Self::CatalogueChanged { .. }
+        )
+    }
+
     /// The error of an address that is malformed.
     pub fn unreadable(address: &str, fault: AddressFault) -> Self {
         Self::Unreadable { address: without_credentials(address), fault }

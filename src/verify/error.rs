@@ -6,6 +6,7 @@ use crate::pgcopy::reader::NotACopy;
 use crate::postgres::PostgresError;
 use crate::postgres::content::ContentError;
 use crate::proof::ProofError;
+use crate::source::SourceError;
 use crate::staging::StagingError;
 use crate::staging::tuples::TupleError;
 
@@ -27,6 +28,17 @@ pub enum VerifyError {
     /// A worker ended without a result: a defect of docferry.
     #[error("a worker of the verification ended unexpectedly")]
     Worker(#[source] tokio::task::JoinError),
+    /// The source, which is read again.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Bytes of a document that are no BSON.
+    #[error("collection {collection}: {detail}")]
+    Document {
+        /// Collection.
+        collection: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// An answer that cannot be read.
     #[error(transparent)]
     Answer(#[from] NotACopy),
@@ -38,6 +50,7 @@ impl Explain for VerifyError {
             Self::Postgres(error) => error.exit(),
             Self::Staging(error) | Self::Proof(ProofError::Staging(error)) => error.exit(),
             Self::Proof(ProofError::Interrupted) => Exit::Interrupted,
+            Self::Source(error) => error.exit(),
             _ => Exit::Failed,
         }
     }
@@ -46,6 +59,7 @@ impl Explain for VerifyError {
         match self {
             Self::Postgres(error) => error.hint(),
             Self::Staging(error) | Self::Proof(ProofError::Staging(error)) => error.hint(),
+            Self::Source(error) => error.hint(),
             _ => None,
         }
     }

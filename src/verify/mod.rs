@@ -1,6 +1,7 @@
 //! Proof that PostgreSQL holds what was staged: every row and column by digest, every reference by
 //! a search for orphans, the catalogue against the staged definitions, every junction against the
-//! arrays of the source, and every record accounted for. All read one snapshot of the target.
+//! arrays of the source, and every record accounted for. All read one snapshot of the target. Where
+//! the export begins to be trusted, the source is read again: [`source`].
 
 mod account;
 mod balance;
@@ -11,6 +12,7 @@ mod links;
 mod references;
 mod rows;
 mod snapshot;
+pub mod source;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,7 @@ use self::expectations::check_expectations;
 use self::references::check_references;
 use self::rows::{found_rows, key_positions, name_rows, staged_rows};
 use self::snapshot::{Snapshot, guarded};
+use self::source::SourceProof;
 use crate::pgcopy::digest::{TableDigest, key_bytes, row_hash};
 use crate::pipeline::model::{Key, Pipeline};
 use crate::postgres::{Target, enum_oids};
@@ -59,6 +62,9 @@ pub struct VerifyReport {
     /// The exported documents against the rows; none where they were not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub documents: Option<DocumentProof>,
+    /// The export against the source; none where it was not read again.
+    #[serde(rename = "source_again", skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceProof>,
     /// What the counts of the run contradict, a sentence each.
     pub balance: Vec<String>,
     /// Why a part of the proof was left out, a sentence each.
@@ -110,6 +116,7 @@ impl VerifyReport {
         self.balance.is_empty()
             && self.catalogue.differences.is_empty()
             && self.documents.as_ref().is_none_or(DocumentProof::is_proved)
+            && self.source.as_ref().is_none_or(SourceProof::is_proved)
             && self.tables.iter().all(|table| table.differences.is_empty())
     }
 }
@@ -190,7 +197,16 @@ pub async fn verify(
     }
     let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
     let written_since = snapshot.written_since(&client, target, &manifest.schema, &names).await?;
-    Ok(VerifyReport { tables, account, catalogue, documents, balance, left_out, written_since })
+    Ok(VerifyReport {
+        tables,
+        account,
+        catalogue,
+        documents,
+        source: None,
+        balance,
+        left_out,
+        written_since,
+    })
 }
 
 /// Compares the exported documents with the rows that were read. What differs is read once more,

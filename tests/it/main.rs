@@ -40,6 +40,7 @@ mod restore;
 mod restore_check;
 mod secrets;
 mod series;
+mod source_again;
 mod sources;
 mod sqlite;
 mod sqlite_schemas;

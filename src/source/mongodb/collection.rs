@@ -14,6 +14,9 @@ use crate::source::names::BUCKETS;
 use crate::source::{SourceError, describe};
 use crate::staging::checksum::{from_hex, to_hex};
 
+/// A sort needs more memory than it may use.
+const NO_DISK_USE: i32 = 292;
+
 /// A collection as the server lists it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListedCollection {
@@ -242,25 +245,59 @@ impl Server {
     /// Counts the documents of a collection by its `_id` index, at the snapshot where there is one;
     /// none where the server can no longer tell.
     pub async fn count(&self, listed: &ListedCollection) -> Result<Option<u64>, SourceError> {
+        match self.count_of(listed, true, None).await {
+            Ok(counted) => Ok(Some(counted)),
+            Err(error) if error.is_lost() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts the documents of a collection, or those that fit a query, at the snapshot where there
+    /// is one; by its `_id` index or in whatever way there is.
+    pub async fn count_of(
+        &self,
+        listed: &ListedCollection,
+        by_index: bool,
+        filter: Option<&Document>,
+    ) -> Result<u64, SourceError> {
         let action = format!("count the documents of {}", listed.name);
-        let pipeline = vec![doc! {"$count": "n"}];
-        let counted = self.aggregate(&action, listed, pipeline, doc! {"hint": {"_id": 1}}).await;
-        let counted = match counted {
-            Ok(counted) => counted,
-            Err(
-                SourceError::Gone { .. }
-                | SourceError::SnapshotEnded { .. }
-                | SourceError::CatalogueChanged { .. },
-            ) => return Ok(None),
-            Err(error) => return Err(error),
+        let mut pipeline: Vec<Document> =
+            filter.iter().map(|filter| doc! {"$match": (*filter).clone()}).collect();
+        pipeline.push(doc! {"$count": "n"});
+        let more = if by_index {
+            doc! {"hint": {"_id": 1}}
+        } else {
+            doc! {}
         };
-        let Some(counted) = counted.first() else { return Ok(Some(0)) };
+        let counted = self.aggregate(&action, listed, pipeline, more).await?;
+        let Some(counted) = counted.first() else { return Ok(0) };
         let number = match counted.get("n") {
             Ok(Some(number)) => number.as_i64().or(number.as_i32().map(i64::from)),
             _ => None,
         };
         let number = number.and_then(|number| u64::try_from(number).ok());
-        number.map(Some).ok_or_else(|| self.unreadable(&action, "number"))
+        number.ok_or_else(|| self.unreadable(&action, "number"))
+    }
+
+    /// Draws documents at random, each at most once, or of each only some fields; at the snapshot
+    /// where there is one.
+    pub async fn draw(
+        &self,
+        listed: &ListedCollection,
+        count: u64,
+        fields: Option<Document>,
+    ) -> Result<Vec<RawDocumentBuf>, SourceError> {
+        let size = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut pipeline = vec![doc! {"$sample": {"size": size}}];
+        pipeline.extend(fields.map(|fields| doc! {"$project": fields}));
+        let action = format!("sample {}", listed.name);
+        match self.aggregate(&action, listed, pipeline.clone(), doc! {}).await {
+            // Not asked for at once: shared tiers of Atlas refuse it.
+            Err(SourceError::Server { cause, .. }) if code(&cause) == Some(NO_DISK_USE) => {
+                self.aggregate(&action, listed, pipeline, doc! {"allowDiskUse": true}).await
+            }
+            drawn => drawn,
+        }
     }
 }
 
