@@ -41,6 +41,8 @@ pub struct RunReport {
     /// Where the records of the source went.
     #[serde(flatten)]
     pub account: Account,
+    /// What became of the records of each collection, by independent counts side by side.
+    pub flow: Vec<FlowLine>,
     /// The stages, in order.
     pub stages: Vec<StageLine>,
     /// The tables, in the order of the pipeline file.
@@ -62,6 +64,49 @@ pub struct RunReport {
     /// Rows that were written while the tables were read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub written_since: Vec<WrittenSince>,
+}
+
+/// The records of a collection on their way, each number by a count of its own.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct FlowLine {
+    /// Collection.
+    pub collection: String,
+    /// Records that the source counts; none where it was not read again.
+    pub source: Option<u64>,
+    /// Records of the export; none where it is not here.
+    pub exported: Option<u64>,
+    /// Records rejected, by the export or by the transform.
+    pub rejected: u64,
+    /// Records left out under a rule.
+    pub dropped: u64,
+    /// Rows staged.
+    pub staged: u64,
+    /// Rows in PostgreSQL.
+    pub found: u64,
+    /// Leaves of its documents that are not in PostgreSQL as they should be; none where the
+    /// documents were not read again.
+    pub different: Option<u64>,
+}
+
+fn flow(verified: &VerifyReport, export: Option<&ExportManifest>) -> Vec<FlowLine> {
+    let collections = verified.account.collections.iter();
+    let line = collections.map(|collection| {
+        let name = &collection.name;
+        let again = verified.source.iter().flat_map(|source| &source.collections);
+        let exported = export.iter().flat_map(|export| &export.collections);
+        let proved = verified.documents.iter().flat_map(|documents| &documents.collections);
+        FlowLine {
+            collection: name.clone(),
+            source: again.filter(|of| of.collection == *name).find_map(|of| of.counted),
+            exported: exported.filter(|of| of.name == *name).map(|of| of.records()).next(),
+            rejected: collection.sums.rejected,
+            dropped: collection.sums.dropped,
+            staged: collection.staged,
+            found: collection.found,
+            different: proved.filter(|of| of.collection == *name).map(|of| of.different).next(),
+        }
+    });
+    line.collect()
 }
 
 /// A stage of the run.
@@ -169,6 +214,7 @@ impl RunReport {
             proved: verified.is_proved(),
             verdict: verdict(&verified.account, verified.is_proved(), against(verified)),
             account: verified.account.clone(),
+            flow: flow(verified, export),
             stages: stages.collect(),
             tables: verdicts.collect(),
             ignored: manifest.ignored.clone(),

@@ -68,6 +68,10 @@ pub struct CollectionSums {
     pub unreadable: u64,
     /// No table takes its documents: the pipeline file leaves it out.
     pub ignored: bool,
+    /// Rows that the transform staged of its documents.
+    pub staged: u64,
+    /// Rows of these tables in PostgreSQL.
+    pub found: u64,
     /// Where its records went.
     #[serde(flatten)]
     pub sums: Sums,
@@ -97,7 +101,12 @@ impl Account {
             };
             let mapped = pipeline.tables.iter().find(|mapped| mapped.name == name);
             match mapped.filter(|mapped| mapped.each.is_none()) {
-                Some(mapped) => line(&mut collections, &mapped.source).sums.add(&sums),
+                Some(mapped) => {
+                    let collection = line(&mut collections, &mapped.source);
+                    collection.sums.add(&sums);
+                    collection.staged += table.rows;
+                    collection.found += found.get(name).copied().unwrap_or(0);
+                }
                 None => account.elements.add(&sums),
             }
         }
@@ -147,6 +156,8 @@ fn line<'c, 'm>(
         name: name.to_owned(),
         unreadable: 0,
         ignored: false,
+        staged: 0,
+        found: 0,
         sums: Sums::default(),
     })
 }
