@@ -79,7 +79,14 @@ fn ask(
     // In one order, so that the same differences are named in the same way.
     let mut documents: Vec<(&String, &Vec<u8>)> = asked.iter().collect();
     documents.sort();
-    let ids: Vec<Bson> = documents.iter().filter_map(|(_, document)| to_bson(document)).collect();
+    let mut ids: Vec<Bson> = Vec::new();
+    for (id, document) in &documents {
+        let unknown = || VerifyError::Document {
+            collection: of.exported.name.clone(),
+            detail: format!("the driver cannot ask for the `_id` {id}"),
+        };
+        ids.push(to_bson(document).ok_or_else(unknown)?);
+    }
     let found = side.find(true, &doc! {"_id": {"$in": ids}})?;
     let found: HashMap<String, Vec<u8>> =
         found.into_iter().map(|document| (key(&shown(&document)).into_owned(), document)).collect();
