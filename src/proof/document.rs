@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use bson::RawBsonRef;
 use rustc_hash::FxHashSet;
 
+use super::circle::Waiting;
 use super::fate::{Fate, Fates, Rule};
 use super::gather::together;
 use super::identity::key_uuid;
@@ -15,6 +16,7 @@ use super::record::{Item, Record, belongs, items};
 use super::rejects::Listed;
 use super::report::{Difference, LeafSums, NAMED};
 use super::row::{Row, candidates, row};
+use super::sets::Key;
 use super::suspects::{Suspects, Verdict};
 use super::trace::Trace;
 use super::value::{Changed, Held, Reason};
@@ -64,6 +66,8 @@ pub(super) struct Sum {
     pub(super) expected: Vec<Expected>,
     pub(super) differences: Vec<Difference>,
     pub(super) not_named: u64,
+    /// Records that are refused for rows of which they may be the reason themselves.
+    pub(super) waiting: Vec<Waiting>,
 }
 
 impl Sum {
@@ -73,6 +77,7 @@ impl Sum {
             expected: (0..tables).map(|_| Expected::default()).collect(),
             differences: Vec::new(),
             not_named: 0,
+            waiting: Vec::new(),
         }
     }
 
@@ -83,6 +88,7 @@ impl Sum {
             own.add(more);
         }
         self.not_named += more.not_named;
+        self.waiting.extend(more.waiting);
         for difference in more.differences {
             self.name(difference);
         }
@@ -214,6 +220,7 @@ impl<'j, 'p> Judge<'j, 'p> {
                                 None => refused.reason,
                                 Some(column) => refused.reason.of(&column.column.name),
                             };
+                            self.waits(place, document, &refused.missing, &refused.cells);
                             self.refused(place, document, element, leaves, reason, false);
                         }
                     },
@@ -250,6 +257,37 @@ impl<'j, 'p> Judge<'j, 'p> {
         self.tables.get(place).map_or_else(String::new, |it| it.table.table.name.clone())
     }
 
+    /// Keeps a record that is refused for rows of which it may be the reason itself.
+    fn waits(
+        &mut self,
+        place: usize,
+        document: InHand<'_, '_>,
+        missing: &[Vec<Key>],
+        cells: &[Held],
+    ) {
+        let Some(judged) = self.tables.get(place) else { return };
+        let (at, sets) = (judged.at, &self.proof.sets);
+        let leads_back = |((table, _), _): &Key| self.proof.mapping.leads(*table, at);
+        if missing.is_empty() || !missing.iter().flatten().any(leads_back) {
+            return;
+        }
+        let id = document.root.get("_id").and_then(|id| key_uuid(id.value)).map(Held::Uuid);
+        let keys = self.proof.mapping.referred(at).filter_map(|column| {
+            let serial = judged.table.serial && judged.table.key.first() == Some(&column);
+            if serial {
+                return sets.key((at, column), id.as_ref()?, &PgType::Uuid);
+            }
+            sets.key((at, column), cells.get(column)?, judged.types.get(column)?)
+        });
+        let waiting = Waiting {
+            table: at,
+            id: document.id.to_owned(),
+            keys: keys.collect(),
+            missing: missing.to_vec(),
+        };
+        self.sum.waiting.push(waiting);
+    }
+
     /// A record of which no row can be made must be listed.
     fn refused(
         &mut self,
@@ -269,7 +307,7 @@ impl<'j, 'p> Judge<'j, 'p> {
             return;
         }
         self.fates.mark(leaves.clone(), Fate::Different);
-        let Reason { rule, detail } = reason;
+        let Reason { rule, detail, .. } = reason;
         let what =
             format!("the record breaks rule {rule} ({detail}), but is not listed as a reject");
         let path = Some(document.root.path_of(leaves.start)).filter(|_| element.is_some());

@@ -179,6 +179,36 @@ impl<'p> Mapping<'p> {
     }
 }
 
+impl Mapping<'_> {
+    /// Columns of a table to which references lead.
+    pub(super) fn referred(&self, table: usize) -> impl Iterator<Item = usize> + use<> {
+        let all = self.tables.iter().flat_map(|other| &other.columns);
+        let all = all.filter_map(|column| column.reference.as_ref());
+        let mut columns: Vec<usize> =
+            all.filter(|it| it.table == table).map(|it| it.column).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        columns.into_iter()
+    }
+
+    /// Whether references lead from one table to another, through others or to itself.
+    pub(super) fn leads(&self, from: usize, to: usize) -> bool {
+        let (mut ahead, mut seen) = (vec![from], vec![false; self.tables.len()]);
+        while let Some(at) = ahead.pop() {
+            if at == to {
+                return true;
+            }
+            if std::mem::replace(seen.get_mut(at).unwrap_or(&mut true), true) {
+                continue;
+            }
+            let columns = self.tables.get(at).map_or(&[][..], |table| &table.columns);
+            let references = columns.iter().filter_map(|column| column.reference.as_ref());
+            ahead.extend(references.map(|reference| reference.table));
+        }
+        false
+    }
+}
+
 /// Where a table's key of one column is.
 fn key_of(pipeline: &Pipeline, name: &str) -> Result<(usize, usize), String> {
     let missing = || format!("table {name} has no key of one column");

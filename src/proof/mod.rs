@@ -9,6 +9,7 @@
 //! order-independent digests are compared. Where they differ, documents and rows are read once
 //! more, and what differs is named.
 
+mod circle;
 mod date;
 mod document;
 mod error;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::ProofError;
+use super::circle::circles;
 use super::document::{Judge, Sum};
 use super::gather::{Gathered, Wanted};
 use super::mapping::{Mapping, TableMap};
@@ -191,12 +192,24 @@ impl<'p> Proof<'p> {
             .map(|(collection, tables)| self.collection(collection, tables, suspects, progress))
             .collect();
         let mut proof = DocumentProof::default();
-        let mut found = Suspects::default();
+        let (mut found, mut waiting) = (Suspects::default(), Vec::new());
         for (sum, suspects) in results? {
             proof.collections.push(sum.leaves);
             proof.differences.extend(sum.differences);
             proof.not_named += sum.not_named;
+            waiting.extend(sum.waiting);
             found.merge(suspects);
+        }
+        for record in circles(waiting) {
+            let table = self.mapping.tables.get(record.table);
+            proof.add_named(Some(Difference {
+                collection: table.map(|table| table.table.source.clone()),
+                id: Some(record.id),
+                table: table.map_or_else(String::new, |table| table.table.name.clone()),
+                what: "the record is listed as a reject for a row that is one only for this record"
+                    .to_owned(),
+                ..Difference::default()
+            }));
         }
         // Nothing is expected in tables of collections that are not there.
         for (at, table) in self.mapping.tables.iter().enumerate() {

@@ -8,10 +8,10 @@ use super::json::JsonText;
 use super::mapping::{Claim, ColumnMap, Elsewhere, ReferenceMap, TableMap};
 use super::node::Node;
 use super::record::Record;
-use super::sets::Sets;
+use super::sets::{Key, Sets};
 use super::value::{Changed, Held, Reason, hold, meets_rules, pointer_id, target_of_reference};
 use crate::pgcopy::PgType;
-use crate::pipeline::model::{Dangling, Key, OnFail, Origin};
+use crate::pipeline::model::{Dangling, Key as KeyKind, OnFail, Origin};
 
 /// A row, and where the leaves of its record went.
 pub(super) struct Row<'d, 'a> {
@@ -26,11 +26,16 @@ pub(super) struct Row<'d, 'a> {
 pub(super) struct Refused {
     pub(super) reason: Reason,
     pub(super) column: Option<usize>,
+    /// Where it is refused for rows that are not there alone: the keys that each such column may
+    /// mean.
+    pub(super) missing: Vec<Vec<Key>>,
+    /// Its values as far as they could be made; the others are NULL.
+    pub(super) cells: Vec<Held>,
 }
 
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
-        Self { reason, column: None }
+        Self { reason, column: None, missing: Vec::new(), cells: Vec::new() }
     }
 }
 
@@ -68,12 +73,26 @@ pub(super) fn row<'d, 'a>(
     }
     let mut making = Making { table, record, sets, slots: &slots, rest: &rest, takes };
     let mut cells = Vec::with_capacity(table.columns.len());
+    let mut refused: Vec<(usize, Reason)> = Vec::new();
     for (place, column) in table.columns.iter().enumerate() {
         let cell = making.cell(at, place, column);
-        cells.push(cell.map_err(|reason| Refused { reason, column: Some(place) })?);
+        cells.push(cell.unwrap_or_else(|reason| {
+            refused.push((place, reason));
+            Held::Null
+        }));
     }
-    let takes = making.takes;
-    Ok(Row { cells, takes, slots })
+    if refused.is_empty() {
+        let takes = making.takes;
+        return Ok(Row { cells, takes, slots });
+    }
+    // What the record itself breaks says more than what others do.
+    let own = refused.iter().position(|(_, reason)| reason.missing.is_empty());
+    let missing = match own {
+        Some(_) => Vec::new(),
+        None => refused.iter().map(|(_, reason)| reason.missing.clone()).collect(),
+    };
+    let (column, reason) = refused.swap_remove(own.unwrap_or(0));
+    Err(Refused { reason, column: Some(column), missing, cells })
 }
 
 /// Sorts the fields of a document; the names of what is left over begin with `prefix`.
@@ -161,7 +180,7 @@ struct Making<'w, 'd, 'a> {
 
 impl<'d, 'a> Making<'_, 'd, 'a> {
     fn cell(&mut self, at: usize, place: usize, column: &ColumnMap<'_>) -> Result<Held, Reason> {
-        if column.column.key == Some(Key::Serial) {
+        if column.column.key == Some(KeyKind::Serial) {
             let key = self.record.root.get("_id").and_then(|id| key_uuid(id.value));
             let number = key.and_then(|key| self.sets.number(at, key));
             return Ok(number.map_or(Held::Null, Held::Integer));
@@ -279,7 +298,8 @@ impl<'d, 'a> Making<'_, 'd, 'a> {
         values: &[&'n Node<'b>],
         changed: &mut Changed,
     ) -> Result<(Held, &'n Node<'b>), Reason> {
-        let mut kept = None;
+        let (mut kept, mut missing) = (None, Vec::new());
+        let place = (reference.table, reference.column);
         for node in values {
             for named in candidates(column, &reference.key_type, node, changed)? {
                 if reference.serial {
@@ -290,17 +310,19 @@ impl<'d, 'a> Making<'_, 'd, 'a> {
                     if let Some(number) = number {
                         return Ok((Held::Integer(number), node));
                     }
+                    missing.extend(self.sets.key(place, &named, &reference.key_type));
                     continue;
                 }
-                let place = (reference.table, reference.column);
                 if self.sets.holds(place, &named, &reference.key_type) {
                     return Ok((named, node));
                 }
+                missing.extend(self.sets.key(place, &named, &reference.key_type));
                 kept.get_or_insert((named, *node));
             }
         }
-        let dangling = || Reason::new("dangling", "no accepted row has this key");
-        let first = values.first().copied().ok_or_else(dangling)?;
+        let dangling =
+            || Reason { missing, ..Reason::new("dangling", "no accepted row has this key") };
+        let Some(first) = values.first().copied() else { return Err(dangling()) };
         match (column.column.dangling, kept) {
             (Dangling::Keep, Some((held, node))) => {
                 if matches!(held, Held::Uuid(_)) && is_digest(node.value) {

@@ -17,6 +17,9 @@ use crate::staging::part;
 /// A table and a column of it, by their places in the pipeline file.
 pub(super) type Place = (usize, usize);
 
+/// A key of a column.
+pub(super) type Key = (Place, u128);
+
 /// Keys that PostgreSQL holds, 16 bytes each, and the numbers that stand for `_id`s.
 #[derive(Default)]
 pub(super) struct Sets {
@@ -28,6 +31,12 @@ pub(super) struct Sets {
 }
 
 impl Sets {
+    /// The key that a value is in a column; none for NULL.
+    pub(super) fn key(&self, place: Place, held: &Held, pg_type: &PgType) -> Option<Key> {
+        let bytes = content(held, pg_type, &self.oids)?;
+        Some((place, identity(&bytes, pg_type)))
+    }
+
     /// Whether a row of the column's table has this value in it.
     pub(super) fn holds(&self, place: Place, held: &Held, pg_type: &PgType) -> bool {
         let Some(bytes) = content(held, pg_type, &self.oids) else { return false };

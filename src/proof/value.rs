@@ -10,6 +10,7 @@ use super::json::{JsonText, extended, is_uuid};
 use super::mapping::ColumnMap;
 use super::node::Node;
 use super::number::Number;
+use super::sets::Key;
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{Nul, UuidOrder};
 
@@ -42,11 +43,13 @@ pub(super) enum Held {
 pub(super) struct Reason {
     pub(super) rule: &'static str,
     pub(super) detail: String,
+    /// The keys that were looked for, where a row is missing.
+    pub(super) missing: Vec<Key>,
 }
 
 impl Reason {
     pub(super) fn new(rule: &'static str, detail: impl Into<String>) -> Self {
-        Self { rule, detail: detail.into() }
+        Self { rule, detail: detail.into(), missing: Vec::new() }
     }
 
     /// The same of a column.

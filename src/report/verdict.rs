@@ -51,7 +51,10 @@ pub(super) fn verdict(account: &Account, proved: bool, against: Against) -> Stri
     } else {
         "what arrived is proved"
     };
-    let left_out = if end.ends_with(" is proved") { against.words() } else { "" };
+    let left_out = match end {
+        "every row is proved" | "what arrived is proved" => against.words(),
+        _ => "",
+    };
     format!("{text}; {end}{left_out}")
 }
 

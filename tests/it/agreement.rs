@@ -3,7 +3,9 @@
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, DateTime, Document, JavaScriptCodeWithScope, Regex, Timestamp, doc};
+use mongodb::bson::{
+    Binary, Bson, DateTime, Document, JavaScriptCodeWithScope, Regex, Timestamp, doc,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -108,11 +110,44 @@ fn decimals() -> impl Strategy<Value = Bson> {
 
 fn texts() -> impl Strategy<Value = String> {
     let chosen = [
-        "", "a", "x", "abc", "true", "false", "1", "-7", " 42 ", "1.50", "-0.0", "1e3", "NaN", "null", "[1, {\"b\":2,\"a\":1e2}]",
-        "{\"a\":1,\"a\":-0}", "a\0b", "2024-02-29", "2024-02-30", "2024-02-29T12:34:56.789012+01:30", "2024-02-29 12:34",
-        "12:34", "12:34:56.789", "24:00:00", "25:00", "29.02.2024", "9999-12-31T23:59:59.999999Z", "0001-01-01",
-        "507f1f77bcf86cd799439011", "0123ABCD-4567-89ab-cdef-0123456789ab", "ann@example.org", "ann@b", "ünï\u{301}ç☃𝄞",
-        "2016-12-31T23:59:60Z", "2024-W01-1", "20240229", "+002024-02-29T00:00:00Z", "12:00:00+02",
+        "",
+        "a",
+        "x",
+        "abc",
+        "true",
+        "false",
+        "1",
+        "-7",
+        " 42 ",
+        "1.50",
+        "-0.0",
+        "1e3",
+        "NaN",
+        "null",
+        "[1, {\"b\":2,\"a\":1e2}]",
+        "{\"a\":1,\"a\":-0}",
+        "a\0b",
+        "2024-02-29",
+        "2024-02-30",
+        "2024-02-29T12:34:56.789012+01:30",
+        "2024-02-29 12:34",
+        "12:34",
+        "12:34:56.789",
+        "24:00:00",
+        "25:00",
+        "29.02.2024",
+        "9999-12-31T23:59:59.999999Z",
+        "0001-01-01",
+        "507f1f77bcf86cd799439011",
+        "0123ABCD-4567-89ab-cdef-0123456789ab",
+        "ann@example.org",
+        "ann@b",
+        "ünï\u{301}ç☃𝄞",
+        "2016-12-31T23:59:60Z",
+        "2024-W01-1",
+        "20240229",
+        "+002024-02-29T00:00:00Z",
+        "12:00:00+02",
     ];
     prop_oneof![
         4 => prop::sample::select(chosen.to_vec()).prop_map(str::to_owned),
@@ -123,19 +158,51 @@ fn texts() -> impl Strategy<Value = String> {
 
 fn scalars() -> impl Strategy<Value = Bson> {
     let whole = prop_oneof![
-        Just(0_i64), Just(1), Just(-1), Just(i64::from(i16::MAX) + 1), Just(i64::from(i32::MIN) - 1), Just(1 << 24),
-        Just((1 << 24) + 1), Just((1 << 53) + 1), Just(i64::MAX), Just(i64::MIN), any::<i64>(), -200_i64..200,
+        Just(0_i64),
+        Just(1),
+        Just(-1),
+        Just(i64::from(i16::MAX) + 1),
+        Just(i64::from(i32::MIN) - 1),
+        Just(1 << 24),
+        Just((1 << 24) + 1),
+        Just((1 << 53) + 1),
+        Just(i64::MAX),
+        Just(i64::MIN),
+        any::<i64>(),
+        -200_i64..200,
     ];
     let doubles = prop_oneof![
-        Just(0.0), Just(-0.0), Just(0.1), Just(1.0), Just(1.5), Just(1e300), Just(5e-324), Just(f64::NAN), Just(f64::INFINITY),
-        Just(9_007_199_254_740_993.0), Just(1e19), any::<f64>(), (-200_i32..200).prop_map(|it| f64::from(it) / 8.0),
+        Just(0.0),
+        Just(-0.0),
+        Just(0.1),
+        Just(1.0),
+        Just(1.5),
+        Just(1e300),
+        Just(5e-324),
+        Just(f64::NAN),
+        Just(f64::INFINITY),
+        Just(9_007_199_254_740_993.0),
+        Just(1e19),
+        any::<f64>(),
+        (-200_i32..200).prop_map(|it| f64::from(it) / 8.0),
     ];
     let dates = prop_oneof![
-        Just(0_i64), Just(-1), Just(1_709_164_800_000), Just(253_402_300_800_000), Just(-210_866_803_200_000),
-        Just(-210_866_803_200_001), Just(i64::MAX), Just(i64::MIN), any::<i64>(), -9_000_000_000_000_i64..9_000_000_000_000,
+        Just(0_i64),
+        Just(-1),
+        Just(1_709_164_800_000),
+        Just(253_402_300_800_000),
+        Just(-210_866_803_200_000),
+        Just(-210_866_803_200_001),
+        Just(i64::MAX),
+        Just(i64::MIN),
+        any::<i64>(),
+        -9_000_000_000_000_i64..9_000_000_000_000,
     ];
     let subtypes = prop_oneof![
-        Just(BinarySubtype::Generic), Just(BinarySubtype::Uuid), Just(BinarySubtype::UuidOld), Just(BinarySubtype::Md5),
+        Just(BinarySubtype::Generic),
+        Just(BinarySubtype::Uuid),
+        Just(BinarySubtype::UuidOld),
+        Just(BinarySubtype::Md5),
     ];
     prop_oneof![
         2 => Just(Bson::Null),
@@ -195,7 +262,8 @@ fn the_proof_agrees_with_the_transform_on_random_documents() {
         .map(|number| {
             let mut document = doc! {"_id": i32::try_from(number).unwrap()};
             if number % 3 == 0 {
-                document.insert("_id", ObjectId::from_bytes([3; 12]).to_hex() + &number.to_string());
+                document
+                    .insert("_id", ObjectId::from_bytes([3; 12]).to_hex() + &number.to_string());
             }
             for (name, _) in COLUMNS.iter().filter(|(_, rules)| !rules.contains("presence")) {
                 document.insert(*name, draw(&value, &mut runner));
@@ -220,7 +288,14 @@ fn the_proof_agrees_with_the_transform_on_random_documents() {
     let output = docferry()
         .arg("run")
         .arg(path("agreement.toml"))
-        .args(["--source", path("dump").to_str().unwrap(), "--target", &address, "--json", "--staging"])
+        .args([
+            "--source",
+            path("dump").to_str().unwrap(),
+            "--target",
+            &address,
+            "--json",
+            "--staging",
+        ])
         .arg(path("staging"))
         .output()
         .unwrap();

@@ -75,6 +75,7 @@ impl Trial {
             "load PIPELINE --target TARGET",
             "load PIPELINE --target TARGET --dry-run",
             "verify PIPELINE --target TARGET",
+            "trace PIPELINE notes 1",
             "rejects PIPELINE",
             "audit latest",
             "audit latest --hashes",

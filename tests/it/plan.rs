@@ -51,6 +51,7 @@ fn real_databases_need_no_file_written_by_hand() {
         let style: &[&str] = if at % 2 == 0 { &["--names", "snake"] } else { &[] };
         let Some(migrated) = plan_and_run(source.to_str().unwrap(), "real", style) else { return };
         assert_eq!(migrated.output.status.code(), Some(0), "{}", migrated.shown());
+        migrated.assert_proved();
     }
 }
 

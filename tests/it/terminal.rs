@@ -169,6 +169,10 @@ impl Place {
             vec!["load", pipeline, "--target", target, "--dry-run"],
             vec!["load", pipeline, "--target", target],
             vec!["verify", pipeline, "--target", target],
+            vec!["verify", pipeline, "--target", target, "--documents"],
+            vec!["trace", "--", pipeline, collection, id],
+            vec!["trace", "--target", target, "--", pipeline, table, id],
+            vec!["trace", "--", pipeline, collection, "070707070707070707070707"],
             vec!["dump", "latest", "--target", target],
             vec!["audit", "latest", "--read-data"],
             vec!["show", "latest", table],
@@ -185,6 +189,8 @@ impl Place {
             vec!["show", "latest", id],
             vec!["show", "latest", "--id", id, "--", collection],
             vec!["show", "latest", table, "--where", id],
+            vec!["trace", "--", pipeline, collection, id],
+            vec!["trace", "--", pipeline, id, id],
             vec!["audit", id],
             vec!["rollback", id, "--target", target],
             vec!["restore", "latest", "--to", back, "--collection", id],
@@ -211,6 +217,7 @@ impl Place {
             "restore-check",
             "dump",
             "verify",
+            "trace",
         ];
         let staging = self.path("staging");
         let with_staging = steps.into_iter().map(|mut step| {
