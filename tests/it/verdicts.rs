@@ -153,8 +153,8 @@ fn every_record_is_counted_from_the_first_byte_of_the_source() {
     assert_eq!(
         *pupils,
         json!({
-            "name": "pupils", "unreadable": 3, "ignored": false, "read": 7, "arrived": 3,
-            "rejected": 4, "merged": 0, "dropped": 0,
+            "name": "pupils", "unreadable": 3, "ignored": false, "staged": 3, "found": 3,
+            "read": 7, "arrived": 3, "rejected": 4, "merged": 0, "dropped": 0,
         })
     );
     let page = place.latest("report.html");
