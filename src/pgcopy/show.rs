@@ -1,5 +1,7 @@
 //! Tuples as people read them.
 
+use std::fmt::Write as _;
+
 use super::PgType;
 use super::reader::fields;
 use crate::document::datetime::iso8601_millis;
@@ -93,11 +95,15 @@ fn numeric(bytes: &[u8]) -> Option<String> {
         let place = usize::try_from(weight - at).ok();
         place.and_then(|place| groups.get(place)).copied().unwrap_or(0)
     };
-    let whole: String = (0..=weight.max(0)).rev().map(|at| format!("{:04}", group(at))).collect();
+    let (mut whole, mut fraction) = (String::new(), String::new());
+    for at in (0..=weight.max(0)).rev() {
+        let _ = write!(whole, "{:04}", group(at));
+    }
     let whole = whole.trim_start_matches('0');
     let scale = usize::from(*scale);
-    let places = i64::try_from(scale.div_ceil(4)).ok()?;
-    let fraction: String = (1..=places).map(|at| format!("{:04}", group(-at))).collect();
+    for at in 1..=i64::try_from(scale.div_ceil(4)).ok()? {
+        let _ = write!(fraction, "{:04}", group(-at));
+    }
     let whole = if whole.is_empty() { "0" } else { whole };
     let point = if scale == 0 { "" } else { "." };
     Some(format!("{sign}{whole}{point}{}", fraction.get(..scale)?))

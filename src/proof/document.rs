@@ -311,7 +311,7 @@ impl<'j, 'p> Judge<'j, 'p> {
         let what =
             format!("the record breaks rule {rule} ({detail}), but is not listed as a reject");
         let path = Some(document.root.path_of(leaves.start)).filter(|_| element.is_some());
-        self.name(document, Difference { table, path, what, ..Difference::default() });
+        self.name(document, Difference { path, table, what, ..Difference::default() });
     }
 
     /// A record of which a row can be made is a row, or gives way to another one.

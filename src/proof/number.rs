@@ -92,10 +92,10 @@ impl Number {
     /// The same without zeros at the end of its fraction: equal for equal numbers.
     pub(super) fn reduced(&self) -> String {
         let plain = self.plain();
-        match plain.contains('.') {
-            true => plain.trim_end_matches('0').trim_end_matches('.').to_owned(),
-            false => plain,
+        if !plain.contains('.') {
+            return plain;
         }
+        plain.trim_end_matches('0').trim_end_matches('.').to_owned()
     }
 
     /// The whole number that it is, if 64 bits hold it.

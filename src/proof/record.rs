@@ -114,7 +114,7 @@ impl<'d, 'a> Way<'d, 'a, '_> {
     fn inside(&mut self, node: &'d Node<'a>, path: &[String], spot: Spot<'a>) {
         let Some((name, rest)) = path.split_first() else { return };
         if name == FieldPath::MEMBERS {
-            return self.elements(node, rest, |name| Some(name));
+            return self.elements(node, rest, Some);
         }
         let Some(field) = node.get(name) else { return };
         match field.value {

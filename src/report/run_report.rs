@@ -10,7 +10,9 @@ use crate::progress::Stage;
 use crate::proof::DocumentProof;
 use crate::staging::json_file::write_json;
 use crate::staging::layout::RunDirectory;
-use crate::staging::manifest::{ExportManifest, JunctionCounts, Snapshot, TransformManifest};
+use crate::staging::manifest::{
+    CollectionManifest, ExportManifest, JunctionCounts, Snapshot, TransformManifest,
+};
 use crate::staging::run::{RunRecord, StageState};
 use crate::staging::{FORMAT_VERSION, StagingError};
 use crate::verify::source::SourceProof;
@@ -98,7 +100,10 @@ fn flow(verified: &VerifyReport, export: Option<&ExportManifest>) -> Vec<FlowLin
         FlowLine {
             collection: name.clone(),
             source: again.filter(|of| of.collection == *name).find_map(|of| of.counted),
-            exported: exported.filter(|of| of.name == *name).map(|of| of.records()).next(),
+            exported: exported
+                .filter(|of| of.name == *name)
+                .map(CollectionManifest::records)
+                .next(),
             rejected: collection.sums.rejected,
             dropped: collection.sums.dropped,
             staged: collection.staged,

@@ -23,7 +23,7 @@ pub enum TupleError {
 }
 
 /// Hands over every staged row of a table: its part, its place in it from 0, and its tuple.
-pub fn staged_tuples(
+pub(crate) fn staged_tuples(
     run: &RunDirectory,
     table: &TableManifest,
     oids: &HashMap<String, u32>,

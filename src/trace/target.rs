@@ -43,7 +43,7 @@ pub(super) async fn held(
     );
     let mut found: Vec<Vec<u8>> = Vec::new();
     copy_rows(client, &sql, &definition.name, |tuple| found.push(tuple.to_vec())).await?;
-    if found.iter().any(|tuple| *tuple == row.tuple) {
+    if found.contains(&row.tuple) {
         return Ok(Held::Equal);
     }
     let Some(other) = found.first() else { return Ok(Held::Missing) };

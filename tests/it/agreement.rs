@@ -1,6 +1,8 @@
 //! The transform and the proof, which do not know each other, read random documents alike: what one
 //! accepts, refuses or changes, the other does too, on values that nobody chose.
 
+use std::fmt::Write as _;
+
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{
@@ -66,13 +68,11 @@ const COLUMNS: &[(&str, &str)] = &[
 ];
 
 fn pipeline() -> String {
-    let columns: String = COLUMNS
-        .iter()
-        .map(|(name, rules)| {
-            let kept = if rules.contains("presence") { "" } else { ", on_fail = \"null\"" };
-            format!("{name} = {{ {rules}{kept} }}\n")
-        })
-        .collect();
+    let mut columns = String::new();
+    for (name, rules) in COLUMNS {
+        let kept = if rules.contains("presence") { "" } else { ", on_fail = \"null\"" };
+        let _ = writeln!(columns, "{name} = {{ {rules}{kept} }}");
+    }
     format!(
         r#"version = 1
 name = "agreement"

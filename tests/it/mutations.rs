@@ -268,20 +268,20 @@ const MUTATIONS: &[Mutation] = &[
         });
     }),
     column("local time instead of UTC", "moment", |all, n| {
-        change(all, n, "moment", |it| moved(it, 3_600_000))
+        change(all, n, "moment", |it| moved(it, 3_600_000));
     }),
     column("an offset that is passed over", "written", |all, n| {
-        set(all, n, "written", "2024-02-29T12:00:00.123456Z")
+        set(all, n, "written", "2024-02-29T12:00:00.123456Z");
     }),
     column("lost microseconds", "written", |all, n| {
-        set(all, n, "written", "2024-02-29T12:00:00.123+01:00")
+        set(all, n, "written", "2024-02-29T12:00:00.123+01:00");
     }),
     column("a time of day without its fraction", "clock", |all, n| {
-        set(all, n, "clock", "10:20:30")
+        set(all, n, "clock", "10:20:30");
     }),
     column("hours and minutes swapped", "clock", |all, n| set(all, n, "clock", "20:10:30.123456")),
     column("a day that takes the month's place", "written", |all, n| {
-        set(all, n, "written", "2024-01-02T12:00:00.123456+01:00")
+        set(all, n, "written", "2024-01-02T12:00:00.123456+01:00");
     }),
     column("a double narrowed to 32 bits", "wide", |all, n| {
         #[expect(clippy::cast_possible_truncation, reason = "the fault")]
@@ -291,39 +291,39 @@ const MUTATIONS: &[Mutation] = &[
     column("NaN for NULL", "wide", |all, n| set(all, n, "wide", f64::NAN)),
     column("a real that is rounded", "narrow", |all, n| set(all, n, "narrow", 1.0)),
     column("a small number off by one", "small", |all, n| {
-        change(all, n, "small", |it| it.as_i32().unwrap() + 1)
+        change(all, n, "small", |it| it.as_i32().unwrap() + 1);
     }),
     column("0 instead of NULL", "whole", |all, n| set(all, n, "whole", 0)),
     column("a number cut to 32 bits", "big", |all, n| {
-        change(all, n, "big", |it| it.as_i64().unwrap() - (1 << 40))
+        change(all, n, "big", |it| it.as_i64().unwrap() - (1 << 40));
     }),
     column("an inverted flag", "flag", |all, n| {
-        change(all, n, "flag", |it| !it.as_bool().unwrap())
+        change(all, n, "flag", |it| !it.as_bool().unwrap());
     }),
     column("a lost scale", "amount", |all, n| set(all, n, "amount", decimal(&format!("{n}.5")))),
     column("a lost digit", "price", |all, n| set(all, n, "price", decimal(&format!("{n}.123")))),
     column("a lost sign", "price", |all, n| set(all, n, "price", decimal(&format!("-{n}.1234")))),
     column("a number times ten", "amount", |all, n| {
-        set(all, n, "amount", decimal(&format!("{n}5.0")))
+        set(all, n, "amount", decimal(&format!("{n}5.0")));
     }),
     column("a truncated text", "code", |all, n| set(all, n, "code", "x".repeat(255))),
     column("a trimmed text", "name", |all, n| {
-        change(all, n, "name", |it| text(it).trim().to_owned())
+        change(all, n, "name", |it| text(it).trim().to_owned());
     }),
     column("a text in upper case", "other", |all, n| {
-        change(all, n, "other", |it| text(it).to_uppercase())
+        change(all, n, "other", |it| text(it).to_uppercase());
     }),
     column("NFD instead of NFC", "name", |all, n| {
-        change(all, n, "name", |it| text(it).replace('ë', "e\u{308}"))
+        change(all, n, "name", |it| text(it).replace('ë', "e\u{308}"));
     }),
     column("line ends without CR", "name", |all, n| {
-        change(all, n, "name", |it| text(it).replace("\r\n", "\n"))
+        change(all, n, "name", |it| text(it).replace("\r\n", "\n"));
     }),
     column("a letter that was not understood", "name", |all, n| {
-        change(all, n, "name", |it| text(it).replace('ö', "\u{fffd}"))
+        change(all, n, "name", |it| text(it).replace('ö', "\u{fffd}"));
     }),
     column("UTF-8 read as Latin-1", "name", |all, n| {
-        change(all, n, "name", |it| text(it).replace('ö', "Ã¶"))
+        change(all, n, "name", |it| text(it).replace('ö', "Ã¶"));
     }),
     column("NULL instead of a text", "other", |all, n| set(all, n, "other", Bson::Null)),
     column("an empty text instead of another", "other", |all, n| set(all, n, "other", "")),
@@ -334,10 +334,10 @@ const MUTATIONS: &[Mutation] = &[
         set(all, n, "other", name.unwrap());
     }),
     column("truncated bytes", "body", |all, n| {
-        set(all, n, "body", binary(BinarySubtype::Generic, vec![0, 1, 2]))
+        set(all, n, "body", binary(BinarySubtype::Generic, vec![0, 1, 2]));
     }),
     column("bytes until the first zero", "body", |all, n| {
-        set(all, n, "body", binary(BinarySubtype::Generic, Vec::new()))
+        set(all, n, "body", binary(BinarySubtype::Generic, Vec::new()));
     }),
     column("the last byte of a UUID", "token", |all, n| {
         let bytes: Vec<u8> = (0..16).map(|at| if at == 15 { 0 } else { at + n }).collect();
@@ -372,17 +372,17 @@ const MUTATIONS: &[Mutation] = &[
         drop(data(all, n).get_document_mut("b").unwrap().remove("null"));
     }),
     column("an array in jsonb in another order", "data", |all, n| {
-        data(all, n).get_array_mut("a").unwrap().reverse()
+        data(all, n).get_array_mut("a").unwrap().reverse();
     }),
     column("a scale in jsonb", "data", |all, n| drop(data(all, n).insert("c", decimal("1.1")))),
     column("a double in jsonb as an integer", "data", |all, n| {
-        data(all, n).get_array_mut("a").unwrap()[1] = 2.into()
+        data(all, n).get_array_mut("a").unwrap()[1] = 2.into();
     }),
     column("an unmapped field that is lost", "rest", |all, n| {
-        drop(of_thing(all, n).remove("unknown"))
+        drop(of_thing(all, n).remove("unknown"));
     }),
     column("an unmapped null that is lost", "rest", |all, n| {
-        drop(of_thing(all, n).remove("nothing"))
+        drop(of_thing(all, n).remove("nothing"));
     }),
     of(
         "a value of a child",
@@ -725,7 +725,7 @@ fn changes_that_mean_nothing_are_no_differences() {
             "rows that are written anew",
             "UPDATE things SET data = data::text::jsonb, rest = rest::text::jsonb",
         ),
-        ("keys of jsonb in another order", r#"UPDATE clubs SET name = name"#),
+        ("rows that are touched", "UPDATE clubs SET name = name"),
         (
             "a number in another form",
             "UPDATE things SET amount = (amount::text || '')::numeric, wide = wide * 1",
