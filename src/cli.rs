@@ -766,7 +766,7 @@ pub struct VerifyArguments {
 
     /// Read every exported document again, apart from the transform, and compare it leaf by leaf
     /// with the rows in PostgreSQL.
-    #[arg(long)]
+    #[arg(long, env = "DOCFERRY_DOCUMENTS")]
     pub documents: bool,
 
     /// What the run was exported from. It is read again where it is named, and compared with the

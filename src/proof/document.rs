@@ -400,6 +400,9 @@ impl<'j, 'p> Judge<'j, 'p> {
             };
             self.fates.mark(take.leaves.clone(), fate);
         }
+        if matches!(verdict, Verdict::Equal) {
+            return;
+        }
         let Some(judged) = self.tables.get(place) else { return };
         let table = judged.table;
         let key = Some(show::row(bytes, &judged.types, &table.key));
@@ -510,7 +513,7 @@ impl<'j, 'p> Judge<'j, 'p> {
         if ordered {
             cells.push(Held::Integer(position));
         }
-        let kinds = types(junction.definition);
+        let kinds = &junction.types;
         let types: Vec<&PgType> = kinds.iter().collect();
         let Some(bytes) = tuple(&cells, &types, &self.proof.sets.oids) else {
             return self.fates.mark(leaves, Fate::Ruled(Rule::Dangling));
@@ -528,7 +531,7 @@ impl<'j, 'p> Judge<'j, 'p> {
                 held.store(true, Ordering::Relaxed);
             }
             if let Some(trace) = &mut self.trace {
-                trace.link(junction, element, &kinds, &bytes);
+                trace.link(junction, element, kinds, &bytes);
             }
             return self.fates.mark(leaves, Fate::Equal);
         }
@@ -538,7 +541,7 @@ impl<'j, 'p> Judge<'j, 'p> {
             Difference {
                 path: Some(document.root.path_of(leaves.start)),
                 table: junction.junction.name.clone(),
-                key: Some(show::row(&bytes, &kinds, &[0, 1])),
+                key: Some(show::row(&bytes, kinds, &[0, 1])),
                 what: "the link is missing".to_owned(),
                 ..Difference::default()
             },

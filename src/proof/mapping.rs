@@ -80,6 +80,8 @@ pub(super) struct ArrayMap {
 pub(super) struct JunctionMap<'p> {
     pub(super) junction: &'p Junction,
     pub(super) definition: &'p TableDefinition,
+    /// Column types, in order.
+    pub(super) types: Vec<PgType>,
     /// The key columns of its two sides: table and column.
     pub(super) sides: [(usize, usize); 2],
 }
@@ -162,9 +164,11 @@ impl<'p> Mapping<'p> {
         let junctions = pipeline.junctions.iter().map(|junction| {
             let sides = junction.columns.each_ref().map(|side| key_of(pipeline, &side.table));
             let [first, second] = sides;
+            let definition = definition(&junction.name)?;
             Ok(JunctionMap {
                 junction,
-                definition: definition(&junction.name)?,
+                definition,
+                types: definition.columns.iter().map(|column| column.pg_type.clone()).collect(),
                 sides: [first?, second?],
             })
         });

@@ -103,9 +103,9 @@ fn sort<'d, 'a>(
     sorted: &mut Sorted<'d, 'a>,
 ) -> Result<(), Reason> {
     for field in &document.children {
-        let name = format!("{prefix}{}", field.name);
+        let name = || format!("{prefix}{}", field.name);
         let Some(own) = claim.inside.get(field.name) else {
-            sorted.rest.push((name, field));
+            sorted.rest.push((name(), field));
             continue;
         };
         if let Some(told) = own.told.and_then(|told| sorted.slots.get_mut(told)) {
@@ -114,7 +114,7 @@ fn sort<'d, 'a>(
         if let Some(slot) = own.slot.and_then(|slot| sorted.slots.get_mut(slot))
             && slot.replace(field).is_some()
         {
-            return Err(Reason::new("malformed", format!("field {name} occurs twice")));
+            return Err(Reason::new("malformed", format!("field {} occurs twice", name())));
         }
         if let Some(Elsewhere::Rule(rule)) = own.elsewhere {
             sorted.takes.push(take(field, None, Some(rule)));
@@ -122,12 +122,12 @@ fn sort<'d, 'a>(
         let placed = own.slot.is_some() || own.elsewhere.is_some();
         if own.inside.is_empty() {
             if !placed {
-                sorted.rest.push((name, field));
+                sorted.rest.push((name(), field));
             }
             continue;
         }
         let left_over = sorted.rest.len();
-        let inner = format!("{name}.");
+        let inner = format!("{}.", name());
         match field.value {
             RawBsonRef::Document(_) => {
                 if field.children.is_empty() && !placed {
@@ -156,11 +156,11 @@ fn sort<'d, 'a>(
                 // What its elements hold besides stays together.
                 if sorted.rest.len() > left_over {
                     sorted.rest.truncate(left_over);
-                    sorted.rest.push((name, field));
+                    sorted.rest.push((name(), field));
                 }
             }
             _ => {
-                let detail = format!("columns take fields inside {name}, which is no document");
+                let detail = format!("columns take fields inside {}, which is no document", name());
                 return Err(Reason::new("type", detail));
             }
         }
