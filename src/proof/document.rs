@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bson::RawBsonRef;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::circle::Waiting;
 use super::fate::{Fate, Fates, Rule};
@@ -33,11 +33,38 @@ pub(super) struct Expected {
     /// The first and the last number of a serial key.
     numbers: Option<(i64, i64)>,
     out_of_order: bool,
+    claims: Claims,
+}
+
+/// Values that no two rows share: by constraint, with the position of their record.
+#[derive(Default)]
+struct Claims {
+    rows: Vec<(u32, u128, u64)>,
+    /// Records that are said to give way to an earlier row.
+    giving_way: Vec<(String, Vec<(u32, u128)>, u64)>,
 }
 
 impl Expected {
     pub(super) fn compact(&self) -> Compact {
         self.digest.as_ref().map(TableDigest::compact).unwrap_or_default()
+    }
+
+    /// Records that gave way to rows that come after them.
+    pub(super) fn too_early(&mut self) -> Vec<String> {
+        let Claims { rows, giving_way } = std::mem::take(&mut self.claims);
+        let wanted: FxHashSet<(u32, u128)> =
+            giving_way.iter().flat_map(|(_, own, _)| own.iter().copied()).collect();
+        let mut first: FxHashMap<(u32, u128), u64> = FxHashMap::default();
+        for (at, value, position) in rows {
+            if wanted.contains(&(at, value)) {
+                let known = first.entry((at, value)).or_insert(position);
+                *known = position.min(*known);
+            }
+        }
+        let early = giving_way.into_iter().filter(|(_, own, position)| {
+            !own.iter().any(|claim| first.get(claim).is_some_and(|first| first < position))
+        });
+        early.map(|(id, _, _)| id).collect()
     }
 
     fn number(&mut self, number: i64) {
@@ -52,6 +79,8 @@ impl Expected {
             (own, more) => *own = own.take().or(more),
         }
         self.out_of_order |= more.out_of_order;
+        self.claims.rows.extend(more.claims.rows);
+        self.claims.giving_way.extend(more.claims.giving_way);
         if let Some((first, last)) = more.numbers {
             self.number(first);
             self.numbers = self.numbers.map(|(first, _)| (first, last));
@@ -115,6 +144,8 @@ pub(super) struct Judge<'j, 'p> {
     /// Rows that differ, in the pass that names them.
     suspects: Option<&'j Suspects>,
     previous: Option<String>,
+    /// Of the record in hand, in the order of the collection.
+    position: u64,
     fates: Fates,
     sum: Sum,
     /// What one document leads to, where that is asked for.
@@ -136,13 +167,13 @@ struct InHand<'d, 'a> {
 }
 
 impl<'j, 'p> Judge<'j, 'p> {
-    /// `previous` is the `_id` of the document before the first.
+    /// `part` is its number, `previous` the `_id` of the document before its first.
     pub(super) fn new(
         proof: &'j Proof<'p>,
         collection: &'j CollectionManifest,
         tables: &[usize],
         suspects: Option<&'j Suspects>,
-        previous: Option<String>,
+        (part, previous): (usize, Option<String>),
     ) -> Self {
         let judged = tables.iter().filter_map(|at| {
             let table = proof.mapping.tables.get(*at)?;
@@ -154,6 +185,7 @@ impl<'j, 'p> Judge<'j, 'p> {
             tables: judged.collect(),
             suspects,
             previous,
+            position: u64::try_from(part).unwrap_or(u64::MAX) << 32,
             fates: Fates::default(),
             sum: Sum::new(&collection.name, tables.len()),
             trace: None,
@@ -206,6 +238,7 @@ impl<'j, 'p> Judge<'j, 'p> {
             let has_elements = table.table.each.is_some();
             for (element, item) in (0_u64..).zip(all) {
                 let element = has_elements.then_some(element);
+                self.position += 1;
                 match item {
                     Item::Dropped(leaves) => self.fates.mark(leaves, Fate::Ruled(Rule::Otherwise)),
                     Item::Refused(leaves, reason) => {
@@ -226,6 +259,9 @@ impl<'j, 'p> Judge<'j, 'p> {
                     },
                 }
             }
+        }
+        if self.tables.iter().all(|judged| judged.table.table.each.is_some()) {
+            self.fates.mark(0..leaves, Fate::Ruled(Rule::NoTable));
         }
         if let Some(leaf) = self.fates.open() {
             let path = node.path_of(leaf);
@@ -338,6 +374,15 @@ impl<'j, 'p> Judge<'j, 'p> {
                 self.fates.mark(record.own.leaves.clone(), Fate::Rejected);
                 return;
             }
+            Some(Listed::Earlier) if self.gives_way(at, table, &bytes, &judged.types) => {
+                self.fates.mark(record.own.leaves.clone(), Fate::Rejected);
+                let own = self.claimed(judged, &bytes);
+                if let Some(expected) = self.sum.expected.get_mut(place) {
+                    let record = (document.id.to_owned(), own, self.position);
+                    expected.claims.giving_way.push(record);
+                }
+                return;
+            }
             Some(_) => {
                 self.fates.mark(record.own.leaves.clone(), Fate::Different);
                 let key = Some(show::row(&bytes, &judged.types, &table.key));
@@ -347,7 +392,10 @@ impl<'j, 'p> Judge<'j, 'p> {
             }
             None => {}
         }
+        let own = self.claimed(judged, &bytes);
         if let Some(expected) = self.sum.expected.get_mut(place) {
+            let rows = own.into_iter().map(|(at, value)| (at, value, self.position));
+            expected.claims.rows.extend(rows);
             expected.digest.get_or_insert_default().add(&bytes, &table.key);
             if table.serial
                 && let Some(Held::Integer(number)) =
@@ -365,6 +413,18 @@ impl<'j, 'p> Judge<'j, 'p> {
         }
         self.mark(place, document, record, row, &bytes, &verdict);
         self.links(place, document, row);
+    }
+
+    /// The values of a row that no other may have, where some record of its table gives way for them.
+    fn claimed(&self, judged: &Judged<'_, '_>, tuple: &[u8]) -> Vec<(u32, u128)> {
+        if !self.proof.rejects.with_unique.contains(&judged.table.table.name) {
+            return Vec::new();
+        }
+        let values: Vec<Option<&[u8]>> = fields(tuple).collect();
+        let own = (0_u32..).zip(claims(judged.table)).filter_map(|(at, (columns, lower))| {
+            Some((at, together(&values, &judged.types, &columns, &lower)?))
+        });
+        own.collect()
     }
 
     /// Another row has the same key or the same unique values.
@@ -571,6 +631,43 @@ impl<'j, 'p> Judge<'j, 'p> {
                 let accepted = self.proof.sets.holds((at, place), &named, &key_type);
                 Some((named, accepted))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_several_rows_stays() {
+        let gives_way = |own: Vec<(u32, u128)>, position: u64, rows: Vec<(u32, u128, u64)>| {
+            let giving_way = vec![("it".to_owned(), own, position)];
+            Expected { claims: Claims { rows, giving_way }, ..Expected::default() }.too_early()
+        };
+        let none: Vec<String> = Vec::new();
+        assert_eq!(gives_way(vec![(0, 7)], 5, vec![(0, 7, 2)]), none);
+        assert_eq!(gives_way(vec![(0, 7)], 5, vec![(0, 7, 9)]), ["it"]);
+        assert_eq!(gives_way(vec![(0, 7)], 5, vec![(1, 7, 2), (0, 8, 2)]), ["it"]);
+        assert_eq!(gives_way(vec![(0, 7), (1, 3)], 5, vec![(0, 7, 9), (1, 3, 4)]), none);
+    }
+
+    #[test]
+    fn numbers_of_parts_follow_one_another() {
+        let part = |numbers: &[i64]| {
+            let mut expected = Expected::default();
+            numbers.iter().for_each(|number| expected.number(*number));
+            expected
+        };
+        for (parts, out_of_order) in [
+            (vec![vec![1, 2], vec![], vec![4, 7]], false),
+            (vec![vec![1, 2], vec![2, 3]], true),
+            (vec![vec![2, 1]], true),
+            (vec![vec![5, 6], vec![1]], true),
+        ] {
+            let mut all = Expected::default();
+            parts.iter().for_each(|numbers| all.add(part(numbers)));
+            assert_eq!(all.out_of_order, out_of_order, "{parts:?}");
         }
     }
 }

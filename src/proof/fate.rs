@@ -45,6 +45,8 @@ pub(super) enum Rule {
     Values,
     /// The `_id` of a relational source repeats what its columns hold.
     RowId,
+    /// Only elements of the documents are rows: no table takes the documents themselves.
+    NoTable,
 }
 
 impl Rule {
@@ -70,6 +72,7 @@ impl Rule {
             Self::DigestKey => "digest_key",
             Self::Values => "values",
             Self::RowId => "row_id",
+            Self::NoTable => "no_table",
         }
     }
 }

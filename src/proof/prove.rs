@@ -241,7 +241,7 @@ impl<'p> Proof<'p> {
         let sums: Result<Vec<Sum>, ProofError> = (0..collection.parts.len())
             .into_par_iter()
             .map(|at| {
-                let mut judge = Judge::new(self, collection, tables, suspects, before(at));
+                let mut judge = Judge::new(self, collection, tables, suspects, (at, before(at)));
                 let Some(part) = collection.parts.get(at) else { return Ok(judge.finish()) };
                 for batch in documents(self.run, &part.file)? {
                     if progress.interrupted() {
@@ -264,6 +264,19 @@ impl<'p> Proof<'p> {
         let mut found = Suspects::default();
         for (expected, at) in all.expected.iter().zip(tables) {
             found.table(*at, self.compare(*at, expected));
+        }
+        for (place, at) in tables.iter().enumerate() {
+            let early = all.expected.get_mut(place).map(super::document::Expected::too_early);
+            let table = self.mapping.tables.get(*at).map(|table| table.table.name.clone());
+            for id in early.unwrap_or_default() {
+                all.name(Difference {
+                    collection: Some(collection.name.clone()),
+                    id: Some(id),
+                    table: table.clone().unwrap_or_default(),
+                    what: "the record gave way to a row that comes after it".to_owned(),
+                    ..Difference::default()
+                });
+            }
         }
         let out_of_order = all.out_of_order();
         for (place, at) in out_of_order.into_iter().zip(tables) {

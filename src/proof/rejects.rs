@@ -18,6 +18,8 @@ struct Line {
     table: String,
     rule: String,
     #[serde(default)]
+    detail: String,
+    #[serde(default)]
     element: Option<u64>,
 }
 
@@ -26,6 +28,8 @@ struct Line {
 pub(super) enum Listed {
     /// Another row has its key or unique values.
     Unique,
+    /// An earlier row has them.
+    Earlier,
     /// The document before it has the same `_id`.
     Key,
     /// The document itself breaks a rule.
@@ -40,7 +44,10 @@ pub(super) struct Rejects {
     pub(super) with_unique: Vec<String>,
 }
 
-const KINDS: [Listed; 3] = [Listed::Unique, Listed::Key, Listed::Own];
+const KINDS: [Listed; 4] = [Listed::Unique, Listed::Key, Listed::Own, Listed::Earlier];
+/// How the list says that the first of several rows stays. Records that are taken once more give way
+/// to any.
+const EARLIER: &str = "an earlier row";
 
 fn mark(table: &str, id: &str, element: Option<u64>) -> u128 {
     let element = element.map_or_else(String::new, |element| element.to_string());
@@ -54,11 +61,12 @@ impl Rejects {
         for line in lines::<Line>(run, List::Rejects, Stage::Transform)? {
             let line = line?;
             let kind = match line.rule.as_str() {
+                "unique" if line.detail.starts_with(EARLIER) => 3,
                 "unique" => 0,
                 "key" => 1,
                 _ => 2,
             };
-            if kind == 0 && !with_unique.contains(&line.table) {
+            if line.rule == "unique" && !with_unique.contains(&line.table) {
                 with_unique.push(line.table.clone());
             }
             sorted.push(mark(&line.table, &line.id, line.element) | kind);

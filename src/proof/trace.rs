@@ -170,7 +170,7 @@ impl Proof<'_> {
         let Ok(root) = Node::read(bytes) else { return Trace::default() };
         let tables = self.tables_of(&collection.name);
         let previous = previous.map(str::to_owned);
-        let mut judge = Judge::new(self, collection, &tables, None, previous);
+        let mut judge = Judge::new(self, collection, &tables, None, (0, previous));
         judge.trace = Some(Trace::begin(&root));
         judge.document(id, bytes);
         let fates = judge.fates();
