@@ -11,11 +11,11 @@ use super::gather::together;
 use super::identity::key_uuid;
 use super::mapping::{ArrayMap, JunctionMap, TableMap};
 use super::node::Node;
-use super::prove::{Proof, claims, types};
+use super::prove::{Proof, claims};
 use super::record::{Item, Record, belongs, items};
 use super::rejects::Listed;
 use super::report::{Difference, LeafSums, NAMED};
-use super::row::{Row, candidates, row};
+use super::row::{Refused, Row, candidates, row};
 use super::sets::Key;
 use super::suspects::{Suspects, Verdict};
 use super::trace::Trace;
@@ -152,11 +152,11 @@ pub(super) struct Judge<'j, 'p> {
     pub(super) trace: Option<Trace>,
 }
 
-/// A table and what is needed of it again and again.
+/// A table and its place in the mapping.
+#[derive(Clone, Copy)]
 struct Judged<'j, 'p> {
     at: usize,
     table: &'j TableMap<'p>,
-    types: Vec<PgType>,
 }
 
 /// A document in hand.
@@ -177,7 +177,7 @@ impl<'j, 'p> Judge<'j, 'p> {
     ) -> Self {
         let judged = tables.iter().filter_map(|at| {
             let table = proof.mapping.tables.get(*at)?;
-            Some(Judged { at: *at, table, types: types(table.definition) })
+            Some(Judged { at: *at, table })
         });
         Self {
             proof,
@@ -220,8 +220,8 @@ impl<'j, 'p> Judge<'j, 'p> {
             own.is_some_and(|own| own.table.each.is_none() && belongs(&node, own.filter()))
         });
         for place in 0..self.tables.len() {
-            let Some(judged) = self.tables.get(place) else { continue };
-            let (at, table) = (judged.at, judged.table);
+            let Some(judged) = self.tables.get(place).copied() else { continue };
+            let table = judged.table;
             if let Some(wrong) = &wrong {
                 self.refused(
                     place,
@@ -244,7 +244,7 @@ impl<'j, 'p> Judge<'j, 'p> {
                     Item::Refused(leaves, reason) => {
                         self.refused(place, document, element, leaves, reason, repeats);
                     }
-                    Item::Record(record) => match row(table, at, &record, &self.proof.sets) {
+                    Item::Record(record) => match self.work_out(judged, id, element, &record) {
                         Ok(row) => self.row(place, document, element, &record, &row),
                         Err(refused) => {
                             let leaves = record.own.leaves.clone();
@@ -281,6 +281,35 @@ impl<'j, 'p> Judge<'j, 'p> {
         self.fates.count(&mut self.sum.leaves);
     }
 
+    /// Works a record out as it was when it became a row: rows that came later, when rejects were
+    /// taken once more, were not there to refer to.
+    fn work_out<'d, 'a>(
+        &self,
+        judged: Judged<'_, '_>,
+        id: &str,
+        element: Option<u64>,
+        record: &Record<'d, 'a>,
+    ) -> Result<Row<'d, 'a>, Refused> {
+        let (sets, table) = (&self.proof.sets, judged.table);
+        let mut retries = sets.retries;
+        loop {
+            let worked = row(table, judged.at, record, sets, retries);
+            let listed = || self.proof.rejects.find(&table.table.name, id, element, false);
+            if retries == 0 || retries == sets.retries && listed().is_some() {
+                return worked;
+            }
+            if let Ok(row) = &worked {
+                let types: Vec<&PgType> = judged.table.types.iter().collect();
+                let came = tuple(&row.cells, &types, &sets.oids)
+                    .and_then(|bytes| sets.late_rows.get(&digest(&bytes)).copied());
+                if came == Some(retries) {
+                    return worked;
+                }
+            }
+            retries -= 1;
+        }
+    }
+
     fn name(&mut self, document: InHand<'_, '_>, difference: Difference) {
         self.sum.name(Difference {
             collection: Some(self.collection.to_owned()),
@@ -301,7 +330,7 @@ impl<'j, 'p> Judge<'j, 'p> {
         missing: &[Vec<Key>],
         cells: &[Held],
     ) {
-        let Some(judged) = self.tables.get(place) else { return };
+        let Some(judged) = self.tables.get(place).copied() else { return };
         let (at, sets) = (judged.at, &self.proof.sets);
         let leads_back = |((table, _), _): &Key| self.proof.mapping.leads(*table, at);
         if missing.is_empty() || !missing.iter().flatten().any(leads_back) {
@@ -313,7 +342,7 @@ impl<'j, 'p> Judge<'j, 'p> {
             if serial {
                 return sets.key((at, column), id.as_ref()?, &PgType::Uuid);
             }
-            sets.key((at, column), cells.get(column)?, judged.types.get(column)?)
+            sets.key((at, column), cells.get(column)?, judged.table.types.get(column)?)
         });
         let waiting = Waiting {
             table: at,
@@ -359,9 +388,9 @@ impl<'j, 'p> Judge<'j, 'p> {
         record: &Record<'_, '_>,
         row: &Row<'_, '_>,
     ) {
-        let Some(judged) = self.tables.get(place) else { return };
+        let Some(judged) = self.tables.get(place).copied() else { return };
         let (at, table) = (judged.at, judged.table);
-        let kinds: Vec<&PgType> = judged.types.iter().collect();
+        let kinds: Vec<&PgType> = judged.table.types.iter().collect();
         let name = table.table.name.clone();
         let Some(bytes) = tuple(&row.cells, &kinds, &self.proof.sets.oids) else {
             self.fates.mark(record.own.leaves.clone(), Fate::Different);
@@ -370,13 +399,13 @@ impl<'j, 'p> Judge<'j, 'p> {
             return;
         };
         match self.proof.rejects.find(&name, document.id, element, false) {
-            Some(Listed::Unique) if self.gives_way(at, table, &bytes, &judged.types) => {
+            Some(Listed::Unique) if self.gives_way(at, table, &bytes, &judged.table.types) => {
                 self.fates.mark(record.own.leaves.clone(), Fate::Rejected);
                 return;
             }
-            Some(Listed::Earlier) if self.gives_way(at, table, &bytes, &judged.types) => {
+            Some(Listed::Earlier) if self.gives_way(at, table, &bytes, &judged.table.types) => {
                 self.fates.mark(record.own.leaves.clone(), Fate::Rejected);
-                let own = self.claimed(judged, &bytes);
+                let own = self.claimed(judged.table, &bytes);
                 if let Some(expected) = self.sum.expected.get_mut(place) {
                     let record = (document.id.to_owned(), own, self.position);
                     expected.claims.giving_way.push(record);
@@ -385,14 +414,14 @@ impl<'j, 'p> Judge<'j, 'p> {
             }
             Some(_) => {
                 self.fates.mark(record.own.leaves.clone(), Fate::Different);
-                let key = Some(show::row(&bytes, &judged.types, &table.key));
+                let key = Some(show::row(&bytes, &judged.table.types, &table.key));
                 let what = "the record is listed as a reject, but breaks no rule".to_owned();
                 self.name(document, Difference { table: name, key, what, ..Difference::default() });
                 return;
             }
             None => {}
         }
-        let own = self.claimed(judged, &bytes);
+        let own = self.claimed(judged.table, &bytes);
         if let Some(expected) = self.sum.expected.get_mut(place) {
             let rows = own.into_iter().map(|(at, value)| (at, value, self.position));
             expected.claims.rows.extend(rows);
@@ -409,20 +438,20 @@ impl<'j, 'p> Judge<'j, 'p> {
             Some(suspects) => suspects.verdict(at, &bytes, &table.key),
         };
         if let Some(trace) = &mut self.trace {
-            trace.row(table, document.root, &judged.types, &bytes, &row.takes);
+            trace.row(table, document.root, &judged.table.types, &bytes, &row.takes);
         }
         self.mark(place, document, record, row, &bytes, &verdict);
         self.links(place, document, row);
     }
 
     /// The values of a row that no other may have, where some record of its table gives way for them.
-    fn claimed(&self, judged: &Judged<'_, '_>, tuple: &[u8]) -> Vec<(u32, u128)> {
-        if !self.proof.rejects.with_unique.contains(&judged.table.table.name) {
+    fn claimed(&self, table: &TableMap<'_>, tuple: &[u8]) -> Vec<(u32, u128)> {
+        if !self.proof.rejects.with_unique.contains(&table.table.name) {
             return Vec::new();
         }
         let values: Vec<Option<&[u8]>> = fields(tuple).collect();
-        let own = (0_u32..).zip(claims(judged.table)).filter_map(|(at, (columns, lower))| {
-            Some((at, together(&values, &judged.types, &columns, &lower)?))
+        let own = (0_u32..).zip(claims(table)).filter_map(|(at, (columns, lower))| {
+            Some((at, together(&values, &table.types, &columns, &lower)?))
         });
         own.collect()
     }
@@ -463,9 +492,9 @@ impl<'j, 'p> Judge<'j, 'p> {
         if matches!(verdict, Verdict::Equal) {
             return;
         }
-        let Some(judged) = self.tables.get(place) else { return };
+        let Some(judged) = self.tables.get(place).copied() else { return };
         let table = judged.table;
-        let key = Some(show::row(bytes, &judged.types, &table.key));
+        let key = Some(show::row(bytes, &judged.table.types, &table.key));
         let name = table.table.name.clone();
         let path_of = |column: usize| {
             let mut own = row.takes.iter().filter(|take| take.column == Some(column));
@@ -484,10 +513,13 @@ impl<'j, 'p> Judge<'j, 'p> {
             Verdict::Differs(other, columns) => {
                 let values: Vec<_> = fields(bytes).zip(fields(other)).collect();
                 for column in columns {
-                    let shown = |field: Option<&[u8]>| match (field, judged.types.get(*column)) {
-                        (Some(bytes), Some(pg_type)) => Some(show::field(bytes, pg_type, false)),
-                        _ => Some("NULL".to_owned()),
-                    };
+                    let shown =
+                        |field: Option<&[u8]>| match (field, judged.table.types.get(*column)) {
+                            (Some(bytes), Some(pg_type)) => {
+                                Some(show::field(bytes, pg_type, false))
+                            }
+                            _ => Some("NULL".to_owned()),
+                        };
                     let (source, target) = values.get(*column).copied().unwrap_or_default();
                     let of_table = table.columns.get(*column);
                     named.push(Difference {
@@ -628,7 +660,8 @@ impl<'j, 'p> Judge<'j, 'p> {
                 Some((number.map_or(Held::Uuid(key), Held::Integer), number.is_some()))
             }
             named => {
-                let accepted = self.proof.sets.holds((at, place), &named, &key_type);
+                let accepted =
+                    self.proof.sets.holds((at, place), &named, &key_type, self.proof.sets.retries);
                 Some((named, accepted))
             }
         }

@@ -23,6 +23,8 @@ pub(super) struct TableMap<'p> {
     pub(super) table: &'p Table,
     pub(super) definition: &'p TableDefinition,
     pub(super) columns: Vec<ColumnMap<'p>>,
+    /// Column types, in order.
+    pub(super) types: Vec<PgType>,
     /// Places of the key's columns.
     pub(super) key: Vec<usize>,
     /// What takes each field of a record.
@@ -168,7 +170,7 @@ impl<'p> Mapping<'p> {
             Ok(JunctionMap {
                 junction,
                 definition,
-                types: definition.columns.iter().map(|column| column.pg_type.clone()).collect(),
+                types: types(definition),
                 sides: [first?, second?],
             })
         });
@@ -302,6 +304,7 @@ impl<'p> TableMap<'p> {
             table,
             definition,
             columns,
+            types: types(definition),
             key,
             claims,
             slots,
@@ -326,6 +329,11 @@ impl<'p> TableMap<'p> {
     pub(super) fn filter(&self) -> &'p [(FieldPath, Literal)] {
         &self.table.filter
     }
+}
+
+/// Column types of a table, in order.
+fn types(definition: &TableDefinition) -> Vec<PgType> {
+    definition.columns.iter().map(|column| column.pg_type.clone()).collect()
 }
 
 fn each_of<'p>(pipeline: &'p Pipeline, source: &str) -> impl Iterator<Item = &'p FieldPath> {

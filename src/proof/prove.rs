@@ -12,9 +12,8 @@ use super::gather::{Gathered, Wanted};
 use super::mapping::{Mapping, TableMap};
 use super::rejects::Rejects;
 use super::report::{Difference, DocumentProof, NAMED};
-use super::sets::{Sets, read_numbers};
+use super::sets::{Sets, read_late, read_numbers};
 use super::suspects::Suspects;
-use crate::pgcopy::PgType;
 use crate::pipeline::model::{Key, Pipeline};
 use crate::progress::{Progress, Stage, Total};
 use crate::staging::exported::documents;
@@ -25,6 +24,7 @@ use crate::staging::table::TableDefinition;
 /// The proof of one run.
 pub struct Proof<'p> {
     run: &'p RunDirectory,
+    manifest: &'p TransformManifest,
     export: &'p ExportManifest,
     pub(super) mapping: Mapping<'p>,
     pub(super) rejects: Rejects,
@@ -62,6 +62,7 @@ impl<'p> Proof<'p> {
         let rejects = Rejects::read(run)?;
         Ok(Self {
             run,
+            manifest,
             export,
             elements: mapping.junctions.iter().map(|_| AtomicU64::new(0)).collect(),
             mapping,
@@ -76,7 +77,7 @@ impl<'p> Proof<'p> {
     pub fn wanted(&self) -> HashMap<String, Wanted> {
         let mut wanted = HashMap::new();
         for table in &self.mapping.tables {
-            let mut of_table = Wanted { types: types(table.definition), ..Wanted::default() };
+            let mut of_table = Wanted { types: table.types.clone(), ..Wanted::default() };
             if self.rejects.with_unique.contains(&table.table.name) {
                 of_table.unique = claims(table);
             }
@@ -96,14 +97,22 @@ impl<'p> Proof<'p> {
         }
         for junction in &self.mapping.junctions {
             let of_table =
-                Wanted { types: types(junction.definition), rows: true, ..Wanted::default() };
+                Wanted { types: junction.types.clone(), rows: true, ..Wanted::default() };
             wanted.insert(junction.junction.name.clone(), of_table);
         }
         wanted
     }
 
     /// Takes what was kept of the rows in PostgreSQL.
-    pub fn take(&mut self, mut gathered: HashMap<String, Gathered>, oids: &HashMap<String, u32>) {
+    ///
+    /// # Errors
+    ///
+    /// When staged rows that a retry added cannot be read.
+    pub fn take(
+        &mut self,
+        mut gathered: HashMap<String, Gathered>,
+        oids: &HashMap<String, u32>,
+    ) -> Result<(), ProofError> {
         self.sets.oids.clone_from(oids);
         for (at, table) in self.mapping.tables.iter().enumerate() {
             let mut of_table = gathered.remove(&table.table.name).unwrap_or_default();
@@ -118,6 +127,15 @@ impl<'p> Proof<'p> {
             let held = of_table.rows.iter().map(|_| AtomicBool::new(false)).collect();
             self.links.push((of_table.rows, held));
         }
+        for (at, table) in self.mapping.tables.iter().enumerate() {
+            let mut entries = self.manifest.tables.iter();
+            let entry = entries.find(|entry| entry.definition.name == table.table.name);
+            if let Some(entry) = entry {
+                let columns: Vec<usize> = self.mapping.referred(at).collect();
+                read_late(self.run, entry, (at, &columns), &mut self.sets)?;
+            }
+        }
+        Ok(())
     }
 
     /// Works out every document. `strangers` may be in the tables: links that no array holds are none of
@@ -323,11 +341,6 @@ impl<'p> Proof<'p> {
 /// As progress shows it.
 fn shown(collection: &CollectionManifest) -> String {
     format!("documents of {}", collection.name)
-}
-
-/// Column types of a table, in order.
-pub(super) fn types(definition: &TableDefinition) -> Vec<PgType> {
-    definition.columns.iter().map(|column| column.pg_type.clone()).collect()
 }
 
 /// What no two rows of a table share: unique values and the key, with the columns that are

@@ -51,12 +51,13 @@ fn take(node: &Node<'_>, column: Option<usize>, rule: Option<Rule>) -> Take {
     Take { leaves: node.leaves.clone(), column, rule }
 }
 
-/// Works a record out.
+/// Works a record out. It can refer to rows that were there after so many retries.
 pub(super) fn row<'d, 'a>(
     table: &TableMap<'_>,
     at: usize,
     record: &Record<'d, 'a>,
     sets: &Sets,
+    retries: usize,
 ) -> Result<Row<'d, 'a>, Refused> {
     let mut sorted = Sorted { slots: vec![None; table.slots], rest: Vec::new(), takes: Vec::new() };
     if !table.takes_element {
@@ -71,7 +72,7 @@ pub(super) fn row<'d, 'a>(
         }
         takes.extend(rest.iter().map(|(_, node)| take(node, None, Some(Rule::DroppedField))));
     }
-    let mut making = Making { table, record, sets, slots: &slots, rest: &rest, takes };
+    let mut making = Making { table, record, sets, retries, slots: &slots, rest: &rest, takes };
     let mut cells = Vec::with_capacity(table.columns.len());
     let mut refused: Vec<(usize, Reason)> = Vec::new();
     for (place, column) in table.columns.iter().enumerate() {
@@ -173,6 +174,7 @@ struct Making<'w, 'd, 'a> {
     table: &'w TableMap<'w>,
     record: &'w Record<'d, 'a>,
     sets: &'w Sets,
+    retries: usize,
     slots: &'w [Option<&'d Node<'a>>],
     rest: &'w [(String, &'d Node<'a>)],
     takes: Vec<Take>,
@@ -313,7 +315,7 @@ impl<'d, 'a> Making<'_, 'd, 'a> {
                     missing.extend(self.sets.key(place, &named, &reference.key_type));
                     continue;
                 }
-                if self.sets.holds(place, &named, &reference.key_type) {
+                if self.sets.holds(place, &named, &reference.key_type, self.retries) {
                     return Ok((named, node));
                 }
                 missing.extend(self.sets.key(place, &named, &reference.key_type));

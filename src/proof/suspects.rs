@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use rustc_hash::FxHashSet;
 
 use super::mapping::Mapping;
-use super::prove::types;
 use super::report::{Difference, NAMED};
 use super::wire::digest;
 use crate::pgcopy::digest::{bucket, key_bytes};
@@ -136,12 +135,12 @@ impl Suspects {
         for (at, suspect) in &self.tables {
             let Some(table) = mapping.tables.get(*at) else { continue };
             let rows = suspect.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            let types = types(table.definition);
+            let types = &table.types;
             for tuple in rows.values().flatten() {
                 all.push((
                     Some(Difference {
                         table: table.table.name.clone(),
-                        key: Some(show::row(tuple, &types, &table.key)),
+                        key: Some(show::row(tuple, types, &table.key)),
                         what: "no document accounts for the row".to_owned(),
                         ..Difference::default()
                     }),
@@ -151,12 +150,12 @@ impl Suspects {
         }
         for (at, (named, count)) in &self.links {
             let Some(junction) = mapping.junctions.get(*at) else { continue };
-            let types = types(junction.definition);
+            let types = &junction.types;
             for (_, tuple) in self.strangers.iter().filter(|(of, _)| of == at) {
                 all.push((
                     Some(Difference {
                         table: junction.junction.name.clone(),
-                        key: Some(show::row(tuple, &types, &[0, 1])),
+                        key: Some(show::row(tuple, types, &[0, 1])),
                         what: "no array of the source holds the link".to_owned(),
                         ..Difference::default()
                     }),

@@ -246,6 +246,10 @@ pub struct TableManifest {
     pub dropped: u64,
     /// Parts, in order.
     pub parts: Vec<PartFile>,
+    /// Where the parts of each later `--retry-rejects` begin among the parts. Rows before it refer to
+    /// no row after it: what was dangling stays NULL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retried: Vec<usize>,
     /// Parts of the map of old and new keys, of a table with serial ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<PartFile>,

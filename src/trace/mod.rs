@@ -110,7 +110,7 @@ pub async fn trace(
         rows.finish(&TableDigest::default());
         gathered.insert(name, rows);
     }
-    proof.take(gathered, &oids);
+    proof.take(gathered, &oids)?;
     let (found, trace) = match wanted {
         Wanted::Document(collection, id) => document_with_id(run, &export, &proof, collection, id)?,
         Wanted::Row(table, key) => {

@@ -134,6 +134,7 @@ pub(super) fn merge_junction(
         findings,
         columns: Vec::new(),
         arrays: Vec::new(),
+        retried: Vec::new(),
         junction: Some(counts),
     };
     let merged = MergedJunction { manifest, finding_lines: lister.finish()? };

@@ -416,6 +416,7 @@ fn counts(table: &TablePlan, results: &[PartResult]) -> TableManifest {
         findings: BTreeMap::new(),
         columns: Vec::new(),
         arrays: Vec::new(),
+        retried: Vec::new(),
         junction: None,
     };
     let mut absences = vec![[0; 5]; table.absences.len()];

@@ -91,6 +91,9 @@ pub fn retry_rejects(
     note_nulls(run, &plan, &added, progress)?;
 
     let mut files: Vec<PartFile> = Vec::new();
+    for there in &mut manifest.tables {
+        there.retried.push(there.parts.len());
+    }
     for (table, more) in added.tables.iter().chain(&added.junctions) {
         let there = manifest.tables.iter_mut().find(|there| there.definition.name == *table);
         let Some(there) = there else { continue };

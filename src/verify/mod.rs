@@ -166,7 +166,7 @@ pub async fn verify(
         verify_tables(run, manifest, &sessions, &oids, &loaded, &wanted, progress).await?;
     let mut documents = None;
     if let Some(proof) = &mut proof {
-        proof.take(gathered, &oids);
+        proof.take(gathered, &oids)?;
         let proved =
             prove_documents(run, manifest, proof, &client, &oids, &loaded, progress).await?;
         documents = Some(proved);
