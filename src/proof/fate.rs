@@ -4,9 +4,12 @@ use std::ops::Range;
 
 use super::report::LeafSums;
 
-/// Rules of the pipeline file, or of its documentation, that change a leaf or leave it out.
+/// Rules of the pipeline file, or of its documentation, that change a leaf or leave it out. Of several
+/// rules the last in this order counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rule {
+    /// Only elements of the documents are rows: no table takes the documents themselves.
+    NoTable,
     /// `ignore`.
     Ignored,
     /// `unmapped = "drop"`.
@@ -45,8 +48,6 @@ pub(super) enum Rule {
     Values,
     /// The `_id` of a relational source repeats what its columns hold.
     RowId,
-    /// Only elements of the documents are rows: no table takes the documents themselves.
-    NoTable,
 }
 
 impl Rule {
