@@ -41,8 +41,11 @@ pub(super) struct Expected {
 struct Claims {
     rows: Vec<(u32, u128, u64)>,
     /// Records that are said to give way to an earlier row.
-    giving_way: Vec<(String, Vec<(u32, u128)>, u64)>,
+    giving_way: Vec<GivesWay>,
 }
+
+/// The `_id` of a record, its values, and its position.
+type GivesWay = (String, Vec<(u32, u128)>, u64);
 
 impl Expected {
     pub(super) fn compact(&self) -> Compact {
@@ -689,7 +692,9 @@ mod tests {
     fn numbers_of_parts_follow_one_another() {
         let part = |numbers: &[i64]| {
             let mut expected = Expected::default();
-            numbers.iter().for_each(|number| expected.number(*number));
+            for number in numbers {
+                expected.number(*number);
+            }
             expected
         };
         for (parts, out_of_order) in [
@@ -699,7 +704,9 @@ mod tests {
             (vec![vec![5, 6], vec![1]], true),
         ] {
             let mut all = Expected::default();
-            parts.iter().for_each(|numbers| all.add(part(numbers)));
+            for numbers in &parts {
+                all.add(part(numbers));
+            }
             assert_eq!(all.out_of_order, out_of_order, "{parts:?}");
         }
     }
