@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod cli;
 pub mod commands;
+pub mod conninfo;
 pub mod document;
 pub mod dump;
 pub mod escape;

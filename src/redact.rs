@@ -10,56 +10,12 @@ use std::sync::OnceLock;
 
 use percent_encoding::percent_decode_str;
 
+use crate::conninfo::{PARAMETERS, pairs};
 use crate::escape::line;
 
 /// Stands for what is not shown.
 const HIDDEN: &str = "…";
 
-/// Parameters of libpq's `key=value` text (manual, "Parameter Key Words").
-const PARAMETERS: [&str; 42] = [
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "passfile",
-    "require_auth",
-    "channel_binding",
-    "connect_timeout",
-    "client_encoding",
-    "options",
-    "application_name",
-    "fallback_application_name",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "keepalives_retries",
-    "tcp_user_timeout",
-    "replication",
-    "gssencmode",
-    "sslmode",
-    "sslnegotiation",
-    "sslcompression",
-    "sslcert",
-    "sslkey",
-    "sslpassword",
-    "sslcertmode",
-    "sslrootcert",
-    "sslcrl",
-    "sslcrldir",
-    "sslsni",
-    "requirepeer",
-    "ssl_min_protocol_version",
-    "ssl_max_protocol_version",
-    "krbsrvname",
-    "gsslib",
-    "gssdelegation",
-    "service",
-    "target_session_attrs",
-    "load_balance_hosts",
-];
 /// Those whose values are shown.
 const SHOWN: [&str; 6] = ["host", "hostaddr", "port", "dbname", "sslmode", "application_name"];
 /// Other words that a driver's message about an address may hold.
@@ -270,46 +226,6 @@ fn pairs_of(text: &str) -> Option<String> {
     let shown = pairs.iter().filter(|(key, _)| SHOWN.contains(&key.as_str()));
     let shown: Vec<String> = shown.map(|(key, value)| format!("{key}={value}")).collect();
     Some(if shown.is_empty() { HIDDEN.to_owned() } else { shown.join(" ") })
-}
-
-/// Reads `key=value` text as libpq does (`conninfo_parse`); none where it is malformed.
-fn pairs(text: &str) -> Option<Vec<(String, String)>> {
-    let mut found = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let (key, after) = rest.split_once('=')?;
-        let key = key.trim_end();
-        if key.is_empty() || key.contains(char::is_whitespace) {
-            return None;
-        }
-        let after = after.trim_start();
-        let (value, after) = value(after)?;
-        found.push((key.to_owned(), value));
-        rest = after.trim_start();
-    }
-    Some(found)
-}
-
-/// A value and what follows it.
-fn value(text: &str) -> Option<(String, &str)> {
-    let quoted = text.strip_prefix('\'');
-    let inner = quoted.unwrap_or(text);
-    let (mut value, mut characters) = (String::new(), inner.char_indices());
-    while let Some((index, character)) = characters.next() {
-        match character {
-            '\\' => value.push(characters.next()?.1),
-            '\'' if quoted.is_some() => {
-                let after = &inner[index + 1..];
-                let ended = after.is_empty() || after.starts_with(char::is_whitespace);
-                return ended.then_some((value, after));
-            }
-            space if quoted.is_none() && space.is_whitespace() => {
-                return Some((value, &inner[index..]));
-            }
-            other => value.push(other),
-        }
-    }
-    quoted.is_none().then_some((value, ""))
 }
 
 /// An argument as others may see it in the list of processes; none where it holds no secret.

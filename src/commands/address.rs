@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Arc, Once};
 
 use super::CommandError;
 use crate::cli::{SourceArguments, TargetAddress};
 use crate::failure::Failure;
+use crate::pipeline::model::Pipeline;
 use crate::postgres::Target;
+use crate::progress::{Progress, Stage};
 use crate::redact::without_credentials;
 use crate::source::{SourceAddress, SourceError};
 
@@ -89,19 +92,45 @@ pub(super) fn with_database(uri: &str, name: &str) -> String {
 }
 
 /// The target. Where nothing names one, what PostgreSQL's own tools would take from `PG…`.
-pub(super) fn target(arguments: &TargetAddress) -> Result<Target, Failure> {
+///
+/// What of its options has no effect is said once in a process.
+pub(super) fn target(
+    arguments: &TargetAddress,
+    progress: &Arc<dyn Progress>,
+) -> Result<Target, Failure> {
+    static SAID: Once = Once::new();
     let text = match (&arguments.target_file, &arguments.target) {
         (Some(file), _) => read(file)?,
         (None, Some(text)) => text.clone(),
         (None, None) => {
-            let named = ["PGHOST", "PGDATABASE", "PGHOSTADDR"];
+            let named = ["PGHOST", "PGDATABASE", "PGHOSTADDR", "PGSERVICE"];
             if named.iter().all(|variable| std::env::var_os(variable).is_none()) {
                 return Err(CommandError::NoTarget.into());
             }
             String::new()
         }
     };
-    Ok(Target::parse(&text)?)
+    let target = Target::parse(&text)?;
+    let ignored = target.ignored();
+    if !ignored.is_empty() {
+        let note = format!(
+            "options of the target address that are for other programs, without effect here: {}",
+            ignored.join(", ")
+        );
+        SAID.call_once(|| progress.note(Stage::Load, &note));
+    }
+    Ok(target)
+}
+
+/// The target of a pipeline, in whose schema an address may not differ.
+pub(super) fn target_of(
+    pipeline: &Pipeline,
+    arguments: &TargetAddress,
+    progress: &Arc<dyn Progress>,
+) -> Result<Target, Failure> {
+    let target = target(arguments, progress)?;
+    target.check_schema(&pipeline.schema)?;
+    Ok(target)
 }
 
 #[cfg(test)]

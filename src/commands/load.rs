@@ -26,10 +26,10 @@ pub(super) fn run(
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
     if arguments.dry_run {
-        return dry_run(arguments);
+        return dry_run(arguments, progress);
     }
     let (directory, report) = stage(arguments, progress)?;
-    let target = address::target(&arguments.target.address)?;
+    let target = address::target(&arguments.target.address, progress)?;
     Ok(Finished::done(
         summary::load(&directory, &report, &target.display()),
         json!({"run": directory.run(), "load": report}),
@@ -41,11 +41,14 @@ fn options(arguments: &LoadArguments) -> LoadOptions {
     LoadOptions { connections: arguments.target.connections, home, mode }
 }
 
-fn dry_run(arguments: &LoadArguments) -> Result<Finished, Failure> {
+fn dry_run(
+    arguments: &LoadArguments,
+    progress: &Arc<dyn Progress>,
+) -> Result<Finished, Failure> {
     let options = options(arguments);
     let arguments = &arguments.target;
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;
-    let target = address::target(&arguments.address)?;
+    let target = address::target_of(&pipeline, &arguments.address, progress)?;
     let directory = RunDirectory::open(&arguments.staging.staging, &pipeline.name, &arguments.run)?;
     let manifest = transformed(&directory, &arguments.staging.staging)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
@@ -58,7 +61,7 @@ pub(super) fn rollback(
     arguments: &RollbackArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let target = address::target(&arguments.address)?;
+    let target = address::target(&arguments.address, progress)?;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     let RollbackArguments { run, force, dry_run, .. } = arguments;
     if arguments.forget {
@@ -81,7 +84,7 @@ pub(super) fn stage(
     let arguments = &arguments.target;
     let path = &arguments.pipeline.pipeline;
     let pipeline = load_pipeline(path)?;
-    let target = address::target(&arguments.address)?;
+    let target = address::target_of(&pipeline, &arguments.address, progress)?;
     let staging = &arguments.staging.staging;
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let directory = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;

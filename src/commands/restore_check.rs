@@ -33,7 +33,7 @@ pub(super) fn dump(
     arguments: &DumpArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
-    let target = address::target(&arguments.address)?;
+    let target = address::target(&arguments.address, progress)?;
     let found = latest::find(&arguments.run.staging, &arguments.run.run, Need::Load)?;
     let run = told(found, Stage::Dump, progress);
     let _lock = PipelineLock::take(&arguments.run.staging, run.pipeline())?;

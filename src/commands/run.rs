@@ -20,7 +20,7 @@ pub(super) fn run(
 ) -> Result<Finished, Failure> {
     let mut export = arguments.export.clone();
     if export.resume.as_deref() == Some(LATEST) {
-        let run = resumed(arguments)?;
+        let run = resumed(arguments, progress)?;
         progress.note(Stage::Export, &format!("going on with run {run}"));
         export.resume = Some(run);
     }
@@ -46,10 +46,13 @@ pub(super) fn run(
 
 /// The run that a bare `--resume` goes on with: the one whose load the target's ledger has as begun
 /// and not ended, else the newest with a stage that did not end.
-fn resumed(arguments: &RunArguments) -> Result<String, Failure> {
+fn resumed(
+    arguments: &RunArguments,
+    progress: &Arc<dyn Progress>,
+) -> Result<String, Failure> {
     let pipeline = load_pipeline(&arguments.export.pipeline.pipeline)?;
     let source = address::source(&arguments.export.source)?.display();
-    let target = address::target(&arguments.address)?;
+    let target = address::target_of(&pipeline, &arguments.address, progress)?;
     let staging = &arguments.export.staging.staging;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
     for run in runtime.block_on(unfinished(&target, &pipeline.name))? {

@@ -20,7 +20,7 @@ pub(super) fn run(
     let address = &arguments.address;
     let target = match (&address.target, &address.target_file) {
         (None, None) => None,
-        _ => Some(address::target(address)?),
+        _ => Some(address::target_of(&pipeline, address, progress)?),
     };
     let found = latest::open(&arguments.staging, &pipeline.name, &arguments.run, Need::Rows)?;
     let directory = told(found, Stage::Verify, progress).whole_if_any();

@@ -74,7 +74,7 @@ pub(super) fn stage(
 ) -> Result<(RunDirectory, RunReport), Failure> {
     let VerifyArguments { target: shared, documents, .. } = arguments;
     let pipeline = load_pipeline(&shared.pipeline.pipeline)?;
-    let target = address::target(&shared.address)?;
+    let target = address::target_of(&pipeline, &shared.address, progress)?;
     let staging = &shared.staging.staging;
     let found = latest::open(staging, &pipeline.name, &shared.run, Need::Rows)?;
     let directory = told(found, Stage::Verify, progress).whole_if_any();

@@ -147,7 +147,7 @@ pub async fn check(
         "--no-owner".to_owned(),
         "--no-privileges".to_owned(),
         "--no-password".to_owned(),
-        format!("--dbname={}", scratch.parts().database),
+        format!("--dbname={}", scratch.database()),
         run.resolve(&manifest.file.path).display().to_string(),
     ];
     program.run(scratch, &arguments, progress).await?;

@@ -8,12 +8,12 @@ use tokio_postgres::Client;
 
 use super::LoadError;
 use super::forget::is_forgotten;
-use crate::postgres::ledger::{has_ledger, keep_to_oneself};
+use crate::postgres::ledger::{LEDGER_SCHEMA, has_ledger, keep_to_oneself};
+use crate::postgres::rights::make_schema;
 use crate::postgres::{Aside, PostgresError, Target};
 use crate::staging::part::PartFile;
 
 const TABLES: &str = "
-CREATE SCHEMA IF NOT EXISTS docferry;
 CREATE TABLE IF NOT EXISTS docferry.runs (
     run text NOT NULL, schema_name text NOT NULL, home text NOT NULL, mode text NOT NULL,
     tool_version text NOT NULL, started_at timestamptz NOT NULL DEFAULT now(),
@@ -111,6 +111,7 @@ pub(super) async fn create(client: &Client) -> Result<(), LoadError> {
     if exists(client).await? {
         return Ok(());
     }
+    make_schema(client, LEDGER_SCHEMA).await?;
     client.batch_execute(TABLES).await.map_err(failed("create the ledger"))?;
     Ok(keep_to_oneself(client).await?)
 }

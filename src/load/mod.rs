@@ -44,6 +44,7 @@ use crate::interrupt::unless_interrupted;
 use crate::postgres::ddl::{Statement, policy_statements};
 use crate::postgres::dependents::own_rows;
 use crate::postgres::ledger::keep_to_oneself;
+use crate::postgres::rights::make_schema;
 use crate::postgres::{
     PostgresError, SEARCH_PATH, Target, enum_oids, path_for_own_sql, qualified, quote_identifier,
 };
@@ -351,10 +352,14 @@ impl Job<'_> {
         let own = plan.own_definitions(self.manifest);
         // Nobody sees a row of another tenant at any moment: policies are there before rows are.
         for statement in plan.create.iter().chain(&policy_statements(&own)) {
+            if statement.kind == "schema" {
+                make_schema(client, &statement.name).await?;
+                continue;
+            }
             let action = format!("create {} {}", statement.kind, statement.name);
             let sql = format!("{path}; {}; {SEARCH_PATH}", statement.sql);
             execute(client, action, &sql).await?;
-            if !["schema", "policy of"].contains(&statement.kind) {
+            if statement.kind != "policy of" {
                 ledger.create_object(client, statement.kind, &statement.name).await?;
             }
         }
@@ -607,8 +612,8 @@ async fn run_hook(
     hook: &Hook,
 ) -> Result<(), LoadError> {
     let schema = quote_identifier(&manifest.schema);
-    let prepare =
-        format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path TO {schema}, public");
+    make_schema(client, &manifest.schema).await?;
+    let prepare = format!("SET LOCAL search_path TO {schema}, public");
     execute(client, format!("prepare for {}", hook.path), &prepare).await?;
     execute(client, format!("begin {}", hook.path), "SELECT txid_current()").await?;
     let begun = transaction(client, &hook.path).await?;

@@ -13,6 +13,8 @@ use crate::postgres::ddl::{
     Statement, create_statements, foreign_key_statements, key_statements, policy_statements,
 };
 use crate::postgres::dependents::Reference;
+use crate::postgres::ledger::LEDGER_SCHEMA;
+use crate::postgres::rights::check_rights;
 use crate::postgres::{
     Aside, PostgresError, TableShape, enum_labels, qualified, quote_identifier, quote_literal,
     table_shape,
@@ -160,6 +162,11 @@ pub(super) async fn decide(
     if plan.differences.iter().any(|difference| difference.blocking) {
         return Err(LoadError::Differs(plan.differences));
     }
+    let mut schemas = vec![LEDGER_SCHEMA];
+    if !missing.is_empty() {
+        schemas.push(&manifest.schema);
+    }
+    check_rights(client, &schemas).await?;
     if plan.begun.is_none() {
         let made = names::made_already(client, &missing, &labels, options.mode).await?;
         plan.create = create_statements(&missing)

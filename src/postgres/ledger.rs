@@ -6,6 +6,9 @@ use tokio_postgres::Client;
 
 use super::PostgresError;
 
+/// Its name.
+pub const LEDGER_SCHEMA: &str = "docferry";
+
 /// Everything in the schema that belongs to others, that others may write to, or that docferry
 /// never makes. What a superuser owns is trusted: a superuser could do all of it without docferry.
 const FOREIGN: &str = "

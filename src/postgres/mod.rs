@@ -1,15 +1,18 @@
 //! Connections to PostgreSQL, and the SQL that makes tables.
 
+mod address;
 mod catalogue;
 pub mod content;
 pub mod ddl;
 pub mod dependents;
-mod environment;
 mod error;
 mod identifier;
 pub mod ledger;
 pub mod objects;
+pub mod rights;
+mod session;
 mod target;
+mod tls;
 
 pub use catalogue::{
     Aside, ColumnShape, TableShape, TriggerShape, catalogue_type, enum_labels, enum_oids,
@@ -17,4 +20,5 @@ pub use catalogue::{
 };
 pub use error::{PostgresError, describe};
 pub use identifier::{qualified, quote_identifier, quote_literal};
-pub use target::{SEARCH_PATH, Target, path_for_own_sql};
+pub use session::{SEARCH_PATH, path_for_own_sql};
+pub use target::Target;
