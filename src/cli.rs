@@ -19,7 +19,7 @@ Exit status:
   1    failed
   2    wrong arguments or pipeline file
   3    done, with rejects
-  4    verification found differences
+  4    verification found differences, or doctor something to look at
   10   no such run
   11   locked by another process
   12   a staged file does not agree with its checksum or format version
@@ -139,6 +139,11 @@ pub enum Command {
     /// Prove that PostgreSQL holds what was staged: counts, every row and column, references.
     #[command(after_help = format!("Examples:\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm\n  docferry verify pipelines/nextcrm.toml --target postgres://localhost/nextcrm --source mongodb://localhost/nextcrm --sample all\n\n{EXIT_STATUSES}"))]
     Verify(VerifyArguments),
+    /// Look at both ends before a run, with a cure for what would end it; without a pipeline file,
+    /// or with --health, at a database in use: connections, transactions, indexes, sequences, slow
+    /// statements and the pipeline's own queries.
+    #[command(after_help = format!("Examples:\n  docferry doctor pipelines/nextcrm.toml --source mongodb://localhost/nextcrm --target postgres://localhost/nextcrm\n  docferry doctor --target postgres://localhost/nextcrm\n  docferry doctor pipelines/nextcrm.toml --health --target postgres://localhost/nextcrm --metrics /var/lib/node_exporter/doctor.prom\n\n{EXIT_STATUSES}"))]
+    Doctor(DoctorArguments),
     /// Print the SQL that makes the target tables.
     #[command(after_help = format!("Example:\n  docferry ddl pipelines/nextcrm.toml > schema.sql\n\n{EXIT_STATUSES}"))]
     Ddl(PipelineArgument),
@@ -198,6 +203,42 @@ pub struct TargetAddress {
     /// File with the address of the target in its first line, readable by its owner alone.
     #[arg(long, value_name = "FILE")]
     pub target_file: Option<PathBuf>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArguments {
+    /// Pipeline file.
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: Option<PathBuf>,
+
+    /// What is going to be read.
+    #[command(flatten)]
+    pub source: SourceArguments,
+
+    /// Where rows are going to be, or are.
+    #[command(flatten)]
+    pub target: TargetAddress,
+
+    /// Staging directory.
+    #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
+    pub staging: PathBuf,
+
+    /// Who makes the tables, and what becomes of rows that are there.
+    #[command(flatten)]
+    pub way: LoadWay,
+
+    /// Connections that a load is going to use.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pub connections: usize,
+
+    /// Look at the target as a database in use, and run the pipeline's own queries.
+    #[arg(long)]
+    pub health: bool,
+
+    /// Milliseconds on the average from which a statement is slow.
+    #[arg(long, default_value_t = 100.0, value_name = "MS")]
+    pub slow: f64,
 }
 
 /// Arguments of `export`.

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod conninfo;
+pub mod doctor;
 pub mod document;
 pub mod dump;
 pub mod escape;

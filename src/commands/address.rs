@@ -15,6 +15,9 @@ use crate::progress::{Progress, Stage};
 use crate::redact::without_credentials;
 use crate::source::{SourceAddress, SourceError};
 
+/// Variables of PostgreSQL's own tools that say which database is meant.
+const PLACES: [&str; 4] = ["PGHOST", "PGDATABASE", "PGHOSTADDR", "PGSERVICE"];
+
 /// Others than its owner can read a file, or write it.
 const OPEN_TO_OTHERS: u32 = 0o077;
 
@@ -61,6 +64,12 @@ pub(super) fn scratch(text: &str) -> Result<String, Failure> {
     }
 }
 
+/// Whether something names a target.
+pub(super) fn names_target(arguments: &TargetAddress) -> bool {
+    let variable = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    arguments.target.is_some() || arguments.target_file.is_some() || PLACES.iter().any(variable)
+}
+
 /// Refuses a folder whose name looks like an address: the password of one that was mistyped would
 /// be written down as a name.
 pub(super) fn check_folder(text: &str) -> Result<(), SourceError> {
@@ -103,8 +112,7 @@ pub(super) fn target(
         (Some(file), _) => read(file)?,
         (None, Some(text)) => text.clone(),
         (None, None) => {
-            let named = ["PGHOST", "PGDATABASE", "PGHOSTADDR", "PGSERVICE"];
-            if named.iter().all(|variable| std::env::var_os(variable).is_none()) {
+            if !names_target(arguments) {
                 return Err(CommandError::NoTarget.into());
             }
             String::new()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{export, load_pipeline};
+use super::{address, doctor, export, load_pipeline};
 use crate::cli::{BackupArguments, PruneArguments, RunsArguments};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -15,6 +15,10 @@ pub(super) fn run(
     arguments: &BackupArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
+    if arguments.export.resume.is_none() {
+        let source = address::source(&arguments.export.source)?;
+        doctor::check_source(&source, None, &arguments.export.staging.staging, progress)?;
+    }
     let (directory, manifest) = export::stage(
         &arguments.export,
         Some(&arguments.since),

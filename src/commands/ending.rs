@@ -55,7 +55,8 @@ pub fn tell(cli: &Cli, ending: &Ending<'_>) {
     if let Some(path) = &cli.metrics {
         let found = ending.outcome.ok().map(|finished| Measures::of(&finished.value));
         let job = metrics::Job { command, pipeline: &pipeline };
-        if let Err(error) = metrics::write(path, &job, ending.exit(), ending.seconds, found) {
+        let gauges = ending.outcome.map_or_else(|_| Vec::new(), |done| metrics::gauges(&done.value));
+        if let Err(error) = metrics::write(path, &job, ending.exit(), ending.seconds, (found, &gauges)) {
             warn(format_args!("could not write {}: {error}", path.display()));
         }
     }
@@ -102,6 +103,9 @@ fn job(command: &Command) -> (&'static str, String) {
         Command::Restore(arguments) => ("restore", run(&arguments.run)),
         Command::Trace(arguments) => ("trace", named(&arguments.pipeline.pipeline)),
         Command::Verify(arguments) => ("verify", named(&arguments.target.pipeline.pipeline)),
+        Command::Doctor(arguments) => {
+            ("doctor", arguments.pipeline.as_deref().map_or_else(String::new, named))
+        }
         Command::Ddl(arguments) => ("ddl", named(&arguments.pipeline)),
         Command::Check(arguments) => ("check", named(&arguments.pipeline)),
         Command::Generate(arguments) => ("generate", named(&arguments.pipeline.pipeline)),

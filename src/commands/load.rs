@@ -36,7 +36,7 @@ pub(super) fn run(
     ))
 }
 
-fn options(arguments: &LoadArguments) -> LoadOptions {
+pub(super) fn options(arguments: &LoadArguments) -> LoadOptions {
     let LoadWay { home, mode } = arguments.way;
     LoadOptions { connections: arguments.target.connections, home, mode }
 }

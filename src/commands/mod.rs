@@ -5,6 +5,7 @@ pub mod arguments;
 mod audit;
 mod backup;
 mod check;
+mod doctor;
 mod ending;
 mod error;
 mod export;
@@ -63,6 +64,7 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Rollback(arguments) => load::rollback(arguments, &progress),
         Command::Trace(arguments) => trace::run(arguments, &progress),
         Command::Verify(arguments) => verify::run(arguments, &progress),
+        Command::Doctor(arguments) => doctor::run(arguments, &progress),
         Command::Ddl(arguments) => load::ddl(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Generate(arguments) => generate::run(arguments, &progress),

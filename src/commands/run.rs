@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, address, export, load, load_pipeline, transform, verify};
+use super::{CommandError, address, doctor, export, load, load_pipeline, transform, verify};
 use crate::cli::RunArguments;
 use crate::failure::{Exit, Failure};
 use crate::load::unfinished;
+use crate::pipeline::model::Pipeline;
+use crate::postgres::Target;
 use crate::progress::{Progress, Stage};
 use crate::report::{Finished, proof, summary};
 use crate::staging::layout::{LATEST, RunDirectory};
@@ -18,11 +20,19 @@ pub(super) fn run(
     arguments: &RunArguments,
     progress: &Arc<dyn Progress>,
 ) -> Result<Finished, Failure> {
+    let pipeline = load_pipeline(&arguments.export.pipeline.pipeline)?;
+    let target = address::target_of(&pipeline, &arguments.address, progress)?;
     let mut export = arguments.export.clone();
     if export.resume.as_deref() == Some(LATEST) {
-        let run = resumed(arguments, progress)?;
+        let run = resumed(arguments, &pipeline, &target)?;
         progress.note(Stage::Export, &format!("going on with run {run}"));
         export.resume = Some(run);
+    }
+    let load = load::options(&arguments.load(LATEST));
+    doctor::check_target(&target, &pipeline, export.resume.as_deref(), &load, progress)?;
+    if export.resume.is_none() {
+        let source = address::source(&export.source)?;
+        doctor::check_source(&source, Some(&pipeline), &export.staging.staging, progress)?;
     }
     let (directory, exported) = export::stage(&export, None, None, progress)?;
     // Now, while the server has the history of the export.
@@ -48,14 +58,13 @@ pub(super) fn run(
 /// and not ended, else the newest with a stage that did not end.
 fn resumed(
     arguments: &RunArguments,
-    progress: &Arc<dyn Progress>,
+    pipeline: &Pipeline,
+    target: &Target,
 ) -> Result<String, Failure> {
-    let pipeline = load_pipeline(&arguments.export.pipeline.pipeline)?;
     let source = address::source(&arguments.export.source)?.display();
-    let target = address::target_of(&pipeline, &arguments.address, progress)?;
     let staging = &arguments.export.staging.staging;
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    for run in runtime.block_on(unfinished(&target, &pipeline.name))? {
+    for run in runtime.block_on(unfinished(target, &pipeline.name))? {
         let Ok(directory) = RunDirectory::open(staging, &pipeline.name, &run) else { continue };
         if RunRecord::read(&directory).is_ok_and(|record| record.source == source) {
             return Ok(run);

@@ -15,14 +15,10 @@ use super::{About, ExportError, ExportOptions, Exported, Found, rejects_before};
 use crate::progress::{Stage, Total};
 use crate::source::SourceError;
 use crate::source::mongodb::{
-    IdRange, ListedCollection, Server, Size, differences, extended, range_count,
+    CAUTIOUS_BYTES_PER_SECOND, IdRange, ListedCollection, SNAPSHOT_SECONDS, Server, Size, differences, extended, range_count,
 };
 use crate::staging::manifest::{CollectionManifest, Skipped, Snapshot, SourceDescription};
 
-/// What an export reads in a second at the least, to tell ahead how long a snapshot must last.
-const CAUTIOUS_BYTES_PER_SECOND: u64 = 50_000_000;
-/// Seconds a snapshot lasts unless the server says otherwise.
-const SNAPSHOT_SECONDS: u64 = 300;
 
 pub(super) async fn export(
     context: &Context,

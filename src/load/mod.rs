@@ -188,6 +188,20 @@ pub async fn dry_run(
     plan.describe(&client, manifest, options.mode).await
 }
 
+/// Looks whether a load of rows that are not staged yet could begin: whoever owns the tables, and
+/// what is in them. `run` is one that is gone on with. Nothing is written.
+pub async fn foresee(
+    manifest: &TransformManifest,
+    run: Option<&str>,
+    target: &Target,
+    options: &LoadOptions,
+) -> Result<Vec<Difference>, LoadError> {
+    let client = target.connect().await?;
+    let run = format!("{}/{}", manifest.pipeline, run.unwrap_or("none"));
+    let ledger = Ledger { run, schema: manifest.schema.clone() };
+    Ok(decide(&client, &ledger, manifest, options).await?.differences)
+}
+
 fn ledger_of(run: &RunDirectory, manifest: &TransformManifest) -> Ledger {
     Ledger { run: format!("{}/{}", run.pipeline(), run.run()), schema: manifest.schema.clone() }
 }

@@ -29,6 +29,19 @@ pub struct Pipeline {
     pub ignore: Vec<String>,
     /// The fields by which incremental exports find what changed.
     pub changed: ChangedBy,
+    /// What the application asks for most, and how long it may take.
+    pub queries: Vec<Query>,
+}
+
+/// A query of the application, by which the target is judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Its name.
+    pub name: String,
+    /// One statement that reads.
+    pub sql: String,
+    /// The most milliseconds that it may take.
+    pub max_ms: u64,
 }
 
 /// Fields that an application sets to the time, or to a higher number, whenever it changes a

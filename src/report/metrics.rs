@@ -90,18 +90,57 @@ const METRICS: [(&str, &str); 9] = [
     ("docferry_snapshot_age_seconds", "Age of that data when the command ended last."),
 ];
 
+/// A number of `doctor`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauge {
+    name: String,
+    label: Option<(String, String)>,
+    value: f64,
+}
+
+/// The numbers in the result of `doctor`, those of a name one after another.
+pub fn gauges(result: &Value) -> Vec<Gauge> {
+    let checks = result["doctor"]["checks"].as_array().into_iter().flatten();
+    let measures = checks.flat_map(|check| check["measures"].as_array().into_iter().flatten());
+    let gauge = |measure: &Value| {
+        let label = &measure["label"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Some(Gauge {
+            name: measure["name"].as_str()?.to_owned(),
+            label: label.as_array().map(|_| (text(&label[0]), text(&label[1]))),
+            value: measure["value"].as_f64()?,
+        })
+    };
+    let mut found: Vec<Gauge> = measures.filter_map(gauge).collect();
+    for state in ["fine", "note", "warning", "failure"] {
+        let checks = result["doctor"]["checks"].as_array().into_iter().flatten();
+        let number = checks.filter(|check| check["state"] == state).count();
+        if result["doctor"]["checks"].is_array() {
+            let label = Some(("state".to_owned(), state.to_owned()));
+            found.push(Gauge { name: "checks".to_owned(), label, value: number as f64 });
+        }
+    }
+    found.sort_by(|left, right| left.name.cmp(&right.name));
+    found
+}
+
+/// The value of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 /// Replaces the file. After a failure it still says what the last success was.
 pub fn write(
     path: &Path,
     job: &Job<'_>,
     exit: Exit,
     seconds: f64,
-    found: Option<Measures>,
+    (found, gauges): (Option<Measures>, &[Gauge]),
 ) -> io::Result<()> {
     let labels = format!(
         "{{command=\"{}\",pipeline=\"{}\"}}",
         job.command,
-        job.pipeline.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+        escaped(job.pipeline)
     );
     let before = fs::read_to_string(path).unwrap_or_default();
     let mut values: BTreeMap<&str, String> = BTreeMap::new();
@@ -135,6 +174,18 @@ pub fn write(
                 "# HELP {name} {about}\n# TYPE {name} gauge\n{name}{labels} {value}"
             );
         }
+    }
+    for (index, gauge) in gauges.iter().enumerate() {
+        let name = format!("docferry_doctor_{}", gauge.name);
+        if index == 0 || gauges[index - 1].name != gauge.name {
+            let _ = writeln!(text, "# TYPE {name} gauge");
+        }
+        let inner = labels.trim_end_matches('}');
+        let more = match &gauge.label {
+            Some((key, value)) => format!(",{key}=\"{}\"", escaped(value)),
+            None => String::new(),
+        };
+        let _ = writeln!(text, "{name}{inner}{more}}} {}", gauge.value);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()

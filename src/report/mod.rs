@@ -5,6 +5,7 @@ macro_rules! line {
     ($lines:expr, $($text:tt)+) => { $lines.push(format_args!($($text)+)) };
 }
 
+pub mod checks;
 mod lines;
 pub mod metrics;
 mod output;

@@ -221,6 +221,28 @@ pub struct TransformManifest {
     pub after_load: Vec<Hook>,
 }
 
+impl TransformManifest {
+    /// What a transform would stage, before there is a row.
+    pub fn planned(pipeline: &str, schema: &str, definitions: Vec<TableDefinition>) -> Self {
+        let tables = definitions.into_iter().map(TableManifest::planned);
+        Self {
+            format_version: FORMAT_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pipeline: pipeline.to_owned(),
+            schema: schema.to_owned(),
+            pipeline_sha256: String::new(),
+            export_sha256: String::new(),
+            input_sha256: String::new(),
+            tables: tables.collect(),
+            ignored: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            rejects_sha256: None,
+            before_load: Vec::new(),
+            after_load: Vec::new(),
+        }
+    }
+}
+
 /// An SQL file of the pipeline, carried along so that the load needs the staged files alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
@@ -266,6 +288,26 @@ pub struct TableManifest {
     /// Counts of a junction table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub junction: Option<JunctionCounts>,
+}
+
+impl TableManifest {
+    fn planned(definition: TableDefinition) -> Self {
+        Self {
+            definition,
+            records: 0,
+            rows: 0,
+            rejects: 0,
+            dropped: 0,
+            parts: Vec::new(),
+            retried: Vec::new(),
+            ids: Vec::new(),
+            rejects_by_rule: BTreeMap::new(),
+            findings: BTreeMap::new(),
+            columns: Vec::new(),
+            arrays: Vec::new(),
+            junction: None,
+        }
+    }
 }
 
 /// What the field of a column held, over all documents that became rows.

@@ -16,7 +16,7 @@ use super::error::{Mistake, PipelineError};
 use super::fields::{Fields, Located, Mistakes, string, strings};
 use super::model::{
     ChangedBy, Dangling, Deferrable, EnumType, FieldPath, Nul, OnDelete, OnFail, Otherwise,
-    Pipeline, Table, UuidOrder,
+    Pipeline, Query, Table, UuidOrder,
 };
 use crate::sql::transaction_control;
 use crate::staging::manifest::Hook;
@@ -28,6 +28,8 @@ const IDENTIFIER_BYTES: usize = 63;
 /// Columns of a table, and of an index, at most. PostgreSQL documentation, appendix K.
 const MOST_COLUMNS: usize = 1600;
 const MOST_INDEX_COLUMNS: usize = 32;
+/// A day.
+const MOST_MILLISECONDS: f64 = 86_400_000.0;
 /// Names that a column cannot have. PostgreSQL documentation, section 5.5.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
@@ -266,6 +268,18 @@ impl Parser {
             }
             backup.finish(&mut self.mistakes);
         }
+        let mut queries = Vec::new();
+        if let Some(table) = fields.table("queries", &mut self.mistakes) {
+            for (key, value) in table {
+                match value.get_ref() {
+                    DeValue::Table(table) => queries.extend(self.query(&located(key), table)),
+                    _ => self.mistakes.add(
+                        value.span(),
+                        "a query must be a table: { sql = \"…\", max_ms = 100 }",
+                    ),
+                }
+            }
+        }
         fields.finish(&mut self.mistakes);
         self.references(&mut drafts);
         self.shared_names(&enum_names, &drafts, &junctions);
@@ -279,7 +293,31 @@ impl Parser {
             after_load,
             ignore: texts(ignore),
             changed,
+            queries,
         })
+    }
+
+    /// A query of `[queries]`.
+    fn query(&mut self, name: &Located<String>, table: &DeTable<'_>) -> Option<Query> {
+        let mut fields = Fields::new(table);
+        let sql = fields.string("sql", &mut self.mistakes);
+        let most = fields.number("max_ms", &mut self.mistakes);
+        fields.finish(&mut self.mistakes);
+        let (Some(sql), Some(most)) = (sql, most) else {
+            self.mistakes.add(name.span.clone(), "a query needs `sql` and `max_ms`");
+            return None;
+        };
+        if most < 1.0 || most.fract() != 0.0 || most > MOST_MILLISECONDS {
+            self.mistakes.add(name.span.clone(), "`max_ms` is a whole number of milliseconds, from 1 to a day");
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number in these bounds"
+        )]
+        let max_ms = most as u64;
+        Some(Query { name: name.value.clone(), sql: sql.value, max_ms })
     }
 
     fn read_defaults(&mut self, table: &DeTable<'_>) {

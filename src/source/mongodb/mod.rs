@@ -6,6 +6,11 @@
 //! the server and the user's rights allow; where neither does, and for time series, the listing at
 //! the end shows what changed.
 
+/// What an export reads in a second at the least, to tell ahead how long a snapshot must last.
+pub const CAUTIOUS_BYTES_PER_SECOND: u64 = 50_000_000;
+/// Seconds a snapshot lasts unless the server says otherwise.
+pub const SNAPSHOT_SECONDS: u64 = 300;
+
 mod collection;
 mod range;
 mod read;
