@@ -75,15 +75,13 @@ fn before(
     match source {
         Ok(None) => checks.push(Check::not_named("source", "--source", "MONGODB_URI")),
         Err(failure) => checks.push(of_failure("source", &failure)),
-        Ok(Some(source)) => {
-            match runtime.block_on(doctor::source(&source, Some(pipeline))) {
-                Ok((found, bytes)) => {
-                    checks.extend(found);
-                    size = bytes;
-                }
-                Err(error) => checks.push(of_failure("source", &error.into())),
+        Ok(Some(source)) => match runtime.block_on(doctor::source(&source, Some(pipeline))) {
+            Ok((found, bytes)) => {
+                checks.extend(found);
+                size = bytes;
             }
-        }
+            Err(error) => checks.push(of_failure("source", &error.into())),
+        },
     }
     checks.push(doctor::room(&arguments.staging, size));
     if !address::names_target(&arguments.target) {

@@ -55,8 +55,11 @@ pub fn tell(cli: &Cli, ending: &Ending<'_>) {
     if let Some(path) = &cli.metrics {
         let found = ending.outcome.ok().map(|finished| Measures::of(&finished.value));
         let job = metrics::Job { command, pipeline: &pipeline };
-        let gauges = ending.outcome.map_or_else(|_| Vec::new(), |done| metrics::gauges(&done.value));
-        if let Err(error) = metrics::write(path, &job, ending.exit(), ending.seconds, (found, &gauges)) {
+        let gauges =
+            ending.outcome.map_or_else(|_| Vec::new(), |done| metrics::gauges(&done.value));
+        if let Err(error) =
+            metrics::write(path, &job, ending.exit(), ending.seconds, (found, &gauges))
+        {
             warn(format_args!("could not write {}: {error}", path.display()));
         }
     }

@@ -41,10 +41,7 @@ pub(super) fn options(arguments: &LoadArguments) -> LoadOptions {
     LoadOptions { connections: arguments.target.connections, home, mode }
 }
 
-fn dry_run(
-    arguments: &LoadArguments,
-    progress: &Arc<dyn Progress>,
-) -> Result<Finished, Failure> {
+fn dry_run(arguments: &LoadArguments, progress: &Arc<dyn Progress>) -> Result<Finished, Failure> {
     let options = options(arguments);
     let arguments = &arguments.target;
     let pipeline = load_pipeline(&arguments.pipeline.pipeline)?;

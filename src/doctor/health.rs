@@ -64,7 +64,8 @@ async fn connections(client: &Client) -> Result<Check, DoctorError> {
         .measured("connections", gauge(used))
         .measured("connections_limit", gauge(most));
     if state != State::Fine {
-        check = check.cured("Let applications share connections by a pooler, or raise max_connections.");
+        check = check
+            .cured("Let applications share connections by a pooler, or raise max_connections.");
     }
     Ok(check)
 }
@@ -179,13 +180,15 @@ async fn sequences(client: &Client) -> Result<Vec<Check>, DoctorError> {
     let mut checks = Vec::new();
     for (name, used) in found.iter().filter(|(_, used)| *used >= CROWDED[0]) {
         let detail = format!("{name} has given out {:.0} % of its numbers", used * 100.0);
-        checks.push(
-            Check::new(graded(*used, CROWDED), about, detail)
-                .cured("Make the column and its sequence bigint: ALTER TABLE … ALTER COLUMN … TYPE bigint."),
-        );
+        checks.push(Check::new(graded(*used, CROWDED), about, detail).cured(
+            "Make the column and its sequence bigint: ALTER TABLE … ALTER COLUMN … TYPE bigint.",
+        ));
     }
     if checks.is_empty() {
-        checks.push(Check::fine(about, format!("the fullest has given out {:.1} %", fullest * 100.0)));
+        checks.push(Check::fine(
+            about,
+            format!("the fullest has given out {:.1} %", fullest * 100.0),
+        ));
     }
     checks[0] = checks[0].clone().measured("fullest_sequence_ratio", fullest);
     Ok(checks)
@@ -204,8 +207,9 @@ async fn cache(client: &Client) -> Result<Check, DoctorError> {
     );
     let about = "cache";
     Ok(if share < CACHED && read > COLD {
-        Check::new(State::Note, about, detail)
-            .cured("Raise shared_buffers if this lasts: numbers are since the last reset of statistics.")
+        Check::new(State::Note, about, detail).cured(
+            "Raise shared_buffers if this lasts: numbers are since the last reset of statistics.",
+        )
     } else {
         Check::fine(about, detail)
     }
@@ -220,9 +224,8 @@ async fn statements(client: &Client, slow_ms: f64) -> Result<Check, DoctorError>
                WHERE e.extname = 'pg_stat_statements'";
     let schema = client.query_opt(sql, &[]).await.map_err(failed("look for pg_stat_statements"))?;
     let Some(schema) = schema.map(|row| row.get::<_, String>(0)) else {
-        return Ok(Check::new(State::Note, about, "pg_stat_statements is not there").cured(
-            "Add it to shared_preload_libraries and CREATE EXTENSION pg_stat_statements.",
-        ));
+        return Ok(Check::new(State::Note, about, "pg_stat_statements is not there")
+            .cured("Add it to shared_preload_libraries and CREATE EXTENSION pg_stat_statements."));
     };
     let sql = format!(
         "SELECT left(regexp_replace(query, '\\s+', ' ', 'g'), 120), calls, mean_exec_time \

@@ -56,6 +56,9 @@ pub struct Check {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cure: Option<String>,
+    /// How the server carries a slow query out, line by line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
     /// Its numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub measures: Vec<Measure>,
@@ -75,7 +78,7 @@ impl Check {
 
     fn new(state: State, about: &str, detail: impl Into<String>) -> Self {
         let (about, detail) = (about.to_owned(), detail.into());
-        Self { about, state, detail, cure: None, measures: Vec::new() }
+        Self { about, state, detail, cure: None, plan: Vec::new(), measures: Vec::new() }
     }
 
     fn fine(about: &str, detail: impl Into<String>) -> Self {

@@ -35,8 +35,11 @@ pub fn room(staging: &Path, source: SourceSize) -> Check {
             check(State::Failure, format!("{} are free in {shown}", size(free))).cured(cure)
         }
         Some(bytes) if free < bytes / DENSEST => {
-            let detail =
-                format!("{} are free in {shown}, too little for {} of documents", size(free), size(bytes));
+            let detail = format!(
+                "{} are free in {shown}, too little for {} of documents",
+                size(free),
+                size(bytes)
+            );
             check(State::Failure, detail).cured(cure)
         }
         Some(bytes) if free < bytes => {
@@ -49,7 +52,8 @@ pub fn room(staging: &Path, source: SourceSize) -> Check {
             check(State::Warning, detail).cured(cure)
         }
         Some(bytes) => {
-            let detail = format!("{} are free in {shown} for {} of documents", size(free), size(bytes));
+            let detail =
+                format!("{} are free in {shown} for {} of documents", size(free), size(bytes));
             check(State::Fine, detail)
         }
         None => check(State::Fine, format!("{} are free in {shown}", size(free))),

@@ -4,9 +4,9 @@ use tokio_postgres::Client;
 
 use super::error::failed;
 use super::{Check, DoctorError, State, names};
+use crate::postgres::Target;
 use crate::postgres::ledger::LEDGER_SCHEMA;
 use crate::postgres::rights::missing_rights;
-use crate::postgres::Target;
 
 const ABOUT: &str = "target";
 /// The oldest version that docferry is tried with.
@@ -62,10 +62,15 @@ async fn server(client: &Client, target: &Target) -> Result<Check, DoctorError> 
 async fn writable(client: &Client) -> Result<Check, DoctorError> {
     let sql = "SELECT pg_catalog.pg_is_in_recovery(), \
                current_setting('default_transaction_read_only') = 'on'";
-    let row = client.query_one(sql, &[]).await.map_err(failed("ask whether it can be written to"))?;
+    let row =
+        client.query_one(sql, &[]).await.map_err(failed("ask whether it can be written to"))?;
     if row.get(0) {
-        return Ok(Check::new(State::Failure, ABOUT, "the server is a standby and takes no writes")
-            .cured("Name the primary; target_session_attrs=read-write finds it among several hosts."));
+        return Ok(Check::new(
+            State::Failure,
+            ABOUT,
+            "the server is a standby and takes no writes",
+        )
+        .cured("Name the primary; target_session_attrs=read-write finds it among several hosts."));
     }
     if row.get(1) {
         return Ok(Check::new(State::Failure, ABOUT, "the database or the role is set to read only")
@@ -132,7 +137,8 @@ async fn connections(client: &Client, wanted: usize) -> Result<Check, DoctorErro
     } else {
         let cure = match free - 1 {
             fewer if fewer > 0 => format!("Use --connections {fewer}, or end sessions of others."),
-            _ => "End sessions of others, or raise the limit of the server, database or role.".to_owned(),
+            _ => "End sessions of others, or raise the limit of the server, database or role."
+                .to_owned(),
         };
         let state = if free < LEAST_CONNECTIONS { State::Failure } else { State::Warning };
         Check::new(state, ABOUT, detail).cured(cure)
@@ -155,8 +161,10 @@ async fn limits(client: &Client) -> Result<Vec<Check>, DoctorError> {
         WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
                        'idle_session_timeout', 'transaction_timeout')";
     let rows = client.query(sql, &[]).await.map_err(failed("read the limits of the role"))?;
-    let set: Vec<String> =
-        rows.iter().map(|row| format!("{} = {}", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect();
+    let set: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} = {}", row.get::<_, &str>(0), row.get::<_, &str>(1)))
+        .collect();
     let mut checks = Vec::new();
     if !set.is_empty() {
         let detail = format!("{}: set aside for docferry's own sessions", set.join(", "));

@@ -15,10 +15,10 @@ use super::{About, ExportError, ExportOptions, Exported, Found, rejects_before};
 use crate::progress::{Stage, Total};
 use crate::source::SourceError;
 use crate::source::mongodb::{
-    CAUTIOUS_BYTES_PER_SECOND, IdRange, ListedCollection, SNAPSHOT_SECONDS, Server, Size, differences, extended, range_count,
+    CAUTIOUS_BYTES_PER_SECOND, IdRange, ListedCollection, SNAPSHOT_SECONDS, Server, Size,
+    differences, extended, range_count,
 };
 use crate::staging::manifest::{CollectionManifest, Skipped, Snapshot, SourceDescription};
-
 
 pub(super) async fn export(
     context: &Context,

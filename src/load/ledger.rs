@@ -41,6 +41,16 @@ CREATE TABLE IF NOT EXISTS docferry.sequences (
     last_value bigint NOT NULL, is_called boolean NOT NULL,
     PRIMARY KEY (run, schema_name, sequence))";
 
+const TABLE_NAMES: [&str; 7] = [
+    "runs",
+    "created_objects",
+    "ran_hooks",
+    "loaded_parts",
+    "saved_rows",
+    "set_aside",
+    "sequences",
+];
+
 /// The run of a pipeline in one schema.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
@@ -517,25 +527,25 @@ impl Ledger {
 
     /// Removes the run; the ledger itself with the last one. In the transaction that undoes it.
     pub(super) async fn forget(&self, client: &Client) -> Result<(), LoadError> {
-        for table in
-            ["runs", "created_objects", "ran_hooks", "loaded_parts", "saved_rows", "sequences"]
-        {
+        for table in TABLE_NAMES.into_iter().filter(|table| *table != "set_aside") {
             let sql = format!("DELETE FROM docferry.{table} WHERE run = $1 AND schema_name = $2");
             client
                 .execute(&sql, &[&self.run, &self.schema])
                 .await
                 .map_err(failed("clear the ledger"))?;
         }
-        let last = client
-            .query_one("SELECT NOT EXISTS (SELECT 1 FROM docferry.runs)", &[])
-            .await
-            .map_err(failed("read the ledger"))?;
-        if last.get(0) {
-            client
-                .batch_execute("DROP SCHEMA docferry CASCADE")
-                .await
-                .map_err(failed("drop the ledger"))?;
-        }
-        Ok(())
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM docferry.runs), \
+                   has_database_privilege(current_database(), 'CREATE')";
+        let row = client.query_one(sql, &[]).await.map_err(failed("read the ledger"))?;
+        // Who cannot make the schema anew was given it, and keeps it.
+        let drop = match (row.get(0), row.get(1)) {
+            (false, _) => return Ok(()),
+            (true, true) => "DROP SCHEMA docferry CASCADE".to_owned(),
+            (true, false) => format!(
+                "DROP TABLE {}",
+                TABLE_NAMES.map(|name| format!("docferry.{name}")).join(", ")
+            ),
+        };
+        client.batch_execute(&drop).await.map_err(failed("drop the ledger"))
     }
 }

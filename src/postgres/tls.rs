@@ -15,7 +15,9 @@ use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime,
 };
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
@@ -43,7 +45,11 @@ enum Check {
 /// The file in which this system keeps the certificates of authorities, where it has one.
 pub(super) fn system_file() -> Option<PathBuf> {
     let stated = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let known = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    let known = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+    ];
     stated.into_iter().chain(known.map(PathBuf::from)).find(|path| path.is_file())
 }
 
@@ -159,7 +165,8 @@ fn verifier(
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PostgresError> {
     let failed = |detail: String| PostgresError::Tls(format!("{}: {detail}", path.display()));
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    let read: Vec<_> = read.map_err(|error: rustls::pki_types::pem::Error| failed(error.to_string()))?;
+    let read: Vec<_> =
+        read.map_err(|error: rustls::pki_types::pem::Error| failed(error.to_string()))?;
     if read.is_empty() {
         return Err(failed("the file holds no certificate".to_owned()));
     }
@@ -195,9 +202,9 @@ type OwnCertificate = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 fn own_certificate(address: &Address) -> Result<Option<OwnCertificate>, PostgresError> {
     let Some(path) = address.path("sslcert").filter(|path| path.is_file()) else {
         return match address.path("sslcert") {
-            Some(path) if address.get("sslcertmode") != Some("disable") => Err(PostgresError::Tls(
-                format!("sslcert: there is no file {}", path.display()),
-            )),
+            Some(path) if address.get("sslcertmode") != Some("disable") => {
+                Err(PostgresError::Tls(format!("sslcert: there is no file {}", path.display())))
+            }
             _ => Ok(None),
         };
     };
@@ -327,7 +334,10 @@ fn is_about_name(error: &rustls::Error) -> bool {
     )
 }
 
-fn check_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), rustls::Error> {
+fn check_name(
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+) -> Result<(), rustls::Error> {
     verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
 }
 

@@ -13,10 +13,8 @@ pub fn checks(checks: &[Check]) -> Lines {
             State::Warning => "warning",
             State::Failure => "FAILED ",
         };
-        // A plan has lines of its own.
-        let mut lines = check.detail.split('\n');
-        text.push(format_args!("{sign}  {}: {}", check.about, lines.next().unwrap_or_default()));
-        for line in lines {
+        text.push(format_args!("{sign}  {}: {}", check.about, check.detail));
+        for line in &check.plan {
             text.push(format_args!("         {line}"));
         }
         if let Some(cure) = check.cure.as_deref().filter(|_| check.state != State::Fine) {

@@ -137,11 +137,7 @@ pub fn write(
     seconds: f64,
     (found, gauges): (Option<Measures>, &[Gauge]),
 ) -> io::Result<()> {
-    let labels = format!(
-        "{{command=\"{}\",pipeline=\"{}\"}}",
-        job.command,
-        escaped(job.pipeline)
-    );
+    let labels = format!("{{command=\"{}\",pipeline=\"{}\"}}", job.command, escaped(job.pipeline));
     let before = fs::read_to_string(path).unwrap_or_default();
     let mut values: BTreeMap<&str, String> = BTreeMap::new();
     for (name, _) in METRICS {

@@ -100,13 +100,14 @@ fn options_of_the_address_hold_and_those_of_docferry_too() {
          IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'docferry_owner') THEN \
          EXECUTE 'CREATE ROLE docferry_owner'; END IF; END $$; \
          CREATE ROLE docferry_hasty LOGIN SUPERUSER; \
-         ALTER ROLE docferry_hasty SET statement_timeout = '1ms'; \
          ALTER ROLE docferry_hasty SET search_path = public; GRANT docferry_owner TO docferry_hasty",
     );
     let database = place.address.rsplit_once('/').unwrap().1;
     place.sql(&format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO docferry_owner"));
     let target = place.address.replace("postgres@", "docferry_hasty@");
-    let output = place.run("load", &["--target", &target, "--run", &run]);
+    // One that the address itself states is meant for docferry.
+    let stated = format!("{target}?options=-c%20statement_timeout%3D1ms");
+    let output = place.run("load", &["--target", &stated, "--run", &run]);
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
     assert!(shown(&output).contains("statement timeout"), "{}", shown(&output));
     let options = "?options=-c%20statement_timeout%3D0%20-c%20role%3Ddocferry_owner\

@@ -6,7 +6,7 @@ use std::process::Output;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use tokio::runtime::Runtime;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, NoTls};
 
 use crate::support::{
     assert_same, docferry, fresh_database, project, server, shown, state, write_dump,
@@ -79,6 +79,16 @@ impl Place {
         let runtime = Runtime::new().unwrap();
         let (client, address) = runtime.block_on(fresh_database(&server, database));
         Some(Self { folder, runtime, client, address })
+    }
+
+    /// A database that is there.
+    pub(crate) fn at(address: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let (client, connection) =
+            runtime.block_on(tokio_postgres::connect(address, NoTls)).unwrap();
+        runtime.spawn(connection);
+        Self { folder, runtime, client, address: address.to_owned() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

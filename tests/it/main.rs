@@ -6,6 +6,7 @@
     reason = "tests fail by panicking and say what they skip"
 )]
 
+mod addresses;
 mod agreement;
 mod arrays;
 mod audit;
@@ -15,6 +16,7 @@ mod complaints;
 mod connections;
 mod corpus;
 mod damage;
+mod doctor;
 mod faults;
 mod homes;
 mod hostile_files;

@@ -155,6 +155,8 @@ impl Place {
             vec!["check", pipeline],
             vec!["check", &planned],
             vec!["ddl", pipeline],
+            vec!["doctor", pipeline, "--source", source, "--target", target],
+            vec!["doctor", pipeline, "--health", "--target", target],
             vec!["id", id],
             vec!["id", "507f1f77bcf86cd799439011"],
             vec!["generate", pipeline, "--documents", "20", "--to", &made],
@@ -198,6 +200,7 @@ impl Place {
             vec!["export", pipeline, "--source", id],
             vec!["export", id, "--source", source],
             vec!["verify", pipeline, "--target", id],
+            vec!["doctor", pipeline, "--source", id, "--target", id],
             vec!["load", pipeline, "--target", target, "--run", id],
             vec!["audit", "latest", id],
             vec![id],
@@ -218,6 +221,7 @@ impl Place {
             "dump",
             "verify",
             "trace",
+            "doctor",
         ];
         let staging = self.path("staging");
         let with_staging = steps.into_iter().map(|mut step| {

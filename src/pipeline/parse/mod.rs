@@ -308,7 +308,10 @@ impl Parser {
             return None;
         };
         if most < 1.0 || most.fract() != 0.0 || most > MOST_MILLISECONDS {
-            self.mistakes.add(name.span.clone(), "`max_ms` is a whole number of milliseconds, from 1 to a day");
+            self.mistakes.add(
+                name.span.clone(),
+                "`max_ms` is a whole number of milliseconds, from 1 to a day",
+            );
             return None;
         }
         #[expect(

@@ -170,8 +170,7 @@ impl Address {
         if self.get("passfile").is_none()
             && let Some(home) = surroundings.home()
         {
-            self.values
-                .insert("passfile".to_owned(), home.join(".pgpass").display().to_string());
+            self.values.insert("passfile".to_owned(), home.join(".pgpass").display().to_string());
         }
     }
 
@@ -285,8 +284,12 @@ mod tests {
 
     /// Hosts, role and database of an address, then what else it states.
     fn shown(address: &Address) -> String {
-        let hosts: Vec<String> =
-            address.hosts().unwrap().iter().map(|host| format!("{}:{}", host.name, host.port)).collect();
+        let hosts: Vec<String> = address
+            .hosts()
+            .unwrap()
+            .iter()
+            .map(|host| format!("{}:{}", host.name, host.port))
+            .collect();
         let mut text = format!("{}@{}/{}", address.user(), hosts.join(","), address.database());
         let named = ["user", "dbname", "host", "hostaddr", "port", "passfile"];
         for (key, value) in address.values.iter().filter(|(key, _)| !named.contains(&key.as_str()))
@@ -320,24 +323,45 @@ mod tests {
             ("postgres://a@h", &none, "a@h:5432/a"),
             ("postgres://h1,h2:3/d", &none, "me@h1:5432,h2:3/d"),
             ("host=h1,h2 port=7 dbname=d", &none, "me@h1:7,h2:7/d"),
-            ("postgresql://u:p@h/d?schema=app&connection_limit=5&pgbouncer=true&pool_timeout=0", &none,
-                "u@h:5432/d password=p schema:app ignored:connection_limit,pgbouncer,pool_timeout"),
-            ("postgresql://u@h/d?sslmode=require&channel_binding=require", &none,
-                "u@h:5432/d channel_binding=require sslmode=require"),
-            ("postgresql://u@h/d?ssl=true&sslaccept=accept_invalid_certs", &none,
-                "u@h:5432/d sslmode=require ignored:sslaccept"),
+            (
+                "postgresql://u:p@h/d?schema=app&connection_limit=5&pgbouncer=true&pool_timeout=0",
+                &none,
+                "u@h:5432/d password=p schema:app ignored:connection_limit,pgbouncer,pool_timeout",
+            ),
+            (
+                "postgresql://u@h/d?sslmode=require&channel_binding=require",
+                &none,
+                "u@h:5432/d channel_binding=require sslmode=require",
+            ),
+            (
+                "postgresql://u@h/d?ssl=true&sslaccept=accept_invalid_certs",
+                &none,
+                "u@h:5432/d sslmode=require ignored:sslaccept",
+            ),
             ("postgresql://u@h/d?sslaccept=strict", &none, "u@h:5432/d sslmode=verify-full"),
-            ("postgresql://u@h/d?sslaccept=strict&sslmode=require", &none,
-                "u@h:5432/d sslmode=verify-full"),
-            ("postgresql+asyncpg://u@h/d?prepared_statement_cache_size=0", &none,
-                "u@h:5432/d ignored:prepared_statement_cache_size"),
+            (
+                "postgresql://u@h/d?sslaccept=strict&sslmode=require",
+                &none,
+                "u@h:5432/d sslmode=verify-full",
+            ),
+            (
+                "postgresql+asyncpg://u@h/d?prepared_statement_cache_size=0",
+                &none,
+                "u@h:5432/d ignored:prepared_statement_cache_size",
+            ),
             ("\"postgresql://u@h/d\"", &none, "u@h:5432/d"),
-            ("host=h password='a?b' sslmode=verify-full user=u dbname=d", &none,
-                "u@h:5432/d password=a?b sslmode=verify-full"),
+            (
+                "host=h password='a?b' sslmode=verify-full user=u dbname=d",
+                &none,
+                "u@h:5432/d password=a?b sslmode=verify-full",
+            ),
             ("host=h user='' dbname=''", &none, "me@h:5432/me"),
             ("hostaddr=10.0.0.1,10.0.0.2 host=a,b", &none, "me@a:5432,b:5432/me"),
-            ("postgres://u@h/d?gssencmode=prefer&krbsrvname=x", &none,
-                "u@h:5432/d gssencmode=prefer krbsrvname=x"),
+            (
+                "postgres://u@h/d?gssencmode=prefer&krbsrvname=x",
+                &none,
+                "u@h:5432/d gssencmode=prefer krbsrvname=x",
+            ),
         ] {
             assert_eq!(shown(&Address::read(text, surroundings).unwrap()), expected, "{text}");
         }
@@ -382,8 +406,12 @@ mod tests {
         )
         .unwrap();
         let file = file.display().to_string();
-        let surroundings =
-            test(&[("PGSERVICEFILE", &file), ("PGPORT", "1"), ("PGDATABASE", "d"), ("PGHOST", "env")]);
+        let surroundings = test(&[
+            ("PGSERVICEFILE", &file),
+            ("PGPORT", "1"),
+            ("PGDATABASE", "d"),
+            ("PGHOST", "env"),
+        ]);
         let address = Address::read("service=shop user=me", &surroundings).unwrap();
         assert_eq!(shown(&address), "me@db.example:6000/d password=it is=secret service=shop");
         let error = Address::read("service=none", &surroundings).unwrap_err().to_string();
@@ -401,7 +429,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("passwords");
         std::fs::write(&file, "a:5432:d:u:first\nb:1:d:u:second\nlocalhost:*:*:u:local\n").unwrap();
-        let text = format!("host=a,b,/run,/tmp port=5432,1,2,3 user=u dbname=d passfile='{}'", file.display());
+        let text = format!(
+            "host=a,b,/run,/tmp port=5432,1,2,3 user=u dbname=d passfile='{}'",
+            file.display()
+        );
         let address = Address::read(&text, &test(&[])).unwrap();
         let passwords = |address: &Address| {
             let hosts = address.hosts().unwrap();

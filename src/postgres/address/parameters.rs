@@ -136,9 +136,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), AddressFault> {
     };
     let not_kept = |why: &str| Err(fault(format!("`{name}` cannot be kept to: {why}")));
     match name {
-        "sslmode" => {
-            one_of(&["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])
-        }
+        "sslmode" => one_of(&["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]),
         "channel_binding" => one_of(&["disable", "prefer", "require"]),
         "sslnegotiation" => one_of(&["postgres", "direct"]),
         "load_balance_hosts" => one_of(&["disable", "random"]),
@@ -164,7 +162,10 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), AddressFault> {
             not_kept("docferry reads and writes tables")
         }
         "scram_client_key" | "scram_server_key" => not_kept("write the password"),
-        "connect_timeout" | "keepalives_idle" | "keepalives_interval" | "keepalives_count"
+        "connect_timeout"
+        | "keepalives_idle"
+        | "keepalives_interval"
+        | "keepalives_count"
         | "tcp_user_timeout" => match value.trim().parse::<i32>() {
             Ok(_) => Ok(()),
             Err(_) => Err(fault(format!("`{name}` is no whole number"))),

@@ -33,7 +33,10 @@ pub(super) fn parameters(
         }
     }
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    Err(fault(format!("its service is not defined: there is no section [{name}] in {}", files.join(" or "))))
+    Err(fault(format!(
+        "its service is not defined: there is no section [{name}] in {}",
+        files.join(" or ")
+    )))
 }
 
 /// The pairs of a section; none where there is no such section. The error is a line and what is
