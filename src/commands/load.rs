@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{CommandError, address, go_on, load_pipeline};
 use crate::cli::{LoadArguments, LoadWay, PipelineArgument, RollbackArguments};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::load::{self, LoadOptions, LoadReport};
 use crate::pipeline::definitions::table_definitions;
 use crate::postgres::ddl;
@@ -30,10 +30,12 @@ pub(super) fn run(
     }
     let (directory, report) = stage(arguments, progress)?;
     let target = address::target(&arguments.target.address, progress)?;
-    Ok(Finished::done(
-        summary::load(&directory, &report, &target.display()),
-        json!({"run": directory.run(), "load": report}),
-    ))
+    let exit = if report.left_out.is_empty() { Exit::Done } else { Exit::Differences };
+    Ok(Finished {
+        exit,
+        text: summary::load(&directory, &report, &target.display()),
+        value: json!({"run": directory.run(), "load": report}),
+    })
 }
 
 pub(super) fn options(arguments: &LoadArguments) -> LoadOptions {

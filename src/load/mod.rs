@@ -11,6 +11,7 @@ mod error;
 mod forget;
 mod hooks;
 mod ledger;
+mod left_out;
 mod names;
 mod others;
 mod plan;
@@ -28,6 +29,7 @@ pub use differences::Difference;
 pub use error::LoadError;
 pub use forget::{ForgetReport, ForgottenTable, forget};
 pub use ledger::unfinished;
+pub use left_out::LeftOut;
 pub use plan::{LoadPlan, PlannedStep};
 pub use rollback::{RollbackReport, UndoneTable, rollback};
 use serde::Serialize;
@@ -116,6 +118,9 @@ pub struct LoadReport {
     /// What is otherwise in the database than in the staged files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
+    /// Keys and indexes that PostgreSQL cannot hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What became of a table.
@@ -257,8 +262,12 @@ impl Job<'_> {
             Err(error) if error.may_pass() => Ok(()),
             _ => self.put_back(&ledger).await,
         };
-        filled.and(back)?;
-        self.conclude(&client, &ledger, &plan).await?;
+        let filled = match (filled, back) {
+            (Ok(left_out), Ok(())) => Ok(left_out),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        let mut left_out = filled?;
+        self.conclude(&client, &ledger, &plan, &mut left_out).await?;
         let skipped = |path: &String| plan.parts.contains_key(path);
         let tables = self.manifest.tables.iter().map(|table| {
             let skipped = table.parts.iter().filter(|part| skipped(&part.path)).count();
@@ -269,7 +278,7 @@ impl Job<'_> {
                 skipped,
             }
         });
-        Ok(LoadReport { tables: tables.collect(), differences: plan.differences })
+        Ok(LoadReport { tables: tables.collect(), differences: plan.differences, left_out })
     }
 
     async fn put_back(&self, ledger: &Ledger) -> Result<(), LoadError> {
@@ -280,8 +289,14 @@ impl Job<'_> {
         if self.progress.interrupted() { Err(LoadError::Interrupted) } else { Ok(()) }
     }
 
-    /// All rows, and the keys and indexes of the run's own tables.
-    async fn fill(&self, client: &Client, ledger: &Ledger, plan: &Plan) -> Result<(), LoadError> {
+    /// All rows, and the keys and indexes of the run's own tables, but for those that PostgreSQL
+    /// cannot hold.
+    async fn fill(
+        &self,
+        client: &Client,
+        ledger: &Ledger,
+        plan: &Plan,
+    ) -> Result<Vec<LeftOut>, LoadError> {
         self.load_parts(client, ledger, plan).await?;
         let [keys, _] = plan.key_statements(client, self.manifest).await?;
         self.run_statements("keys and indexes", keys).await
@@ -293,9 +308,14 @@ impl Job<'_> {
         client: &Client,
         ledger: &Ledger,
         plan: &Plan,
+        left_out: &mut Vec<LeftOut>,
     ) -> Result<(), LoadError> {
-        let [_, foreign_keys] = plan.key_statements(client, self.manifest).await?;
-        self.run_statements("keys and indexes", foreign_keys).await?;
+        let [_, mut foreign_keys] = plan.key_statements(client, self.manifest).await?;
+        left_out::without_key(self.manifest, left_out, &mut foreign_keys);
+        left_out.extend(self.run_statements("keys and indexes", foreign_keys).await?);
+        for left in left_out.iter() {
+            self.progress.note(Stage::Load, &left.to_string());
+        }
         for sequence in &plan.sequences {
             if let Some(advance) = &sequence.advance {
                 execute(client, format!("advance {}", sequence.name), advance).await?;
@@ -525,10 +545,11 @@ impl Job<'_> {
         &self,
         item: &'static str,
         statements: Vec<Statement>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<Vec<LeftOut>, LoadError> {
         self.check()?;
         self.progress.start(Stage::Load, item, Total::Records(statements.len() as u64));
         let queue = Arc::new(Mutex::new(VecDeque::from(statements)));
+        let left_out = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
         for _ in 0..self.options.connections.max(1) {
             let client = session_for_indexes(self.target).await?;
@@ -536,7 +557,8 @@ impl Job<'_> {
             execute(&client, "choose the search path".to_owned(), &path).await?;
             let target = self.target.clone();
             let (queue, progress) = (Arc::clone(&queue), Arc::clone(self.progress));
-            let attempts = Arc::clone(self.attempts);
+            let (attempts, left_out) = (Arc::clone(self.attempts), Arc::clone(&left_out));
+            let schema = self.manifest.schema.clone();
             tasks.push(tokio::spawn(async move {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -553,7 +575,17 @@ impl Job<'_> {
                         match unless_interrupted(made).await {
                             None => return Err(LoadError::Interrupted),
                             Some(Ok(())) => break,
-                            Some(Err(error)) => waits.after(&action, error).await?,
+                            Some(Err(error)) => {
+                                match left_out::of(&client, &schema, &statement, &error).await {
+                                    None => waits.after(&action, error).await?,
+                                    Some(left) => {
+                                        let mut list =
+                                            left_out.lock().unwrap_or_else(PoisonError::into_inner);
+                                        list.push(left);
+                                        break;
+                                    }
+                                }
+                            }
                         }
                     }
                     attempts.done.fetch_add(1, Ordering::Relaxed);
@@ -563,7 +595,10 @@ impl Job<'_> {
         }
         join(tasks).await?;
         self.progress.finish(Stage::Load, item);
-        Ok(())
+        let mut left_out =
+            std::mem::take(&mut *left_out.lock().unwrap_or_else(PoisonError::into_inner));
+        left_out.sort();
+        Ok(left_out)
     }
 }
 

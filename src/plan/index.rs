@@ -11,8 +11,18 @@ use super::column::count;
 use super::draft::{DraftColumn, DraftIndex, DraftSearch, DraftTable, From, path_text};
 use super::survey::{Kind, Node, Survey};
 
-/// Bytes that a B-tree takes of a text, with a margin: a third of a page at the most.
+/// Bytes that an index takes of one text, with a margin: a third of a page at the most.
 pub(super) const INDEX_BYTES: u64 = 2000;
+/// Bytes that a B-tree takes of all columns of a row, with a margin for what it adds to each.
+/// PostgreSQL refuses the index over 2,704 (`BTMaxItemSize`).
+pub(super) const INDEX_ROW_BYTES: u64 = 2600;
+/// Bytes of a column that is no text, at most, in an index.
+const FIXED_BYTES: u64 = 16;
+
+/// Bytes of the longest values of an index's columns, given those of the texts among them.
+pub(super) fn row_bytes(texts: impl Iterator<Item = Option<u64>>) -> u64 {
+    texts.map(|bytes| bytes.unwrap_or(FIXED_BYTES)).sum()
+}
 
 /// Options of indexes that ask for nothing here: versions, names, how an index was built, what only
 /// its own kind reads.
@@ -314,9 +324,17 @@ impl Draftsman<'_> {
             From::Path(path) => descend(&self.one.survey, path),
             _ => None,
         };
-        let long = found
-            .iter()
-            .any(|column| node(column).is_some_and(|node| node.forms.bytes > INDEX_BYTES));
+        let texts = |column: &DraftColumn| {
+            let node = node(column)?;
+            // An array's index holds its elements.
+            let element = node.element.as_deref().map_or(0, |element| element.forms.bytes);
+            let elements = if column.pg_type == "text[]" { element } else { 0 };
+            let bytes = node.forms.bytes.max(elements);
+            (bytes > 0).then_some(bytes)
+        };
+        let bytes: Vec<Option<u64>> = found.iter().map(|column| texts(column)).collect();
+        let long = bytes.iter().flatten().any(|bytes| *bytes > INDEX_BYTES)
+            || row_bytes(bytes.iter().copied()) > INDEX_ROW_BYTES;
         let nested =
             found.iter().any(|column| column.pg_type == "jsonb" || column.pg_type.ends_with("[]"));
         let arrays =
@@ -332,7 +350,14 @@ impl Draftsman<'_> {
         let (lower, descending) = (self.lower(&columns), self.descending(&columns));
         let folds = !lower.is_empty();
         if long && !hashed {
-            self.leave_out("texts are too long for a B-tree");
+            let what = if columns.len() > 1 {
+                "texts, taken together, are too long for a B-tree"
+            } else if nested {
+                "elements are too long for a GIN index"
+            } else {
+                "texts are too long for a B-tree"
+            };
+            self.leave_out(what);
         } else if nested && let [only] = columns.as_slice() {
             if self.unique() {
                 let what = if arrays { "an array" } else { "a document" };

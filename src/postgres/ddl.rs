@@ -7,9 +7,14 @@ use super::{qualified, quote_identifier, quote_literal};
 use crate::pgcopy::PgType;
 use crate::staging::table::{IndexDefinition, TableDefinition};
 
-/// Characters of a row that full-text search covers: a tsvector holds less than 1 MB, and one that
-/// would be larger is an error that stops its row.
+/// Characters of a row that full-text search covers. A tsvector holds 1,048,575 bytes
+/// (`MAXSTRPOS`), and one that would be larger is an error that stops its row. A hyphenated word and
+/// a URL are in it twice, as a whole and in parts, and each word takes up to 5 bytes more: at most
+/// three times the bytes of the text.
 const SEARCHED_CHARACTERS: u32 = 200_000;
+/// The same where those characters have more bytes than this.
+const SEARCHED_BYTES: u32 = 300_000;
+const SEARCHED_WIDE_CHARACTERS: u32 = 90_000;
 
 /// The function that makes one text of a text array, for full-text search.
 pub const TEXT_OF_ARRAY: &str = "docferry_text";
@@ -153,11 +158,13 @@ pub fn create_table(table: &TableDefinition) -> Statement {
                 }
             })
             .collect();
+        let text = sources.join(" || ' ' || ");
         lines.push(format!(
-            "    {} tsvector GENERATED ALWAYS AS (to_tsvector({}::regconfig, left({}, {SEARCHED_CHARACTERS}))) STORED",
+            "    {} tsvector GENERATED ALWAYS AS (to_tsvector({}::regconfig, left({text}, \
+             CASE WHEN octet_length(left({text}, {SEARCHED_CHARACTERS})) <= {SEARCHED_BYTES} \
+             THEN {SEARCHED_CHARACTERS} ELSE {SEARCHED_WIDE_CHARACTERS} END))) STORED",
             quote_identifier(&search.column),
             quote_literal(&format!("pg_catalog.{}", search.language)),
-            sources.join(" || ' ' || ")
         ));
     }
     statement(

@@ -472,6 +472,9 @@ pub fn load(run: &RunDirectory, report: &LoadReport, target: &str) -> Lines {
     }
     let mut text = Lines::default();
     text.table(&rows.finish());
+    for left in &report.left_out {
+        line!(text, "{left}");
+    }
     line!(text, "run {} is in {target}", run.run());
     text
 }

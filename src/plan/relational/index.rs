@@ -6,7 +6,7 @@ use super::expression::{Known, condition};
 use super::table::field_of;
 use crate::plan::Surveyed;
 use crate::plan::draft::{DraftColumn, DraftIndex, DraftTable, From};
-use crate::plan::index::INDEX_BYTES;
+use crate::plan::index::{INDEX_BYTES, INDEX_ROW_BYTES, row_bytes};
 use crate::source::sqlite::token::{Token, tokens};
 
 /// Columns that an index of PostgreSQL has at most.
@@ -87,6 +87,7 @@ fn outcome(one: &Surveyed, table: &DraftTable, index: &Json) -> Outcome {
     let mut draft =
         DraftIndex { unique: index["unique"] == true && one.whole, ..Default::default() };
     let parts = index["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut texts = Vec::new();
     for part in parts {
         let lowered = part["expression"].as_str().and_then(lower_of);
         let Some(source) = part["name"].as_str().or(lowered.as_deref()) else {
@@ -103,9 +104,11 @@ fn outcome(one: &Surveyed, table: &DraftTable, index: &Json) -> Outcome {
         let fields = one.survey.root.fields.as_deref();
         let node = field_of(options, source)
             .and_then(|field| fields.and_then(|fields| fields.get(&field)));
-        if node.is_some_and(|node| node.forms.bytes > INDEX_BYTES) && text {
+        let bytes = node.map(|node| node.forms.bytes).filter(|_| text);
+        if bytes.is_some_and(|bytes| bytes > INDEX_BYTES) {
             return Outcome::Said(format!("texts of {} are too long for a B-tree", column.name));
         }
+        texts.push(bytes);
         let collation = part["collation"].as_str().unwrap_or("BINARY").to_uppercase();
         match collation.as_str() {
             "BINARY" => {}
@@ -125,6 +128,9 @@ fn outcome(one: &Surveyed, table: &DraftTable, index: &Json) -> Outcome {
             draft.descending.push(column.name.clone());
         }
         draft.columns.push(column.name.clone());
+    }
+    if row_bytes(texts.into_iter()) > INDEX_ROW_BYTES {
+        return Outcome::Said("its texts, taken together, are too long for a B-tree".to_owned());
     }
     let mut distinct = draft.columns.clone();
     distinct.sort();
