@@ -30,6 +30,18 @@ pub enum PipelineError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A Prisma schema cannot be read.
+    ReadSchema {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A folder holds no Prisma schema.
+    NoSchema {
+        /// Which folder.
+        path: PathBuf,
+    },
     /// It holds mistakes: all that were found.
     Mistakes {
         /// Which file.
@@ -45,7 +57,9 @@ impl PipelineError {
     /// The mistakes with the lines they stand in.
     pub fn render(&self, color: bool) -> String {
         match self {
-            Self::Read { .. } => format!("error: {self}"),
+            Self::Read { .. } | Self::ReadSchema { .. } | Self::NoSchema { .. } => {
+                format!("error: {self}")
+            }
             Self::Mistakes { path, text, mistakes } => {
                 let renderer = if color { Renderer::styled() } else { Renderer::plain() };
                 let path = line(&path.display().to_string()).into_owned();
@@ -76,6 +90,16 @@ impl fmt::Display for PipelineError {
             Self::Read { path, .. } => {
                 write!(formatter, "could not read pipeline file {}", path.display())
             }
+            Self::ReadSchema { path, .. } => {
+                write!(formatter, "could not read the Prisma schema {}", path.display())
+            }
+            Self::NoSchema { path } => {
+                write!(
+                    formatter,
+                    "the folder {} holds no file that ends in .prisma",
+                    path.display()
+                )
+            }
             Self::Mistakes { .. } => {
                 formatter.write_str(self.render(false).trim_start_matches("error: "))
             }
@@ -86,8 +110,8 @@ impl fmt::Display for PipelineError {
 impl std::error::Error for PipelineError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Read { source, .. } => Some(source),
-            Self::Mistakes { .. } => None,
+            Self::Read { source, .. } | Self::ReadSchema { source, .. } => Some(source),
+            Self::NoSchema { .. } | Self::Mistakes { .. } => None,
         }
     }
 }

@@ -26,6 +26,7 @@ mod incremental;
 mod inventory;
 mod json_files;
 mod killed_modes;
+mod limits;
 mod live;
 mod load;
 mod many_tables;

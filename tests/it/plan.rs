@@ -582,7 +582,7 @@ fn a_prisma_schema_becomes_the_tables_that_prisma_makes() {
         r#"CREATE TYPE "public"."Role" AS ENUM ('MEMBER', 'admin')"#,
         r#"CREATE TABLE "public"."users""#,
         r#""id" uuid NOT NULL"#,
-        r#""v" integer"#,
+        r#""__v" integer"#,
         r#""nick_name" text"#,
         r#""tags" text[]"#,
         r#""address" jsonb"#,
@@ -592,7 +592,7 @@ fn a_prisma_schema_becomes_the_tables_that_prisma_makes() {
         r#"CONSTRAINT "users_email_key" UNIQUE"#,
         r#"CONSTRAINT "Post_blog_slug_key" UNIQUE"#,
         r#"CREATE INDEX "users_role_createdAt_idx""#,
-        r#"CONSTRAINT "Post_authorId_fkey" FOREIGN KEY ("authorId") REFERENCES "public"."users" ("id") ON DELETE CASCADE"#,
+        r#"CONSTRAINT "Post_authorId_fkey" FOREIGN KEY ("authorId") REFERENCES "public"."users" ("id") ON DELETE CASCADE ON UPDATE CASCADE"#,
         r#"CONSTRAINT "users_bossId_fkey" FOREIGN KEY ("bossId") REFERENCES "public"."users" ("id")"#,
         r#"CREATE TABLE "public"."_Likes""#,
         r#"FOREIGN KEY ("A") REFERENCES "public"."Post""#,
@@ -618,6 +618,111 @@ fn a_prisma_schema_becomes_the_tables_that_prisma_makes() {
     let output = run(&[]);
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
     assert!(shown(&output).contains("schema.prisma:35"), "{}", shown(&output));
+}
+
+#[test]
+fn a_moment_of_mongodb_stays_one_whatever_prisma_calls_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("schema.prisma");
+    let text = "datasource db {\n provider = \"mongodb\"\n}\nmodel Event {\n\
+                id String @id @map(\"_id\") @db.ObjectId\n startsAt DateTime @db.Date\n\
+                hidden Int @ignore\n @@ignore\n @@map(\"events\")\n}\nview Totals {\n id Int\n}\n";
+    std::fs::write(&schema, text).unwrap();
+    let pipeline = folder.path().join("events.toml");
+    let dump = folder.path().join("dump/events");
+    let at = |hour: i64| DateTime::from_millis(1_700_000_000_000 + hour * 3_600_000);
+    let events = [1_u8, 2].map(|n| doc! {"_id": id(n), "startsAt": at(i64::from(n)), "hidden": 1});
+    write_dump(&dump, "events", &events);
+    let output = docferry()
+        .args(["plan", dump.to_str().unwrap(), "--prisma", schema.to_str().unwrap(), "-o"])
+        .arg(&pipeline)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    assert!(shown(&output).contains("is as"), "{}", shown(&output));
+    let sql = ddl(&pipeline);
+    // Prisma Migrate makes what is hidden from the client.
+    assert!(sql.contains(r#""startsAt" timestamp(3) NOT NULL"#), "{sql}");
+    assert!(sql.contains(r#""hidden" integer NOT NULL"#), "{sql}");
+    let text = std::fs::read_to_string(&pipeline).unwrap();
+    assert!(text.contains("view Totals is left out"), "{text}");
+    // A column of dates would refuse both, and the comparison says so.
+    std::fs::write(&pipeline, text.replace("timestamp(3)", "date")).unwrap();
+    let output = docferry()
+        .args(["plan", dump.to_str().unwrap(), "--diff", pipeline.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", shown(&output));
+    assert!(shown(&output).contains("startsAt"), "{}", shown(&output));
+}
+
+#[test]
+fn a_prisma_schema_of_postgresql_is_what_the_target_is_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("prisma/schema");
+    std::fs::create_dir_all(schema.join("more")).unwrap();
+    let main = "datasource db {\n provider = \"postgresql\"\n}\nmodel Board {\n\
+                id String @id @default(uuid()) @db.Uuid\n v Int @map(\"__v\")\n\
+                title String @db.VarChar(80)\n price Decimal @db.Decimal(10, 2)\n\
+                day DateTime @db.Date\n at DateTime @db.Timestamptz(6)\n place String? @db.Inet\n\
+                watchers BoardWatchers[]\n tags Tag[]\n where Unsupported(\"point\")?\n}\n";
+    let more = "model BoardWatchers {\n board_id String @db.Uuid\n user_id String @db.Uuid\n\
+                board Board @relation(fields: [board_id], references: [id], onDelete: Cascade)\n\
+                @@id([board_id, user_id])\n}\nmodel Tag {\n id Int @id @default(autoincrement())\n\
+                boards Board[]\n}\n";
+    std::fs::write(schema.join("schema.prisma"), main).unwrap();
+    std::fs::write(schema.join("more/links.prisma"), more).unwrap();
+    let pipeline = folder.path().join("boards.toml");
+    let run = || {
+        docferry()
+            .args(["plan", "--prisma", schema.to_str().unwrap(), "--force", "-o"])
+            .arg(&pipeline)
+            .output()
+            .unwrap()
+    };
+    let output = run();
+    assert!(output.status.success(), "{}", shown(&output));
+    let sql = ddl(&pipeline);
+    for expected in [
+        r#""id" uuid NOT NULL"#,
+        r#""__v" integer NOT NULL"#,
+        r#""title" varchar(80) NOT NULL"#,
+        r#""price" numeric(10,2) NOT NULL"#,
+        r#""day" date NOT NULL"#,
+        r#""at" timestamptz NOT NULL"#,
+        r#""place" text"#,
+        r#"CONSTRAINT "BoardWatchers_pkey" PRIMARY KEY ("board_id", "user_id")"#,
+        r#"REFERENCES "public"."Board" ("id") ON DELETE CASCADE ON UPDATE CASCADE"#,
+        r#""id" integer GENERATED BY DEFAULT AS IDENTITY NOT NULL"#,
+    ] {
+        assert!(sql.contains(expected), "{expected} is not in\n{sql}");
+    }
+    let text = std::fs::read_to_string(&pipeline).unwrap();
+    for said in
+        ["decide: tags is an implicit many-to-many", "where has an unsupported type", "@db.Inet"]
+    {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    // A mistake is shown in the file in which it stands.
+    std::fs::write(
+        schema.join("more/links.prisma"),
+        more.replace("@@id([board_id", "@@id([bord_id"),
+    )
+    .unwrap();
+    let output = run();
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("links.prisma:1"), "{}", shown(&output));
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    for (path, said) in [
+        (empty, "holds no file that ends in .prisma"),
+        (folder.path().join("gone"), "could not read the Prisma schema"),
+    ] {
+        let output =
+            docferry().args(["plan", "--prisma", path.to_str().unwrap()]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+        assert!(shown(&output).contains(said), "{}", shown(&output));
+    }
 }
 
 /// The model of NextCRM, from its facts, as its schema would write it.

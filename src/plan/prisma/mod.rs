@@ -5,22 +5,20 @@ mod parse;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::parse::{Attribute, Enum, Field, Model, Schema, Value, attribute, parse};
 use super::draft::{Draft, DraftColumn, DraftIndex, DraftJunction, DraftTable, From, text};
 use crate::pipeline::{Mistake, PipelineError};
 
-/// Drafts a pipeline file of this name from a schema file.
+/// Drafts a pipeline file of this name from a schema file, or from all of a folder.
 pub fn from_prisma(path: &Path, name: &str) -> Result<String, PipelineError> {
-    let schema_text = fs::read_to_string(path)
-        .map_err(|source| PipelineError::Read { path: path.to_owned(), source })?;
-    let schema = parse(path, &schema_text)?;
+    let files = Files::read(path)?;
+    let schema = parse(&files.text).map_err(|mistake| files.mistakes(vec![mistake]))?;
     let mut mapper = Mapper { schema: &schema, mistakes: Vec::new() };
     let mut draft = mapper.draft(name);
     if !mapper.mistakes.is_empty() {
-        let (path, text) = (path.to_owned(), schema_text);
-        return Err(PipelineError::Mistakes { path, text, mistakes: mapper.mistakes });
+        return Err(files.mistakes(mapper.mistakes));
     }
     draft.about.push(format!(
         "Drafted by docferry {} from {}.",
@@ -53,12 +51,9 @@ fn source_name(field: &Field) -> String {
     mapped(&field.attributes).unwrap_or(&field.name).to_owned()
 }
 
-/// A field's column: the mapped name, but for those that only MongoDB needs (`_id`, `__v`).
+/// A field's column: the mapped name, as the client asks for it, but for MongoDB's `_id`.
 fn column_name(field: &Field) -> String {
-    mapped(&field.attributes)
-        .filter(|name| !name.starts_with('_'))
-        .unwrap_or(&field.name)
-        .to_owned()
+    mapped(&field.attributes).filter(|name| *name != "_id").unwrap_or(&field.name).to_owned()
 }
 
 impl Mapper<'_> {
@@ -81,10 +76,11 @@ impl Mapper<'_> {
             draft.enums.push((enum_name(found), labels));
         }
         let mut links = Vec::new();
+        for view in &self.schema.views {
+            draft.about.push(format!("view {view} is left out"));
+        }
+        // `@@ignore` and `@ignore` hide something from the client; Prisma Migrate makes it.
         for model in &self.schema.models {
-            if attribute(&model.attributes, "ignore").is_some() {
-                continue;
-            }
             let table = self.table(model, &mut links);
             draft.tables.push(table);
         }
@@ -106,8 +102,21 @@ impl Mapper<'_> {
             }
         }
         for field in &model.fields {
-            if self.model(&field.kind).is_some() || attribute(&field.attributes, "ignore").is_some()
-            {
+            if let Some(target) = self.model(&field.kind) {
+                if self.schema.is_target && field.list && self.is_implicit(model, field, target) {
+                    table.about.push(format!(
+                        "decide: {} is an implicit many-to-many relation: say in [junctions] which \
+                         arrays of ids it is made of",
+                        field.name
+                    ));
+                }
+                continue;
+            }
+            if field.kind == "Unsupported" {
+                table.about.push(format!(
+                    "decide: {} has an unsupported type and is left out",
+                    field.name
+                ));
                 continue;
             }
             let relation = relations.get(&field.name).copied();
@@ -135,6 +144,7 @@ impl Mapper<'_> {
             }
             table.columns.push(column);
         }
+        self.key(model, &mut table);
         let columns = |names: Vec<String>| -> Option<Vec<String>> {
             let field = |name: &String| model.fields.iter().find(|field| field.name == *name);
             names.iter().map(|name| field(name).map(column_name)).collect()
@@ -152,16 +162,81 @@ impl Mapper<'_> {
                 _ => {}
             }
         }
-        if !table.columns.iter().any(|column| column.key) {
-            let message = format!("model {} has no @id", model.name);
-            self.mistakes.push(Mistake { span: model.span.clone(), message, help: None });
-        }
         table
     }
 
+    /// The key of a model: `@id`, `@@id`, or its first `@unique` as Prisma has it.
+    fn key(&mut self, model: &Model, table: &mut DraftTable) {
+        if table.columns.iter().any(|column| column.key) {
+            return;
+        }
+        if let Some(found) = attribute(&model.attributes, "id") {
+            let names = found.get_or_first("fields").map(Value::names).unwrap_or_default();
+            for name in &names {
+                let field = model.fields.iter().find(|field| field.name == *name);
+                let own = field.map(column_name);
+                match table.columns.iter_mut().find(|column| Some(&column.name) == own.as_ref()) {
+                    Some(column) => column.key = true,
+                    None => {
+                        let message =
+                            format!("@@id names {name}, which is no field of {}", model.name);
+                        self.mistakes.push(Mistake {
+                            span: model.span.clone(),
+                            message,
+                            help: None,
+                        });
+                    }
+                }
+            }
+            let keys = |column: &&mut DraftColumn| column.key;
+            for column in table.columns.iter_mut().filter(keys) {
+                column.required = false;
+                column.optional = false;
+            }
+            // Documents have one `_id`: such a table mostly holds what arrays of ids say.
+            table.optional = true;
+            table.about.push(
+                "decide: if arrays of ids in another collection are its rows, make it one of \
+                 [junctions]; where it is a collection, say which field of it holds each column"
+                    .to_owned(),
+            );
+            return;
+        }
+        let has_unique = table.columns.iter().any(|column| column.unique)
+            || attribute(&model.attributes, "unique").is_some();
+        if has_unique {
+            table.about.push("decide: it has no @id; a unique key stands for it".to_owned());
+            return;
+        }
+        let message = format!("model {} has no @id, @@id or @unique", model.name);
+        self.mistakes.push(Mistake { span: model.span.clone(), message, help: None });
+    }
+
+    /// Whether a list of another model has no field of ids on either side.
+    fn is_implicit(&self, model: &Model, field: &Field, target: &Model) -> bool {
+        let stated = |field: &Field| {
+            attribute(&field.attributes, "relation").and_then(|found| found.get("fields")).is_some()
+        };
+        let name = |field: &Field| {
+            let relation = attribute(&field.attributes, "relation")?;
+            relation.get_or_first("name").and_then(Value::name).map(str::to_owned)
+        };
+        let back = target.fields.iter().find(|other| {
+            other.kind == model.name
+                && name(other) == name(field)
+                && (other.name != field.name || target.name != model.name)
+        });
+        !stated(field)
+            && back.is_none_or(|back| back.list && !stated(back))
+            && self.schema.is_target
+    }
+
     fn column(&mut self, field: &Field) -> Option<DraftColumn> {
-        let native = field.attributes.iter().find_map(|found| found.name.strip_prefix("db."));
+        let native = field.attributes.iter().find(|found| found.name.starts_with("db."));
+        let stated = native.and_then(|found| native_type(found, self.schema.is_target));
+        let native = native.and_then(|found| found.name.strip_prefix("db."));
         let kind = match (field.kind.as_str(), native) {
+            _ if stated.is_some() => stated.unwrap_or_default(),
             ("String", Some("ObjectId")) => "uuid".to_owned(),
             ("String", _) => "text".to_owned(),
             ("Boolean", _) => "boolean".to_owned(),
@@ -169,7 +244,6 @@ impl Mapper<'_> {
             ("Int", _) => "integer".to_owned(),
             ("Float", _) => "double precision".to_owned(),
             ("Decimal", _) => "numeric(65,30)".to_owned(),
-            ("DateTime", Some("Date")) => "date".to_owned(),
             ("DateTime", _) => "timestamp(3)".to_owned(),
             ("Json", _) => "jsonb".to_owned(),
             ("Bytes", Some("ObjectId")) => "uuid".to_owned(),
@@ -190,6 +264,17 @@ impl Mapper<'_> {
         let mut column =
             DraftColumn::new(column_name(field), From::Path(vec![source_name(field)]), kind);
         column.key = attribute(&field.attributes, "id").is_some();
+        if self.schema.is_target {
+            if column.key {
+                column.from = From::Path(vec!["_id".to_owned()]);
+            }
+            if native.is_some_and(|native| UNKNOWN.contains(&native)) {
+                column.decide(format!(
+                    "@db.{} has no type of its own here",
+                    native.unwrap_or_default()
+                ));
+            }
+        }
         // Prisma gives lists no NOT NULL; a list that a document lacks is empty to it.
         column.required = !column.key && !field.optional && !field.list;
         column.optional = column.required;
@@ -198,6 +283,10 @@ impl Mapper<'_> {
             attribute(&field.attributes, "default").and_then(|found| found.get_or_first("value"));
         column.default = default.and_then(|value| match value {
             Value::Call(name, _) if name == "now" => Some("\"now\"".to_owned()),
+            Value::Call(name, _) if name == "autoincrement" => {
+                column.identity = true;
+                None
+            }
             Value::Text(value) if field.kind == "String" && !field.list => Some(text(value)),
             Value::Number(number) if !field.list => Some(number.clone()),
             Value::Word(word) if word == "true" || word == "false" => Some(word.clone()),
@@ -220,6 +309,14 @@ impl Mapper<'_> {
         let found = attribute(&relation.attributes, "relation");
         let referred = found.and_then(|found| found.get("references")).map(Value::names);
         let to = referred.unwrap_or_default();
+        if to.len() > 1 {
+            column.decide(format!(
+                "relation {} over {} columns is left out",
+                relation.name,
+                to.len()
+            ));
+            return;
+        }
         let table = table_name(target);
         let Some(field) =
             to.first().and_then(|name| target.fields.iter().find(|field| field.name == *name))
@@ -240,6 +337,123 @@ impl Mapper<'_> {
             None if own.optional => Some("set null".to_owned()),
             None => Some("restrict".to_owned()),
         };
+        let action = found.and_then(|found| found.get("onUpdate")).and_then(Value::name);
+        column.on_update = match action {
+            Some("Restrict") => Some("restrict".to_owned()),
+            Some("SetNull") => Some("set null".to_owned()),
+            Some("SetDefault") => Some("set default".to_owned()),
+            Some("NoAction") => None,
+            _ => Some("cascade".to_owned()),
+        };
+    }
+}
+
+/// Types of PostgreSQL that a column takes as text.
+const UNKNOWN: [&str; 8] = ["Char", "Citext", "Money", "Inet", "Bit", "VarBit", "Xml", "Oid"];
+
+/// The type that `@db.…` of a PostgreSQL schema states; none where it is the usual one, or is of
+/// MongoDB, whose `Date` is a moment with its time.
+fn native_type(found: &Attribute, is_target: bool) -> Option<String> {
+    if !is_target {
+        return None;
+    }
+    let number = |at: usize| match found.arguments.get(at) {
+        Some((_, Value::Number(number))) => Some(number.as_str()),
+        _ => None,
+    };
+    let sized = |name: &str| match number(0) {
+        Some(size) => format!("{name}({size})"),
+        None => name.to_owned(),
+    };
+    Some(match found.name.strip_prefix("db.")? {
+        "Uuid" => "uuid".to_owned(),
+        "Text" | "Char" | "Citext" | "Money" | "Inet" | "Bit" | "VarBit" | "Xml" => {
+            "text".to_owned()
+        }
+        "VarChar" => number(0).map_or("text".to_owned(), |size| format!("varchar({size})")),
+        "Boolean" => "boolean".to_owned(),
+        "SmallInt" => "smallint".to_owned(),
+        "Integer" => "integer".to_owned(),
+        "BigInt" | "Oid" => "bigint".to_owned(),
+        "Real" => "real".to_owned(),
+        "DoublePrecision" => "double precision".to_owned(),
+        "Decimal" => match (number(0), number(1)) {
+            (Some(digits), Some(scale)) => format!("numeric({digits},{scale})"),
+            (Some(digits), None) => format!("numeric({digits})"),
+            _ => "numeric".to_owned(),
+        },
+        "Date" => "date".to_owned(),
+        "Time" => sized("time"),
+        "Timestamp" => sized("timestamp"),
+        "Timestamptz" => sized("timestamptz"),
+        "Json" | "JsonB" => "jsonb".to_owned(),
+        "ByteA" => "bytea".to_owned(),
+        _ => return None,
+    })
+}
+
+/// The text of a schema, of one file or of all of a folder, one after another.
+struct Files {
+    text: String,
+    /// Where each file begins.
+    starts: Vec<(usize, PathBuf)>,
+}
+
+impl Files {
+    fn read(path: &Path) -> Result<Self, PipelineError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| PipelineError::ReadSchema { path, source }
+        };
+        let mut files = Vec::new();
+        if path.is_dir() {
+            let mut folders = vec![path.to_owned()];
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(&folder).map_err(failed(&folder))? {
+                    let entry = entry.map_err(failed(&folder))?;
+                    // A link to a folder could lead round in a circle.
+                    if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                        folders.push(entry.path());
+                    } else if entry.path().extension().is_some_and(|end| end == "prisma") {
+                        files.push(entry.path());
+                    }
+                }
+            }
+            files.sort();
+        } else {
+            files.push(path.to_owned());
+        }
+        if files.is_empty() {
+            return Err(PipelineError::NoSchema { path: path.to_owned() });
+        }
+        let (mut text, mut starts) = (String::new(), Vec::new());
+        for file in files {
+            let read = fs::read_to_string(&file).map_err(failed(&file))?;
+            starts.push((text.len(), file));
+            text.push_str(&read);
+            text.push('\n');
+        }
+        Ok(Self { text, starts })
+    }
+
+    /// The mistakes of the file with the first one.
+    fn mistakes(&self, mistakes: Vec<Mistake>) -> PipelineError {
+        let first = mistakes.iter().map(|mistake| mistake.span.start).min().unwrap_or(0);
+        let file =
+            |place: usize| self.starts.iter().rposition(|(start, _)| *start <= place).unwrap_or(0);
+        let at = file(first);
+        let (start, path) = &self.starts[at];
+        let end = self.starts.get(at + 1).map_or(self.text.len(), |(next, _)| *next);
+        let of_file = mistakes.into_iter().filter(|mistake| file(mistake.span.start) == at);
+        let mistakes = of_file.map(|mistake| {
+            let span = mistake.span.start - start..mistake.span.end.min(end) - start;
+            Mistake { span, ..mistake }
+        });
+        PipelineError::Mistakes {
+            path: path.clone(),
+            text: self.text[*start..end].to_owned(),
+            mistakes: mistakes.collect(),
+        }
     }
 }
 

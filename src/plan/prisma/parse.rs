@@ -1,10 +1,8 @@
 //! A reader of Prisma schemas: models, composite types and enums with their attributes, as the
 //! Prisma schema reference describes them. Other blocks are passed over.
 
+use crate::pipeline::Mistake;
 use std::ops::Range;
-use std::path::Path;
-
-use crate::pipeline::{Mistake, PipelineError};
 
 /// A schema.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +11,10 @@ pub(super) struct Schema {
     /// Composite types, by name.
     pub(super) types: Vec<String>,
     pub(super) enums: Vec<Enum>,
+    /// The datasource is a PostgreSQL: the schema says what the target is.
+    pub(super) is_target: bool,
+    /// Views, by name.
+    pub(super) views: Vec<String>,
 }
 
 /// A model.
@@ -111,16 +113,11 @@ enum Token {
     Line,
 }
 
-/// Reads a schema; `path` is for messages.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Schema, PipelineError> {
-    let fail = |mistake: Mistake| PipelineError::Mistakes {
-        path: path.to_owned(),
-        text: text.to_owned(),
-        mistakes: vec![mistake],
-    };
-    let tokens = tokens(text).map_err(fail)?;
+/// Reads a schema.
+pub(super) fn parse(text: &str) -> Result<Schema, Mistake> {
+    let tokens = tokens(text)?;
     let mut parser = Parser { tokens, at: 0, end: text.len() };
-    parser.schema().map_err(fail)
+    parser.schema()
 }
 
 fn mistake(span: Range<usize>, message: impl Into<String>) -> Mistake {
@@ -268,7 +265,12 @@ impl Parser {
                     self.model(name.clone(), span)?;
                     schema.types.push(name);
                 }
-                "datasource" | "generator" | "view" => self.pass_over(),
+                "datasource" => schema.is_target |= self.datasource(),
+                "view" => {
+                    self.pass_over();
+                    schema.views.push(name);
+                }
+                "generator" => self.pass_over(),
                 _ => {
                     return Err(mistake(
                         span,
@@ -277,6 +279,20 @@ impl Parser {
                 }
             }
         }
+    }
+
+    /// Passes over a datasource; whether its provider is a PostgreSQL.
+    fn datasource(&mut self) -> bool {
+        let begun = self.at;
+        self.pass_over();
+        let words = self.tokens[begun..self.at.min(self.tokens.len())].windows(3);
+        let mut providers = words.filter_map(|words| match words {
+            [(Token::Word(word), _), (Token::Mark('='), _), (Token::Text(text), _)] => {
+                (word == "provider").then_some(text.as_str())
+            }
+            _ => None,
+        });
+        providers.any(|provider| matches!(provider, "postgresql" | "postgres" | "cockroachdb"))
     }
 
     /// Passes over the rest of a block.
