@@ -121,6 +121,8 @@ pub struct Changed {
     pub nuls: u64,
     /// Negative zeros that became 0: `numeric`, of which `jsonb` makes its numbers, has none.
     pub negative_zeros: u64,
+    /// Nulls that were taken out of an array under the rule.
+    pub null_elements: u64,
 }
 
 struct Writer<'o> {

@@ -1,5 +1,7 @@
 //! Flawed documents: each has one flaw, of every kind that its table's columns can have.
 
+use std::cell::Cell;
+
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Decimal128, Document, doc};
 
@@ -10,7 +12,8 @@ use super::shape::{Collection, linked, remove, set, target};
 use crate::document::id::uuid_from_object_id;
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{
-    Column, Dangling, FieldPath, Junction, Nul, OnFail, Origin, Pipeline, Table, Unmapped,
+    Column, Dangling, FieldPath, Fill, Junction, Literal, Nul, NullElements, OnFail, Origin,
+    Pipeline, Table, Unmapped,
 };
 
 /// A field that no pipeline file maps.
@@ -179,8 +182,15 @@ impl Planter<'_> {
     }
 
     fn column(&mut self, table: &Table, column: &Column, path: &FieldPath) {
-        let reject = |rule: &str| match column.on_fail {
-            OnFail::Null if !column.required && column.key.is_none() => {
+        let filled = column.fill.as_ref().map(fill_text);
+        // Findings of values that are there all the same.
+        let (fallen, dropped) = (Cell::new(0_u64), Cell::new(0_u64));
+        let reject = |rule: &str| match (column.on_fail, &filled) {
+            (OnFail::Null, Some(text)) => {
+                fallen.set(fallen.get() + 1);
+                Expectation::Value(Some(text.clone()))
+            }
+            (OnFail::Null, None) if column.is_nullable() => {
                 Expectation::Finding("on_fail_null".into())
             }
             _ => Expectation::Reject(rule.into()),
@@ -189,7 +199,10 @@ impl Planter<'_> {
         let mut one = |flaw: &str, put: Option<Bson>, expect: Expectation| {
             self.add(table, Some(column), flaw, vec![(path.clone(), put)], expect);
         };
-        if column.required || column.key.is_some() {
+        if let Some(text) = &filled {
+            one("a field that is filled is missing", None, value(text));
+            one("a field that is filled is null", Some(Bson::Null), value(text));
+        } else if column.required || column.key.is_some() {
             one("a required field is missing", None, Expectation::Reject("required".into()));
             one(
                 "a required field is null",
@@ -275,11 +288,15 @@ impl Planter<'_> {
             PgType::Array(element) if **element == PgType::Text => {
                 one("an empty array", Some(Bson::Array(Vec::new())), value("{}"));
                 let items = vec![Bson::String(String::new()), Bson::Null, "z".into()];
-                one(
-                    "an array with empty text and null",
-                    Some(items.into()),
-                    value(r#"{"",NULL,z}"#),
-                );
+                let expected = match column.null_elements {
+                    NullElements::Keep => value(r#"{"",NULL,z}"#),
+                    NullElements::Drop => {
+                        dropped.set(1);
+                        value(r#"{"",z}"#)
+                    }
+                    NullElements::Reject => reject("null_element"),
+                };
+                one("an array with empty text and null", Some(items.into()), expected);
                 if !column.coerce {
                     one("one text instead of an array", Some("alone".into()), reject("type"));
                 }
@@ -292,6 +309,12 @@ impl Planter<'_> {
                 );
             }
             _ => {}
+        }
+        let totals = self.planted.tables.entry(table.name.clone()).or_default();
+        for (rule, count) in [("on_fail_null", fallen.get()), ("null_element", dropped.get())] {
+            if count > 0 {
+                *totals.findings.entry(rule.to_owned()).or_default() += count;
+            }
         }
         if identity
             && column.pg_type == PgType::Text
@@ -503,4 +526,15 @@ impl Planter<'_> {
 
 fn decimal(text: &str) -> Option<Bson> {
     text.parse::<Decimal128>().ok().map(Bson::Decimal128)
+}
+
+/// The value of `fill` as PostgreSQL prints it.
+fn fill_text(fill: &Fill) -> String {
+    match fill {
+        Fill::EmptyArray => "{}".to_owned(),
+        Fill::Literal(Literal::String(text)) => text.clone(),
+        Fill::Literal(Literal::Integer(number)) => number.to_string(),
+        Fill::Literal(Literal::Float(number)) => number.to_string(),
+        Fill::Literal(Literal::Boolean(flag)) => flag.to_string(),
+    }
 }

@@ -11,7 +11,7 @@ use crate::postgres::TableShape;
 use crate::staging::manifest::TableManifest;
 
 /// Findings that leave a value where it is.
-const KEEPING: [&str; 3] = ["digest_key", "negative_zero", "nul_stripped"];
+const KEEPING: [&str; 4] = ["digest_key", "negative_zero", "nul_stripped", "null_element"];
 
 /// Something that is otherwise in the database than in the staged files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -44,7 +44,7 @@ fn column_definition(column: &Column) -> ColumnDefinition {
     ColumnDefinition {
         name: column.name.clone(),
         pg_type: column.pg_type.clone(),
-        nullable: !column.required && column.key.is_none() && !column.identity,
+        nullable: column.is_nullable() && !column.identity,
         identity: column.identity,
         default,
         // Known from the source, at the time of the transform.

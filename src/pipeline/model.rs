@@ -202,6 +202,10 @@ pub struct Column {
     pub optional: bool,
     /// Default for rows inserted later. Never fills a migrated row.
     pub default: Option<DefaultValue>,
+    /// What the column holds for documents whose field is null or missing; it is never NULL then.
+    pub fill: Option<Fill>,
+    /// Nulls among the elements of an array.
+    pub null_elements: NullElements,
     /// The table, and column, whose rows this column points to.
     pub references: Option<Reference>,
     /// What happens when the target row does not exist.
@@ -232,6 +236,34 @@ pub struct Column {
     pub empty_is_null: bool,
     /// Byte order of legacy UUIDs (binary subtype 3); without it they are refused as `uuid`.
     pub uuid_order: Option<UuidOrder>,
+}
+
+/// What stands for a field that is null or missing (`fill = …`).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fill {
+    /// A value.
+    Literal(Literal),
+    /// `[]`.
+    EmptyArray,
+}
+
+/// What happens to nulls among the elements of an array.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NullElements {
+    /// They are NULL.
+    #[default]
+    Keep,
+    /// They are taken out and counted.
+    Drop,
+    /// Their document is a reject.
+    Reject,
+}
+
+impl Column {
+    /// Whether a row can hold NULL in it.
+    pub fn is_nullable(&self) -> bool {
+        !self.required && self.key.is_none() && self.fill.is_none()
+    }
 }
 
 /// The default of a column, for rows inserted later.

@@ -30,6 +30,8 @@ pub(super) enum Rule {
     NegativeZero,
     /// Undefined is NULL.
     Undefined,
+    /// `fill`: a value stands for null.
+    Filled,
     /// An earlier field of the column's list holds the value.
     FirstOf,
     /// An id that occurs earlier in the array of a junction.
@@ -64,6 +66,7 @@ impl Rule {
             Self::Nul => "nul_stripped",
             Self::NegativeZero => "negative_zero",
             Self::Undefined => "undefined",
+            Self::Filled => "filled",
             Self::FirstOf => "first_of",
             Self::Repeat => "repeat",
             Self::NullElement => "null_element",

@@ -256,7 +256,7 @@ impl<'p> TableMap<'p> {
             };
             columns.push(ColumnMap {
                 column,
-                nullable: !column.required && column.key.is_none(),
+                nullable: column.is_nullable(),
                 labels: labels_of(pipeline, column),
                 pattern: pattern_of(column)?,
                 reference,

@@ -9,7 +9,9 @@ use super::mapping::{Claim, ColumnMap, Elsewhere, ReferenceMap, TableMap};
 use super::node::Node;
 use super::record::Record;
 use super::sets::{Key, Sets};
-use super::value::{Changed, Held, Reason, hold, meets_rules, pointer_id, target_of_reference};
+use super::value::{
+    Changed, Held, Reason, filled, hold, meets_rules, pointer_id, target_of_reference,
+};
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{Dangling, Key as KeyKind, OnFail, Origin};
 
@@ -226,13 +228,15 @@ impl<'d, 'a> Making<'_, 'd, 'a> {
         let is_value = |node: &Node<'_>| {
             !node.is_null() || (keeps_undefined && node.value == RawBsonRef::Undefined)
         };
-        for node in sources.iter().filter(|node| !is_value(node)) {
-            let undefined = node.value == RawBsonRef::Undefined;
-            let rule = undefined.then_some(Rule::Undefined);
-            self.takes.push(take(node, Some(place), rule));
-        }
         let values: Vec<&Node<'_>> =
             sources.iter().copied().filter(|node| is_value(node)).collect();
+        let fill = column.column.fill.as_ref();
+        let fills = fill.filter(|_| values.is_empty()).map(|_| Rule::Filled);
+        for node in sources.iter().filter(|node| !is_value(node)) {
+            let undefined = node.value == RawBsonRef::Undefined;
+            let rule = undefined.then_some(Rule::Undefined).or(fills);
+            self.takes.push(take(node, Some(place), rule));
+        }
         let first = values.first().copied();
         let empty = column.column.empty_is_null;
         let first = match first {
@@ -244,6 +248,9 @@ impl<'d, 'a> Making<'_, 'd, 'a> {
             other => other,
         };
         let Some(first) = first else {
+            if let Some(fill) = fill {
+                return filled(column, fill);
+            }
             if !column.nullable {
                 return Err(Reason::new("required", "there is no value, and one is required"));
             }
@@ -263,10 +270,13 @@ impl<'d, 'a> Making<'_, 'd, 'a> {
         });
         let (held, node) = match checked {
             Ok(found) => found,
-            Err(_) if column.column.on_fail == OnFail::Null && column.nullable => {
+            Err(_)
+                if column.column.on_fail == OnFail::Null && (column.nullable || fill.is_some()) =>
+            {
                 changed.clear();
                 changed.extend(first.leaves.clone().map(|leaf| (leaf, Rule::OnFail)));
-                (Held::Null, first)
+                let held = fill.map_or(Ok(Held::Null), |fill| filled(column, fill))?;
+                (held, first)
             }
             Err(reason) => return Err(reason),
         };

@@ -12,7 +12,7 @@ use super::node::Node;
 use super::number::Number;
 use super::sets::Key;
 use crate::pgcopy::PgType;
-use crate::pipeline::model::{Nul, UuidOrder};
+use crate::pipeline::model::{Fill, Literal, Nul, NullElements, UuidOrder};
 
 /// A value of a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -469,11 +469,32 @@ fn list(
         }
         return Err(Reason::new("type", format!("{element}[] is expected")));
     }
-    let items = node.children.iter().map(|item| match item.value {
-        RawBsonRef::Null => Ok(Held::Null),
-        _ => hold(column, element, item, changed),
-    });
-    items.collect::<Result<_, _>>().map(Held::List)
+    let mut items = Vec::with_capacity(node.children.len());
+    for item in &node.children {
+        match (item.value, column.column.null_elements) {
+            (RawBsonRef::Null, NullElements::Keep) => items.push(Held::Null),
+            (RawBsonRef::Null, NullElements::Drop) => {
+                changed.extend(item.leaves.clone().map(|leaf| (leaf, Rule::NullElement)));
+            }
+            (RawBsonRef::Null, NullElements::Reject) => {
+                return Err(Reason::new("null_element", "an element is null"));
+            }
+            _ => items.push(hold(column, element, item, changed)?),
+        }
+    }
+    Ok(Held::List(items))
+}
+
+/// What `fill` states.
+pub(super) fn filled(column: &ColumnMap<'_>, fill: &Fill) -> Result<Held, Reason> {
+    let value = match fill {
+        Fill::EmptyArray => return Ok(Held::List(Vec::new())),
+        Fill::Literal(Literal::String(text)) => RawBsonRef::String(text),
+        Fill::Literal(Literal::Integer(number)) => RawBsonRef::Int64(*number),
+        Fill::Literal(Literal::Float(number)) => RawBsonRef::Double(*number),
+        Fill::Literal(Literal::Boolean(flag)) => RawBsonRef::Boolean(*flag),
+    };
+    hold(column, &column.column.pg_type, &Node::apart(value), &mut Changed::new())
 }
 
 /// Whether a value meets what the pipeline file asks beyond its type.

@@ -12,7 +12,7 @@ use crate::document::identity;
 use crate::document::jsonb::{Changed, NulRule, write_json_text, write_jsonb};
 use crate::document::raw::{Doc, Value};
 use crate::pgcopy::PgType;
-use crate::pipeline::model::{Nul, UuidOrder};
+use crate::pipeline::model::{Nul, NullElements, UuidOrder};
 
 /// Why a value is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -643,10 +643,14 @@ fn array<'a>(
     let mut cells = Vec::new();
     for item in items.elements() {
         let (_, item) = item.map_err(|error| Refusal::new("malformed", error.to_string()))?;
-        cells.push(match item {
-            Value::Null => Cell::Null,
-            item => convert(column, element, &item, changed)?,
-        });
+        match (item, column.null_elements) {
+            (Value::Null, NullElements::Keep) => cells.push(Cell::Null),
+            (Value::Null, NullElements::Drop) => changed.null_elements += 1,
+            (Value::Null, NullElements::Reject) => {
+                return Err(Refusal::new("null_element", "an element of the array is null"));
+            }
+            (item, _) => cells.push(convert(column, element, &item, changed)?),
+        }
     }
     Ok(Cell::List(cells))
 }

@@ -69,10 +69,11 @@ pub(super) fn found<'a>(
 
 /// What a stored value lacks, as rules and details of findings.
 pub(super) fn lacks(changed: Changed) -> Vec<(&'static str, String)> {
-    let Changed { nuls, negative_zeros } = changed;
+    let Changed { nuls, negative_zeros, null_elements } = changed;
     [
         ("nul_stripped", nuls, "U+0000 taken out"),
         ("negative_zero", negative_zeros, "negative zeros are 0 in jsonb"),
+        ("null_element", null_elements, "nulls taken out of the array"),
     ]
     .into_iter()
     .filter(|(_, count, _)| *count > 0)

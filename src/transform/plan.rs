@@ -1,17 +1,22 @@
 //! The pipeline file compiled for shaping: slots for field paths, indexes instead of names.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use super::TransformError;
-use crate::document::raw::Expected;
+use super::cell::Cell;
+use super::checks::check;
+use super::convert::{Refusal, convert};
+use crate::document::jsonb::Changed;
+use crate::document::raw::{Expected, Value};
 use crate::pgcopy::PgType;
 use crate::pipeline::definitions::table_definitions;
 use crate::pipeline::model::{
-    Dangling, FieldPath, Key, Literal, Nul, OnFail, Origin, Otherwise, Pipeline, Table, Unmapped,
-    UuidOrder,
+    Column, Dangling, FieldPath, Fill, Key, Literal, Nul, NullElements, OnFail, Origin, Otherwise,
+    Pipeline, Table, Unmapped, UuidOrder,
 };
 use crate::staging::manifest::{CollectionManifest, ExportManifest};
 use crate::staging::table::TableDefinition;
@@ -154,6 +159,9 @@ pub(super) struct ColumnPlan {
     pub(super) uuid_order: Option<UuidOrder>,
     pub(super) parse_json: bool,
     pub(super) empty_is_null: bool,
+    pub(super) null_elements: NullElements,
+    /// What stands for a field that is null or missing.
+    pub(super) fill: Option<Cell<'static>>,
     /// A UUID key whose `_id` no other column holds: made from anything but an ObjectId or UUID it
     /// leaves nothing of the `_id` in PostgreSQL.
     pub(super) digest_only: bool,
@@ -452,11 +460,11 @@ impl Plan {
                         && column.format.is_none()
                         && !column.empty_is_null
                 });
-                columns.push(ColumnPlan {
+                let mut made = ColumnPlan {
                     name: column.name.clone(),
                     pg_type: column.pg_type.clone(),
-                    nullable: !column.required && column.key.is_none(),
-                    optional: column.optional,
+                    nullable: column.is_nullable(),
+                    optional: column.optional || column.fill.is_some(),
                     is_key: column.key.is_some(),
                     input,
                     field,
@@ -476,9 +484,18 @@ impl Plan {
                     uuid_order: column.uuid_order,
                     parse_json: column.parse_json,
                     empty_is_null: column.empty_is_null,
+                    null_elements: column.null_elements,
+                    fill: None,
                     digest_only: false,
                     plain_slot,
-                });
+                };
+                made.fill = fill_of(&made, column).map_err(|refusal| {
+                    TransformError::Unsupported(format!(
+                        "fill of {}.{}: {}",
+                        table.name, column.name, refusal.detail
+                    ))
+                })?;
+                columns.push(made);
             }
             mark_digests(&mut columns);
             let mut arrays = Vec::new();
@@ -664,4 +681,30 @@ fn path_of(pipeline: &Pipeline, (table, column): (usize, usize)) -> FieldPath {
         }
         _ => FieldPath(vec!["_id".to_owned()]),
     }
+}
+
+/// The cell that `fill` states, by the rules for a value of a document.
+fn fill_of(plan: &ColumnPlan, column: &Column) -> Result<Option<Cell<'static>>, Refusal> {
+    let literal = match &column.fill {
+        None => return Ok(None),
+        Some(Fill::EmptyArray) => return Ok(Some(Cell::List(Vec::new()))),
+        Some(Fill::Literal(literal)) => literal,
+    };
+    let value = match literal {
+        Literal::String(text) => Value::String(text),
+        Literal::Integer(number) => Value::Int64(*number),
+        Literal::Float(number) => Value::Double(*number),
+        Literal::Boolean(flag) => Value::Boolean(*flag),
+    };
+    let cell = convert(plan, &plan.pg_type, &value, &mut Changed::default())?;
+    check(plan, &cell)?;
+    Ok(Some(match cell {
+        Cell::Text(text) => Cell::Text(Cow::Owned(text.into_owned())),
+        Cell::Numeric(text) => Cell::Numeric(Cow::Owned(text.into_owned())),
+        Cell::Boolean(flag) => Cell::Boolean(flag),
+        Cell::Integer(number) => Cell::Integer(number),
+        Cell::Real(number) => Cell::Real(number),
+        Cell::Double(number) => Cell::Double(number),
+        _ => return Err(Refusal::new("type", format!("it does not fit {}", plan.pg_type))),
+    }))
 }

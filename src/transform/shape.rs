@@ -396,6 +396,10 @@ impl<'p> Shaper<'p> {
         };
         row.states.push(state);
         let Some(value) = value else {
+            if let Some(fill) = &column.fill {
+                row.cells.push(fill.clone());
+                return Ok(());
+            }
             if !column.nullable {
                 let what = if state == State::Null { "null" } else { "missing" };
                 return Err(Broken {
@@ -447,9 +451,11 @@ impl<'p> Shaper<'p> {
         };
         match refused {
             Ok(()) => {}
-            Err(refusal) if column.on_fail == OnFail::Null && column.nullable => {
+            Err(refusal)
+                if column.on_fail == OnFail::Null && (column.nullable || column.fill.is_some()) =>
+            {
                 row.findings.push(found(at, column, "on_fail_null", *value, &refusal));
-                row.cells.push(Cell::Null);
+                row.cells.push(column.fill.clone().unwrap_or(Cell::Null));
             }
             Err(refusal) => {
                 return Err(Broken {

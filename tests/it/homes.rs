@@ -458,3 +458,69 @@ fn kept_rows_are_let_go_on_demand_and_the_load_cannot_be_undone_then() {
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     assert_same(&now, &state(&place.address));
 }
+
+#[test]
+fn columns_are_filled_where_documents_lack_a_value() {
+    let Some(place) = Place::new("docferry_fill") else { return };
+    let pipeline = "version = 1\nname = \"books\"\nschema = \"app\"\n[enums]\nmood = [\"GOOD\", \"BAD\"]\n\
+        [tables.things.columns]\nid = { from = \"_id\", type = \"integer\", key = true }\n\
+        __v = { type = \"integer\", required = true, fill = 0 }\n\
+        price = { type = \"numeric(8,2)\", fill = 1 }\n\
+        mood = { type = \"mood\", fill = \"GOOD\", on_fail = \"null\" }\n\
+        name = { type = \"text\", empty = \"null\", fill = \"?\" }\n\
+        tags = { type = \"text[]\", fill = [], null_elements = \"drop\" }\n\
+        flags = { type = \"text[]\", null_elements = \"reject\" }\n";
+    std::fs::write(place.path("books.toml"), pipeline).unwrap();
+    let documents = [
+        doc! {"_id": 1},
+        doc! {"_id": 2, "__v": null, "price": null, "mood": "UGLY", "name": "", "tags": [null, "a", null]},
+        doc! {"_id": 3, "__v": 7, "price": 2.5, "mood": "BAD", "name": "x", "tags": [], "flags": ["f"]},
+        doc! {"_id": 4, "flags": [null]},
+    ];
+    write_dump(&place.path("dump/books"), "things", &documents);
+    // The application's table takes no NULL.
+    place.sql(
+        "CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('GOOD', 'BAD');
+         CREATE TABLE app.things (id integer PRIMARY KEY, __v integer NOT NULL DEFAULT 3,
+             price numeric(8,2) NOT NULL, mood app.mood NOT NULL, name text NOT NULL,
+             tags text[] NOT NULL, flags text[])",
+    );
+    let dump = place.path("dump/books");
+    for arguments in [vec!["export", "--source", dump.to_str().unwrap()], vec!["transform"]] {
+        let output = place.run(arguments[0], &arguments[1..]);
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{}", shown(&output));
+    }
+    let output = place.run("load", &["--target", &place.address, "--home", "existing"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    let rows = "SELECT string_agg(t::text, ' ' ORDER BY id) FROM app.things t";
+    assert_eq!(
+        place.text(rows),
+        "(1,0,1.00,GOOD,?,{},) (2,0,1.00,GOOD,?,{a},) (3,7,2.50,BAD,x,{},{f})"
+    );
+    let output = place.run("verify", &["--target", &place.address, "--documents", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", shown(&output));
+    assert_eq!(report["verify"]["documents"]["different"], 0, "{report}");
+    let rejects = place.run("rejects", &["--list"]);
+    assert!(shown(&rejects).contains("null_element"), "{}", shown(&rejects));
+    for (wrong, said) in [
+        ("a = { type = \"integer\", fill = \"x\" }", "does not fill integer"),
+        ("a = { type = \"smallint\", fill = 40000 }", "does not fill smallint"),
+        ("a = { type = \"mood\", fill = \"UGLY\" }", "does not fill mood"),
+        ("a = { type = \"text[]\", fill = [\"x\"] }", "text, a number, true or false"),
+        ("a = { references = \"things\", fill = \"x\" }", "no key, no reference"),
+        ("a = { type = \"text\", null_elements = \"drop\" }", "does not apply to text"),
+        ("a = { type = \"varchar(2)\", fill = \"long\" }", "fill of things.a"),
+    ] {
+        std::fs::write(place.path("books.toml"), format!("{pipeline}{wrong}\n")).unwrap();
+        let command = if wrong.contains("varchar") { "transform" } else { "check" };
+        let mut docferry = docferry();
+        docferry.arg(command).arg(place.path("books.toml"));
+        if command == "transform" {
+            docferry.arg("--staging").arg(place.path("staging"));
+        }
+        let output = docferry.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", shown(&output));
+        assert!(shown(&output).contains(said), "{wrong}: {}", shown(&output));
+    }
+}

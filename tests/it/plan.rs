@@ -631,7 +631,7 @@ fn a_moment_of_mongodb_stays_one_whatever_prisma_calls_it() {
     let pipeline = folder.path().join("events.toml");
     let dump = folder.path().join("dump/events");
     let at = |hour: i64| DateTime::from_millis(1_700_000_000_000 + hour * 3_600_000);
-    let events = [1_u8, 2].map(|n| doc! {"_id": id(n), "startsAt": at(i64::from(n)), "hidden": 1});
+    let events = [1_u32, 2].map(|n| doc! {"_id": id(n), "startsAt": at(i64::from(n)), "hidden": 1});
     write_dump(&dump, "events", &events);
     let output = docferry()
         .args(["plan", dump.to_str().unwrap(), "--prisma", schema.to_str().unwrap(), "-o"])
@@ -798,17 +798,21 @@ fn the_schema_of_a_crm_becomes_its_tables() {
             .as_array()
             .unwrap()
             .iter()
-            .map(|field| field["name"].as_str().unwrap())
             .filter(|field| {
+                let field = field["name"].as_str().unwrap();
                 // Arrays of ids are junctions.
                 let references = model["refs"].as_array().unwrap();
-                let own = references.iter().find(|reference| reference["field"] == **field);
+                let own = references.iter().find(|reference| reference["field"] == *field);
                 let list = model["fields"]
                     .as_array()
                     .unwrap()
                     .iter()
-                    .any(|other| other["name"] == **field && other["list"] == true);
+                    .any(|other| other["name"] == *field && other["list"] == true);
                 !(own.is_some() && list)
+            })
+            .map(|field| match field["bson_name"].as_str() {
+                Some(mapped) if mapped != "_id" => mapped,
+                _ => field["name"].as_str().unwrap(),
             })
             .collect();
         let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();

@@ -9,7 +9,13 @@ use super::{
 };
 use crate::pgcopy::PgType;
 use crate::pipeline::fields::{Fields, Located, nearest, string, strings};
-use crate::pipeline::model::{Column, DefaultValue, FieldPath, Key, Literal, Origin};
+use crate::pipeline::model::{
+    Column, DefaultValue, FieldPath, Fill, Key, Literal, NullElements, Origin,
+};
+
+/// Words of `null_elements`.
+const NULL_ELEMENTS: &[(&str, NullElements)] =
+    &[("keep", NullElements::Keep), ("drop", NullElements::Drop), ("reject", NullElements::Reject)];
 
 impl Parser {
     pub(super) fn pg_type(&mut self, text: &Located<String>) -> Option<PgType> {
@@ -154,6 +160,8 @@ impl Parser {
             mistakes.add(pattern.span.clone(), format!("the pattern cannot be read: {error}"));
         }
         let default = fields.get("default");
+        let fill = fields.get("fill");
+        let null_elements = fields.word("null_elements", NULL_ELEMENTS, mistakes);
         let values_table = fields.table("values", mistakes);
         let pg_type = match (&type_text, &origin) {
             (Some(text), _) => self.pg_type(text),
@@ -169,8 +177,20 @@ impl Parser {
         let values =
             values_table.map(|table| self.values(table, pg_type.as_ref())).unwrap_or_default();
         let default = default.and_then(|value| self.default_value(value, pg_type.as_ref()));
+        let fill = fill.and_then(|value| self.fill(value, pg_type.as_ref()));
         fields.finish(&mut self.mistakes);
         let pg_type = pg_type?;
+        if null_elements.is_some() && !matches!(pg_type, PgType::Array(_)) {
+            self.mistakes
+                .add(name.span.clone(), format!("`null_elements` does not apply to {pg_type}"));
+        }
+        let from_fields = matches!(origin, Origin::Paths(_) | Origin::Element | Origin::Parent);
+        if fill.is_some() && (key.is_some() || reference.is_some() || !from_fields) {
+            self.mistakes.add(
+                name.span.clone(),
+                "`fill` is for fields that are values: no key, no reference, nothing made up",
+            );
+        }
         let numbers = matches!(pg_type, PgType::SmallInt | PgType::Integer | PgType::BigInt);
         if identity && !numbers {
             self.mistakes.add(
@@ -214,6 +234,8 @@ impl Parser {
             required: required || key.is_some(),
             optional,
             default,
+            fill,
+            null_elements: null_elements.unwrap_or_default(),
             references: None,
             dangling,
             values,
@@ -284,6 +306,55 @@ impl Parser {
             self.mistakes.add(value.span(), "text, a number, true or false is expected");
         }
         literal
+    }
+
+    /// The value of `fill`.
+    fn fill(&mut self, value: &Spanned<DeValue<'_>>, pg_type: Option<&PgType>) -> Option<Fill> {
+        let pg_type = pg_type?;
+        if let (DeValue::Array(items), PgType::Array(_)) = (value.get_ref(), pg_type)
+            && items.is_empty()
+        {
+            return Some(Fill::EmptyArray);
+        }
+        let literal = self.literal(value)?;
+        let whole = |number: i64| match pg_type {
+            PgType::SmallInt => i16::try_from(number).is_ok(),
+            PgType::Integer => i32::try_from(number).is_ok(),
+            _ => true,
+        };
+        let known = |label: &String, name: &String| {
+            let declared = self.enums.iter().find(|known| known.name == *name);
+            declared.is_none_or(|known| known.labels.contains(label))
+        };
+        let fits = match (&literal, pg_type) {
+            (Literal::Boolean(_), PgType::Boolean)
+            | (Literal::Float(_), PgType::Real | PgType::Double | PgType::Numeric(_))
+            | (Literal::String(_), PgType::Text | PgType::Varchar(_)) => true,
+            (
+                Literal::Integer(number),
+                PgType::SmallInt
+                | PgType::Integer
+                | PgType::BigInt
+                | PgType::Real
+                | PgType::Double
+                | PgType::Numeric(_),
+            ) => whole(*number),
+            (Literal::String(label), PgType::Enum(name)) => known(label, name),
+            _ => false,
+        };
+        if !fits {
+            self.mistakes.add_with_help(
+                value.span(),
+                format!("the value does not fill {pg_type}"),
+                Some(
+                    "`fill` takes text, a number, true or false that fits the type, a label of the \
+                     enum, or [] for an array"
+                        .to_owned(),
+                ),
+            );
+            return None;
+        }
+        Some(Fill::Literal(literal))
     }
 
     pub(super) fn default_value(
