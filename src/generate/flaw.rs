@@ -310,12 +310,6 @@ impl Planter<'_> {
             }
             _ => {}
         }
-        let totals = self.planted.tables.entry(table.name.clone()).or_default();
-        for (rule, count) in [("on_fail_null", fallen.get()), ("null_element", dropped.get())] {
-            if count > 0 {
-                *totals.findings.entry(rule.to_owned()).or_default() += count;
-            }
-        }
         if identity
             && column.pg_type == PgType::Text
             && table.unique.contains(&vec![column.name.clone()])
@@ -345,6 +339,12 @@ impl Planter<'_> {
             let expect = Expectation::Value(Some(text.clone()));
             let edit = (path.clone(), Some(Bson::String(text)));
             self.add(table, Some(column), "a document of 2 MB", vec![edit], expect);
+        }
+        let totals = self.planted.tables.entry(table.name.clone()).or_default();
+        for (rule, count) in [("on_fail_null", fallen.get()), ("null_element", dropped.get())] {
+            if count > 0 {
+                *totals.findings.entry(rule.to_owned()).or_default() += count;
+            }
         }
     }
 
