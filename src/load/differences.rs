@@ -144,18 +144,32 @@ pub(super) fn compare(
             }
         }
     }
+    for index in &shape.folding {
+        add(None, false, format!("rows that differ may be one to a unique index there: {index}"));
+    }
     if let Some(conflict) = conflict {
         let mut wanted = conflict.to_vec();
         wanted.sort();
-        let known = shape.unique.iter().any(|unique| {
-            let mut unique = unique.clone();
-            unique.sort();
-            unique == wanted
-        });
+        let covers = |sets: &[Vec<String>]| {
+            sets.iter().any(|unique| {
+                let mut unique = unique.clone();
+                unique.sort();
+                unique == wanted
+            })
+        };
+        let known = covers(&shape.unique);
+        let deferrable = covers(&shape.deferrable);
         if conflict.is_empty() {
             let detail = "it has no key by which rows can be found again: give it one, or \
                           `upsert_by`, or use --mode replace";
             add(None, true, detail.to_owned());
+        } else if !known && deferrable {
+            let detail = format!(
+                "the key ({}) is deferrable, and ON CONFLICT takes none of these: ALTER TABLE … ALTER \
+                 CONSTRAINT … NOT DEFERRABLE, or use --mode replace",
+                conflict.join(", ")
+            );
+            add(None, true, detail);
         } else if !known {
             add(None, true, format!("no unique index covers ({})", conflict.join(", ")));
         }

@@ -52,8 +52,13 @@ pub struct TableShape {
     pub owned: bool,
     /// Columns, in order.
     pub columns: Vec<ColumnShape>,
-    /// Column sets of its whole unique indexes, the primary key's first.
+    /// Column sets of its whole unique indexes that are checked at once, the primary key's first.
     pub unique: Vec<Vec<String>>,
+    /// The same of those that are deferrable.
+    pub deferrable: Vec<Vec<String>>,
+    /// Definitions of unique indexes that hold values to be equal which differ in their bytes: over
+    /// expressions, or by a nondeterministic collation.
+    pub folding: Vec<String>,
     /// Triggers that users made and that are enabled.
     pub triggers: Vec<TriggerShape>,
 }
@@ -153,12 +158,27 @@ pub async fn table_shape(
     });
     let unique = client
         .query(
-            "SELECT array_agg(attname::text ORDER BY k.at) FROM pg_index i \
+            "SELECT array_agg(attname::text ORDER BY k.at), indimmediate FROM pg_index i \
              CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(number, at) \
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
              WHERE i.indrelid = $1 AND indisunique AND indisvalid AND indpred IS NULL \
                AND indexprs IS NULL AND k.at <= i.indnkeyatts \
-             GROUP BY i.indexrelid, indisprimary ORDER BY indisprimary DESC, i.indexrelid",
+             GROUP BY i.indexrelid, indisprimary, indimmediate \
+             ORDER BY indisprimary DESC, i.indexrelid",
+            &[&oid],
+        )
+        .await
+        .map_err(action())?;
+    let sets = |immediate: bool| {
+        let rows = unique.iter().filter(|row| row.get::<_, bool>(1) == immediate);
+        rows.map(|row| row.get(0)).collect()
+    };
+    let folding = client
+        .query(
+            "SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i \
+             WHERE i.indrelid = $1 AND indisunique AND indisvalid AND (indexprs IS NOT NULL OR EXISTS ( \
+               SELECT FROM unnest(i.indcollation) AS c(oid) JOIN pg_collation l ON l.oid = c.oid \
+               WHERE NOT l.collisdeterministic)) ORDER BY 1",
             &[&oid],
         )
         .await
@@ -175,7 +195,9 @@ pub async fn table_shape(
     Ok(Some(TableShape {
         owned,
         columns: columns.collect(),
-        unique: unique.iter().map(|row| row.get(0)).collect(),
+        unique: sets(true),
+        deferrable: sets(false),
+        folding: folding.iter().map(|row| row.get(0)).collect(),
         triggers: triggers
             .iter()
             .map(|row| TriggerShape { name: row.get(0), function: row.get(1), source: row.get(2) })

@@ -12,8 +12,12 @@ use super::sets::{Key, Sets};
 use super::value::{
     Changed, Held, Reason, filled, hold, meets_rules, pointer_id, target_of_reference,
 };
+use super::wire;
 use crate::pgcopy::PgType;
 use crate::pipeline::model::{Dangling, Key as KeyKind, OnFail, Origin};
+
+/// No row of so few columns fills a page.
+const FEW_COLUMNS: usize = 300;
 
 /// A row, and where the leaves of its record went.
 pub(super) struct Row<'d, 'a> {
@@ -83,6 +87,12 @@ pub(super) fn row<'d, 'a>(
             refused.push((place, reason));
             Held::Null
         }));
+    }
+    if refused.is_empty()
+        && table.types.len() > FEW_COLUMNS
+        && wire::row_bytes(&cells, &table.types) > wire::PAGE_BYTES
+    {
+        return Err(Reason::new("row_size", "the row is larger than a page").into());
     }
     if refused.is_empty() {
         let takes = making.takes;

@@ -76,6 +76,37 @@ pub(super) fn content(held: &Held, pg_type: &PgType, oids: &EnumOids) -> Option<
     })
 }
 
+/// What PostgreSQL lets one row take of a page.
+pub(super) const PAGE_BYTES: usize = 8160;
+
+/// Bytes of a row in its page once every value of more than 24 bytes was moved out, which leaves 18
+/// of each (PostgreSQL documentation, "TOAST", and "Database Page Layout").
+pub(super) fn row_bytes(cells: &[Held], types: &[PgType]) -> usize {
+    let start = (23 + types.len().div_ceil(8)).next_multiple_of(8);
+    let of_bytes = |length: usize| if length < 24 { length + 1 } else { 18 };
+    let mut end = start;
+    for (held, pg_type) in cells.iter().zip(types) {
+        let (width, step) = match held {
+            Held::Null => continue,
+            Held::Boolean(_) => (1, 1),
+            Held::Integer(_) if *pg_type == PgType::SmallInt => (2, 2),
+            Held::Integer(_) if *pg_type == PgType::Integer => (4, 4),
+            Held::Integer(_) | Held::Double(_) | Held::Time(_) | Held::Moment(_) => (8, 8),
+            Held::Real(_) | Held::Day(_) => (4, 4),
+            Held::Uuid(_) => (16, 1),
+            Held::Text(_) if matches!(pg_type, PgType::Enum(_)) => (4, 4),
+            Held::Text(text) => (of_bytes(text.len()), 1),
+            Held::Bytes(bytes) => (of_bytes(bytes.len()), 1),
+            Held::Numeric(text) => (of_bytes(2 + 2 * text.len().div_ceil(4)), 1),
+            Held::Json(text) if matches!(text.as_str(), "{}" | "[]") => (5, 1),
+            Held::List(items) if items.is_empty() => (13, 1),
+            Held::Json(_) | Held::List(_) => (18, 1),
+        };
+        end = end.next_multiple_of(step) + width;
+    }
+    end.next_multiple_of(8)
+}
+
 /// Groups of four digits: their number, the weight of the first, the sign, the digits after the
 /// point, the groups. Groups of zeros at either end are left out. The server sends an infinity with
 /// a scale of 32.

@@ -24,6 +24,7 @@ mod plan;
 mod presence;
 mod records;
 mod retry;
+mod row_size;
 mod schedule;
 mod settle;
 mod shape;

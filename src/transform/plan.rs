@@ -10,6 +10,7 @@ use super::TransformError;
 use super::cell::Cell;
 use super::checks::check;
 use super::convert::{Refusal, convert};
+use super::row_size;
 use crate::document::jsonb::Changed;
 use crate::document::raw::{Expected, Value};
 use crate::pgcopy::PgType;
@@ -97,6 +98,8 @@ pub(super) struct TablePlan {
     pub(super) otherwise: Otherwise,
     pub(super) unmapped: Unmapped,
     pub(super) columns: Vec<ColumnPlan>,
+    /// Some row may be larger than a page.
+    pub(super) can_overflow: bool,
     pub(super) tree: Node,
     pub(super) slots: usize,
     /// Path of the parent's key in the whole document, for `parent = true`.
@@ -567,6 +570,7 @@ impl Plan {
                 filter: table.filter.clone(),
                 otherwise: table.otherwise,
                 unmapped: table.unmapped.clone(),
+                can_overflow: row_size::can_overflow(&columns),
                 columns,
                 tree,
                 slots,

@@ -9,6 +9,7 @@ use super::convert::{Refusal, convert, key_uuid, reference_candidates, take_as_i
 use super::findings::{Presence, digest, found, lacks, undefined};
 use super::keys::KeySet;
 use super::plan::{ColumnPlan, Input, Node, ReferencePlan, TablePlan};
+use super::row_size;
 use super::settle::identity_of;
 use crate::document::id::{is_digest, uuid_from_object_id};
 use crate::document::jsonb::{Changed, NulRule, write_jsonb_fields};
@@ -160,6 +161,13 @@ impl<'p> Shaper<'p> {
             }
         }
         row.slots = slots;
+        if sound
+            && self.plan.can_overflow
+            && let Err(broken) = self.check_size(&row.cells)
+        {
+            sound = false;
+            refuse(broken);
+        }
         sound
     }
 
@@ -213,10 +221,32 @@ impl<'p> Shaper<'p> {
             columns.try_for_each(|(at, column)| self.column(at, column, &record, &slots, row));
         row.slots = slots;
         shaped?;
+        if self.plan.can_overflow {
+            self.check_size(&row.cells)?;
+        }
         if !row.resolved.is_empty() && !row.findings.is_empty() {
             self.drop_resolved(row);
         }
         Ok(())
+    }
+
+    /// Refuses a row that no page holds.
+    fn check_size<'a>(&self, cells: &[Cell<'a>]) -> Result<(), Broken<'a>> {
+        let bytes = row_size::bytes(&self.plan.columns, cells);
+        if bytes <= row_size::PAGE {
+            return Ok(());
+        }
+        Err(Broken {
+            rule: "row_size",
+            column: None,
+            field: None,
+            value: None,
+            detail: format!(
+                "the row takes {bytes} bytes of the {} that a page has, with its long values moved \
+                 out: put some fields into a column with from = \"*\"",
+                row_size::PAGE
+            ),
+        })
     }
 
     /// Sorts the fields of a document into slots, and gathers those that nothing takes.

@@ -500,7 +500,7 @@ fn columns_are_filled_where_documents_lack_a_value() {
     let output = place.run("verify", &["--target", &place.address, "--documents", "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", shown(&output));
-    assert_eq!(report["verify"]["documents"]["different"], 0, "{report}");
+    assert_eq!(report["verify"]["documents"]["collections"][0]["different"], 0, "{report}");
     let rejects = place.run("rejects", &["--list"]);
     assert!(shown(&rejects).contains("null_element"), "{}", shown(&rejects));
     for (wrong, said) in [
@@ -523,4 +523,30 @@ fn columns_are_filled_where_documents_lack_a_value() {
         assert_eq!(output.status.code(), Some(2), "{wrong}: {}", shown(&output));
         assert!(shown(&output).contains(said), "{wrong}: {}", shown(&output));
     }
+}
+
+#[test]
+fn keys_that_are_checked_otherwise_are_told_before_the_copy() {
+    let Some(place) = Place::new("docferry_odd_keys") else { return };
+    let run = place.stage(&two_authors(), &[book(1, "Dune", 1)]);
+    place.sql(EXISTING);
+    place.sql(
+        "CREATE UNIQUE INDEX authors_lower ON app.authors (lower(name));
+         CREATE COLLATION app.folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         CREATE UNIQUE INDEX books_folded ON app.books (title COLLATE app.folded)",
+    );
+    let plan = |more: &[&str]| {
+        let output = place.load(&run, &[&["--home", "existing", "--dry-run"], more].concat());
+        shown(&output)
+    };
+    let text = plan(&[]);
+    assert!(text.contains("authors_lower") && text.contains("books_folded"), "{text}");
+    assert!(text.contains("rows that differ may be one to a unique index"), "{text}");
+    // A key that is checked at the end cannot tell rows that are there already.
+    place.sql(
+        "ALTER TABLE app.books DROP CONSTRAINT books_pkey CASCADE;
+         ALTER TABLE app.books ADD CONSTRAINT books_pkey PRIMARY KEY (id) DEFERRABLE",
+    );
+    let text = plan(&["--mode", "upsert"]);
+    assert!(text.contains("books: the key (id) is deferrable"), "{text}");
 }

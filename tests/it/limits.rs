@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::process::Output;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, Document, doc};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -171,4 +172,64 @@ fn a_load_goes_on_without_an_index_that_cannot_be_held() {
     assert_eq!(value["load"]["left_out"].as_array().unwrap().len(), 3, "{value}");
     let output = place.rollback(&[]);
     assert!(output.status.success(), "{}", shown(&output));
+}
+
+#[test]
+fn rows_that_no_page_holds_are_rejects_and_all_others_load() {
+    let Some(place) = Place::new("docferry_limits_rows") else { return };
+    let mut generator = ChaCha8Rng::seed_from_u64(11);
+    let kinds = [
+        "text", "text", "text", "integer", "bigint", "jsonb", "text[]", "numeric", "bytea",
+        "boolean",
+    ];
+    let mut columns = String::new();
+    for at in 0..520 {
+        let _ = writeln!(columns, "c{at} = {{ type = \"{}\" }}", kinds[at % kinds.len()]);
+    }
+    let pipeline = format!(
+        "version = 1\nname = \"books\"\nschema = \"app\"\n[tables.wide.columns]\n\
+         id = {{ from = \"_id\", type = \"integer\", key = true }}\n{columns}"
+    );
+    fs::write(place.path("books.toml"), pipeline).unwrap();
+    // Rows of every size around the limit.
+    let documents: Vec<Document> = (0..300)
+        .map(|number| {
+            let mut document = doc! {"_id": number};
+            let longest = 5 + usize::try_from(number).unwrap() / 6;
+            for at in 0..520 {
+                if generator.next_u32().is_multiple_of(12) {
+                    continue;
+                }
+                let length = generator.next_u32() as usize % longest;
+                let value: Bson = match kinds[at % kinds.len()] {
+                    "integer" => Bson::Int32(generator.next_u32() as i32),
+                    "bigint" => Bson::Int64(generator.next_u64() as i64),
+                    "jsonb" => doc! {"k": noise(&mut generator, length)}.into(),
+                    "text[]" => vec![noise(&mut generator, length)].into(),
+                    "numeric" => Bson::Int64(generator.next_u64() as i64),
+                    "bytea" => Bson::Binary(Binary {
+                        subtype: BinarySubtype::Generic,
+                        bytes: noise(&mut generator, length).into_bytes(),
+                    }),
+                    "boolean" => true.into(),
+                    _ => noise(&mut generator, length).into(),
+                };
+                document.insert(format!("c{at}"), value);
+            }
+            document
+        })
+        .collect();
+    let dump = place.path("dump/books");
+    write_dump(&dump, "wide", &documents);
+    let output =
+        place.run("run", &["--source", dump.to_str().unwrap(), "--target", &place.address]);
+    let text = shown(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    let rows: u32 = place.text("SELECT count(*)::text FROM app.wide").parse().unwrap();
+    assert!((50..280).contains(&rows), "{rows} rows: the limit is not among them");
+    let rejects = shown(&place.run("rejects", &[]));
+    assert!(rejects.contains("row_size") && !rejects.contains("type"), "{rejects}");
+    // The smallest that was refused is refused by PostgreSQL, too, or nearly so.
+    let largest = place.text("SELECT max(pg_column_size(w.*))::text FROM app.wide w");
+    assert!(largest.parse::<u32>().unwrap() > 7000, "{largest}");
 }
