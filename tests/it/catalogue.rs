@@ -171,6 +171,22 @@ impl Place {
         self.command("run", pipeline, &["--source", source.to_str().unwrap()])
     }
 
+    /// Stages a run without loading it.
+    pub(crate) fn stage(&self, pipeline: &str, dump: &str) {
+        for (command, more) in
+            [("export", vec!["--source".into(), self.path(dump)]), ("transform", Vec::new())]
+        {
+            let mut docferry = docferry();
+            docferry
+                .arg(command)
+                .arg(self.path(pipeline))
+                .arg("--staging")
+                .arg(self.path("staging"));
+            let output = docferry.args(&more).output().unwrap();
+            assert!(output.status.success(), "{}", shown(&output));
+        }
+    }
+
     pub(crate) fn sql(&self, sql: &str) {
         self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
     }

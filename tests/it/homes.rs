@@ -544,8 +544,8 @@ fn keys_that_are_checked_otherwise_are_told_before_the_copy() {
     assert!(text.contains("rows that differ may be one to a unique index"), "{text}");
     // A key that is checked at the end cannot tell rows that are there already.
     place.sql(
-        "ALTER TABLE app.books DROP CONSTRAINT books_pkey CASCADE;
-         ALTER TABLE app.books ADD CONSTRAINT books_pkey PRIMARY KEY (id) DEFERRABLE",
+        "ALTER TABLE app.books DROP CONSTRAINT books_pk CASCADE;
+         ALTER TABLE app.books ADD CONSTRAINT books_pk PRIMARY KEY (id) DEFERRABLE",
     );
     let text = plan(&["--mode", "upsert"]);
     assert!(text.contains("books: the key (id) is deferrable"), "{text}");
