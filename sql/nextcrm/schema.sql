@@ -18,7 +18,7 @@ CREATE FUNCTION "public"."docferry_text"(text[]) RETURNS text LANGUAGE sql IMMUT
 
 CREATE TABLE "public"."crm_Accounts" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "createdAt" timestamp(3) DEFAULT CURRENT_TIMESTAMP NOT NULL,
     "createdBy" uuid,
     "updatedAt" timestamp(3),
@@ -48,12 +48,12 @@ CREATE TABLE "public"."crm_Accounts" (
     "type" text DEFAULT 'Customer',
     "vat" text,
     "website" text,
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("name", ''), 200000))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("name", ''), CASE WHEN octet_length(left(coalesce("name", ''), 200000)) <= 300000 THEN 200000 ELSE 90000 END))) STORED
 );
 
 CREATE TABLE "public"."crm_Leads" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "createdAt" timestamp(3) DEFAULT CURRENT_TIMESTAMP,
     "createdBy" uuid,
     "updatedAt" timestamp(3),
@@ -72,12 +72,12 @@ CREATE TABLE "public"."crm_Leads" (
     "type" text DEFAULT 'DEMO',
     "assigned_to" uuid,
     "accountsIDs" uuid,
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("firstName", '') || ' ' || coalesce("lastName", '') || ' ' || coalesce("company", ''), 200000))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("firstName", '') || ' ' || coalesce("lastName", '') || ' ' || coalesce("company", ''), CASE WHEN octet_length(left(coalesce("firstName", '') || ' ' || coalesce("lastName", '') || ' ' || coalesce("company", ''), 200000)) <= 300000 THEN 200000 ELSE 90000 END))) STORED
 );
 
 CREATE TABLE "public"."crm_Opportunities" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "account" uuid,
     "assigned_to" uuid,
     "budget" integer DEFAULT 0 NOT NULL,
@@ -100,12 +100,12 @@ CREATE TABLE "public"."crm_Opportunities" (
     "sales_stage" uuid,
     "type" uuid,
     "status" "public"."crm_Opportunity_Status" DEFAULT 'ACTIVE',
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("name", '') || ' ' || coalesce("description", ''), 200000))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("name", '') || ' ' || coalesce("description", ''), CASE WHEN octet_length(left(coalesce("name", '') || ' ' || coalesce("description", ''), 200000)) <= 300000 THEN 200000 ELSE 90000 END))) STORED
 );
 
 CREATE TABLE "public"."crm_campaigns" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "name" text NOT NULL,
     "description" text,
     "status" text
@@ -113,7 +113,7 @@ CREATE TABLE "public"."crm_campaigns" (
 
 CREATE TABLE "public"."crm_Opportunities_Sales_Stages" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "name" text NOT NULL,
     "probability" integer,
     "order" integer
@@ -121,14 +121,14 @@ CREATE TABLE "public"."crm_Opportunities_Sales_Stages" (
 
 CREATE TABLE "public"."crm_Opportunities_Type" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "name" text NOT NULL,
     "order" integer
 );
 
 CREATE TABLE "public"."crm_Contacts" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "account" uuid,
     "assigned_to" uuid,
     "birthday" text,
@@ -161,12 +161,12 @@ CREATE TABLE "public"."crm_Contacts" (
     "tags" text[],
     "notes" text[],
     "accountsIDs" uuid,
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("first_name", '') || ' ' || coalesce("last_name", '') || ' ' || coalesce("public"."docferry_text"("notes"), ''), 200000))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("first_name", '') || ' ' || coalesce("last_name", '') || ' ' || coalesce("public"."docferry_text"("notes"), ''), CASE WHEN octet_length(left(coalesce("first_name", '') || ' ' || coalesce("last_name", '') || ' ' || coalesce("public"."docferry_text"("notes"), ''), 200000)) <= 300000 THEN 200000 ELSE 90000 END))) STORED
 );
 
 CREATE TABLE "public"."crm_Contracts" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "title" text NOT NULL,
     "value" integer NOT NULL,
     "startDate" timestamp(3) DEFAULT CURRENT_TIMESTAMP,
@@ -187,7 +187,7 @@ CREATE TABLE "public"."crm_Contracts" (
 
 CREATE TABLE "public"."Boards" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "description" text NOT NULL,
     "favourite" boolean,
     "favouritePosition" integer,
@@ -205,7 +205,7 @@ CREATE TABLE "public"."Boards" (
 
 CREATE TABLE "public"."Employees" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "avatar" text NOT NULL,
     "email" text,
     "name" text NOT NULL,
@@ -219,7 +219,7 @@ CREATE TABLE "public"."ImageUpload" (
 
 CREATE TABLE "public"."MyAccount" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "company_name" text NOT NULL,
     "is_person" boolean DEFAULT false NOT NULL,
     "email" text,
@@ -256,7 +256,7 @@ CREATE TABLE "public"."MyAccount" (
 
 CREATE TABLE "public"."Invoices" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "date_created" timestamp(3) DEFAULT CURRENT_TIMESTAMP NOT NULL,
     "last_updated" timestamp(3) NOT NULL,
     "last_updated_by" uuid,
@@ -320,7 +320,7 @@ CREATE TABLE "public"."Invoices" (
     "assigned_user_id" uuid,
     "assigned_account_id" uuid,
     "visibility" boolean DEFAULT true NOT NULL,
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("invoice_number", '') || ' ' || coalesce("partner", '') || ' ' || coalesce("description", ''), 200000))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("invoice_number", '') || ' ' || coalesce("partner", '') || ' ' || coalesce("description", ''), CASE WHEN octet_length(left(coalesce("invoice_number", '') || ' ' || coalesce("partner", '') || ' ' || coalesce("description", ''), 200000)) <= 300000 THEN 200000 ELSE 90000 END))) STORED
 );
 
 CREATE TABLE "public"."invoice_States" (
@@ -330,7 +330,7 @@ CREATE TABLE "public"."invoice_States" (
 
 CREATE TABLE "public"."Documents" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "date_created" timestamp(3) DEFAULT CURRENT_TIMESTAMP,
     "createdAt" timestamp(3) DEFAULT CURRENT_TIMESTAMP,
     "last_updated" timestamp(3),
@@ -351,18 +351,18 @@ CREATE TABLE "public"."Documents" (
     "assigned_user" uuid,
     "connected_documents" text[],
     "document_system_type" "public"."DocumentSystemType" DEFAULT 'OTHER',
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("document_name", '') || ' ' || coalesce("description", ''), 200000))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("document_name", '') || ' ' || coalesce("description", ''), CASE WHEN octet_length(left(coalesce("document_name", '') || ' ' || coalesce("description", ''), 200000)) <= 300000 THEN 200000 ELSE 90000 END))) STORED
 );
 
 CREATE TABLE "public"."Documents_Types" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "name" text NOT NULL
 );
 
 CREATE TABLE "public"."Sections" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "board" uuid NOT NULL,
     "title" text NOT NULL,
     "position" integer
@@ -370,7 +370,7 @@ CREATE TABLE "public"."Sections" (
 
 CREATE TABLE "public"."crm_Industry_Type" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "name" text NOT NULL
 );
 
@@ -382,7 +382,7 @@ CREATE TABLE "public"."modulStatus" (
 
 CREATE TABLE "public"."Tasks" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "content" text,
     "createdAt" timestamp(3) DEFAULT CURRENT_TIMESTAMP,
     "createdBy" uuid,
@@ -398,12 +398,12 @@ CREATE TABLE "public"."Tasks" (
     "likes" integer DEFAULT 0,
     "user" uuid,
     "taskStatus" "public"."taskStatus" DEFAULT 'ACTIVE',
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("title", '') || ' ' || coalesce("content", ''), 200000))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("title", '') || ' ' || coalesce("content", ''), CASE WHEN octet_length(left(coalesce("title", '') || ' ' || coalesce("content", ''), 200000)) <= 300000 THEN 200000 ELSE 90000 END))) STORED
 );
 
 CREATE TABLE "public"."crm_Accounts_Tasks" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "content" text,
     "createdAt" timestamp(3) DEFAULT CURRENT_TIMESTAMP,
     "createdBy" uuid,
@@ -417,12 +417,12 @@ CREATE TABLE "public"."crm_Accounts_Tasks" (
     "user" uuid,
     "account" uuid,
     "taskStatus" "public"."taskStatus" DEFAULT 'ACTIVE',
-    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("title", '') || ' ' || coalesce("content", ''), 200000))) STORED
+    "search" tsvector GENERATED ALWAYS AS (to_tsvector('pg_catalog.english'::regconfig, left(coalesce("title", '') || ' ' || coalesce("content", ''), CASE WHEN octet_length(left(coalesce("title", '') || ' ' || coalesce("content", ''), 200000)) <= 300000 THEN 200000 ELSE 90000 END))) STORED
 );
 
 CREATE TABLE "public"."tasksComments" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "comment" text NOT NULL,
     "createdAt" timestamp(3) DEFAULT CURRENT_TIMESTAMP NOT NULL,
     "task" uuid,
@@ -441,7 +441,7 @@ CREATE TABLE "public"."TodoList" (
 
 CREATE TABLE "public"."Users" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "account_name" text,
     "avatar" text,
     "email" text NOT NULL,
@@ -458,7 +458,7 @@ CREATE TABLE "public"."Users" (
 
 CREATE TABLE "public"."system_Modules_Enabled" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "name" text NOT NULL,
     "enabled" boolean NOT NULL,
     "position" integer NOT NULL
@@ -466,7 +466,7 @@ CREATE TABLE "public"."system_Modules_Enabled" (
 
 CREATE TABLE "public"."secondBrain_notions" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "user" uuid NOT NULL,
     "notion_api_key" text NOT NULL,
     "notion_db_id" text NOT NULL
@@ -474,7 +474,7 @@ CREATE TABLE "public"."secondBrain_notions" (
 
 CREATE TABLE "public"."openAi_keys" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "user" uuid NOT NULL,
     "organization_id" text NOT NULL,
     "api_key" text NOT NULL
@@ -482,7 +482,7 @@ CREATE TABLE "public"."openAi_keys" (
 
 CREATE TABLE "public"."systemServices" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "name" text NOT NULL,
     "serviceUrl" text,
     "serviceId" text,
@@ -494,7 +494,7 @@ CREATE TABLE "public"."systemServices" (
 
 CREATE TABLE "public"."gpt_models" (
     "id" uuid NOT NULL,
-    "v" integer,
+    "__v" integer NOT NULL,
     "model" text NOT NULL,
     "description" text,
     "status" "public"."gptStatus",
@@ -523,7 +523,7 @@ CREATE TABLE "public"."DocumentsToTasks" (
 
 CREATE TABLE "public"."DocumentsToCrmAccountsTasks" (
     "document_id" uuid NOT NULL,
-    "task_id" uuid NOT NULL
+    "crm_accounts_task_id" uuid NOT NULL
 );
 
 CREATE TABLE "public"."DocumentsToLeads" (
@@ -849,9 +849,9 @@ ALTER TABLE "public"."DocumentsToTasks" ADD CONSTRAINT "DocumentsToTasks_pkey" P
 
 CREATE INDEX "DocumentsToTasks_task_id_idx" ON "public"."DocumentsToTasks" USING btree ("task_id");
 
-ALTER TABLE "public"."DocumentsToCrmAccountsTasks" ADD CONSTRAINT "DocumentsToCrmAccountsTasks_pkey" PRIMARY KEY ("document_id", "task_id");
+ALTER TABLE "public"."DocumentsToCrmAccountsTasks" ADD CONSTRAINT "DocumentsToCrmAccountsTasks_pkey" PRIMARY KEY ("document_id", "crm_accounts_task_id");
 
-CREATE INDEX "DocumentsToCrmAccountsTasks_task_id_idx" ON "public"."DocumentsToCrmAccountsTasks" USING btree ("task_id");
+CREATE INDEX "DocumentsToCrmAccountsTasks_crm_accounts_task_id_idx" ON "public"."DocumentsToCrmAccountsTasks" USING btree ("crm_accounts_task_id");
 
 ALTER TABLE "public"."DocumentsToLeads" ADD CONSTRAINT "DocumentsToLeads_pkey" PRIMARY KEY ("document_id", "lead_id");
 
@@ -873,67 +873,67 @@ ALTER TABLE "public"."BoardWatchers" ADD CONSTRAINT "BoardWatchers_pkey" PRIMARY
 
 CREATE INDEX "BoardWatchers_user_id_idx" ON "public"."BoardWatchers" USING btree ("user_id");
 
-ALTER TABLE "public"."crm_Accounts" ADD CONSTRAINT "crm_Accounts_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."crm_Accounts" ADD CONSTRAINT "crm_Accounts_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Accounts" ADD CONSTRAINT "crm_Accounts_industry_fkey" FOREIGN KEY ("industry") REFERENCES "public"."crm_Industry_Type" ("id");
+ALTER TABLE "public"."crm_Accounts" ADD CONSTRAINT "crm_Accounts_industry_fkey" FOREIGN KEY ("industry") REFERENCES "public"."crm_Industry_Type" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Leads" ADD CONSTRAINT "crm_Leads_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."crm_Leads" ADD CONSTRAINT "crm_Leads_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Leads" ADD CONSTRAINT "crm_Leads_accountsIDs_fkey" FOREIGN KEY ("accountsIDs") REFERENCES "public"."crm_Accounts" ("id");
+ALTER TABLE "public"."crm_Leads" ADD CONSTRAINT "crm_Leads_accountsIDs_fkey" FOREIGN KEY ("accountsIDs") REFERENCES "public"."crm_Accounts" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_account_fkey" FOREIGN KEY ("account") REFERENCES "public"."crm_Accounts" ("id");
+ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_account_fkey" FOREIGN KEY ("account") REFERENCES "public"."crm_Accounts" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_campaign_fkey" FOREIGN KEY ("campaign") REFERENCES "public"."crm_campaigns" ("id");
+ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_campaign_fkey" FOREIGN KEY ("campaign") REFERENCES "public"."crm_campaigns" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_created_by_fkey" FOREIGN KEY ("created_by") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_created_by_fkey" FOREIGN KEY ("created_by") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_sales_stage_fkey" FOREIGN KEY ("sales_stage") REFERENCES "public"."crm_Opportunities_Sales_Stages" ("id");
+ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_sales_stage_fkey" FOREIGN KEY ("sales_stage") REFERENCES "public"."crm_Opportunities_Sales_Stages" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_type_fkey" FOREIGN KEY ("type") REFERENCES "public"."crm_Opportunities_Type" ("id");
+ALTER TABLE "public"."crm_Opportunities" ADD CONSTRAINT "crm_Opportunities_type_fkey" FOREIGN KEY ("type") REFERENCES "public"."crm_Opportunities_Type" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Contacts" ADD CONSTRAINT "crm_Contacts_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."crm_Contacts" ADD CONSTRAINT "crm_Contacts_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Contacts" ADD CONSTRAINT "crm_Contacts_created_by_fkey" FOREIGN KEY ("created_by") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."crm_Contacts" ADD CONSTRAINT "crm_Contacts_created_by_fkey" FOREIGN KEY ("created_by") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Contacts" ADD CONSTRAINT "crm_Contacts_accountsIDs_fkey" FOREIGN KEY ("accountsIDs") REFERENCES "public"."crm_Accounts" ("id");
+ALTER TABLE "public"."crm_Contacts" ADD CONSTRAINT "crm_Contacts_accountsIDs_fkey" FOREIGN KEY ("accountsIDs") REFERENCES "public"."crm_Accounts" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Contracts" ADD CONSTRAINT "crm_Contracts_account_fkey" FOREIGN KEY ("account") REFERENCES "public"."crm_Accounts" ("id");
+ALTER TABLE "public"."crm_Contracts" ADD CONSTRAINT "crm_Contracts_account_fkey" FOREIGN KEY ("account") REFERENCES "public"."crm_Accounts" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Contracts" ADD CONSTRAINT "crm_Contracts_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."crm_Contracts" ADD CONSTRAINT "crm_Contracts_assigned_to_fkey" FOREIGN KEY ("assigned_to") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Boards" ADD CONSTRAINT "Boards_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."Boards" ADD CONSTRAINT "Boards_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Invoices" ADD CONSTRAINT "Invoices_invoice_state_id_fkey" FOREIGN KEY ("invoice_state_id") REFERENCES "public"."invoice_States" ("id");
+ALTER TABLE "public"."Invoices" ADD CONSTRAINT "Invoices_invoice_state_id_fkey" FOREIGN KEY ("invoice_state_id") REFERENCES "public"."invoice_States" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Invoices" ADD CONSTRAINT "Invoices_assigned_user_id_fkey" FOREIGN KEY ("assigned_user_id") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."Invoices" ADD CONSTRAINT "Invoices_assigned_user_id_fkey" FOREIGN KEY ("assigned_user_id") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Invoices" ADD CONSTRAINT "Invoices_assigned_account_id_fkey" FOREIGN KEY ("assigned_account_id") REFERENCES "public"."crm_Accounts" ("id");
+ALTER TABLE "public"."Invoices" ADD CONSTRAINT "Invoices_assigned_account_id_fkey" FOREIGN KEY ("assigned_account_id") REFERENCES "public"."crm_Accounts" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Documents" ADD CONSTRAINT "Documents_created_by_user_fkey" FOREIGN KEY ("created_by_user") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."Documents" ADD CONSTRAINT "Documents_created_by_user_fkey" FOREIGN KEY ("created_by_user") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Documents" ADD CONSTRAINT "Documents_document_type_fkey" FOREIGN KEY ("document_type") REFERENCES "public"."Documents_Types" ("id");
+ALTER TABLE "public"."Documents" ADD CONSTRAINT "Documents_document_type_fkey" FOREIGN KEY ("document_type") REFERENCES "public"."Documents_Types" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Documents" ADD CONSTRAINT "Documents_assigned_user_fkey" FOREIGN KEY ("assigned_user") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."Documents" ADD CONSTRAINT "Documents_assigned_user_fkey" FOREIGN KEY ("assigned_user") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Tasks" ADD CONSTRAINT "Tasks_section_fkey" FOREIGN KEY ("section") REFERENCES "public"."Sections" ("id");
+ALTER TABLE "public"."Tasks" ADD CONSTRAINT "Tasks_section_fkey" FOREIGN KEY ("section") REFERENCES "public"."Sections" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."Tasks" ADD CONSTRAINT "Tasks_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."Tasks" ADD CONSTRAINT "Tasks_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Accounts_Tasks" ADD CONSTRAINT "crm_Accounts_Tasks_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."crm_Accounts_Tasks" ADD CONSTRAINT "crm_Accounts_Tasks_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."crm_Accounts_Tasks" ADD CONSTRAINT "crm_Accounts_Tasks_account_fkey" FOREIGN KEY ("account") REFERENCES "public"."crm_Accounts" ("id");
+ALTER TABLE "public"."crm_Accounts_Tasks" ADD CONSTRAINT "crm_Accounts_Tasks_account_fkey" FOREIGN KEY ("account") REFERENCES "public"."crm_Accounts" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."tasksComments" ADD CONSTRAINT "tasksComments_task_fkey" FOREIGN KEY ("task") REFERENCES "public"."Tasks" ("id");
+ALTER TABLE "public"."tasksComments" ADD CONSTRAINT "tasksComments_task_fkey" FOREIGN KEY ("task") REFERENCES "public"."Tasks" ("id") ON DELETE CASCADE ON UPDATE CASCADE;
 
-ALTER TABLE "public"."tasksComments" ADD CONSTRAINT "tasksComments_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."tasksComments" ADD CONSTRAINT "tasksComments_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
-ALTER TABLE "public"."tasksComments" ADD CONSTRAINT "tasksComments_assigned_crm_account_task_fkey" FOREIGN KEY ("assigned_crm_account_task") REFERENCES "public"."crm_Accounts_Tasks" ("id");
+ALTER TABLE "public"."tasksComments" ADD CONSTRAINT "tasksComments_assigned_crm_account_task_fkey" FOREIGN KEY ("assigned_crm_account_task") REFERENCES "public"."crm_Accounts_Tasks" ("id") ON DELETE SET NULL ON UPDATE CASCADE;
 
-ALTER TABLE "public"."secondBrain_notions" ADD CONSTRAINT "secondBrain_notions_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."secondBrain_notions" ADD CONSTRAINT "secondBrain_notions_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
-ALTER TABLE "public"."openAi_keys" ADD CONSTRAINT "openAi_keys_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id");
+ALTER TABLE "public"."openAi_keys" ADD CONSTRAINT "openAi_keys_user_fkey" FOREIGN KEY ("user") REFERENCES "public"."Users" ("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
 ALTER TABLE "public"."DocumentsToInvoices" ADD CONSTRAINT "DocumentsToInvoices_document_id_fkey" FOREIGN KEY ("document_id") REFERENCES "public"."Documents" ("id") ON DELETE CASCADE;
 
@@ -953,7 +953,7 @@ ALTER TABLE "public"."DocumentsToTasks" ADD CONSTRAINT "DocumentsToTasks_task_id
 
 ALTER TABLE "public"."DocumentsToCrmAccountsTasks" ADD CONSTRAINT "DocumentsToCrmAccountsTasks_document_id_fkey" FOREIGN KEY ("document_id") REFERENCES "public"."Documents" ("id") ON DELETE CASCADE;
 
-ALTER TABLE "public"."DocumentsToCrmAccountsTasks" ADD CONSTRAINT "DocumentsToCrmAccountsTasks_task_id_fkey" FOREIGN KEY ("task_id") REFERENCES "public"."crm_Accounts_Tasks" ("id") ON DELETE CASCADE;
+ALTER TABLE "public"."DocumentsToCrmAccountsTasks" ADD CONSTRAINT "DocumentsToCrmAccountsTasks_crm_accounts_task_id_fkey" FOREIGN KEY ("crm_accounts_task_id") REFERENCES "public"."crm_Accounts_Tasks" ("id") ON DELETE CASCADE;
 
 ALTER TABLE "public"."DocumentsToLeads" ADD CONSTRAINT "DocumentsToLeads_document_id_fkey" FOREIGN KEY ("document_id") REFERENCES "public"."Documents" ("id") ON DELETE CASCADE;
 

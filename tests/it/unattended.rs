@@ -207,7 +207,7 @@ fn passwords_stay_where_they_were_given() {
     assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
     assert!(shown(&output).contains("chmod 600"), "{}", shown(&output));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::remove_dir_all(job.path("staging")).unwrap();
+    assert!(!job.path("staging").exists(), "no run begins without its target");
 
     let mut child = command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap());
