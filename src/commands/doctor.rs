@@ -29,7 +29,7 @@ pub(super) fn run(
         None => None,
     };
     let checks = match &pipeline {
-        Some(pipeline) if !arguments.health => before(arguments, pipeline, &runtime, progress)?,
+        Some(pipeline) if !arguments.health => before(arguments, pipeline, &runtime, progress),
         _ => health(arguments, pipeline.as_ref(), &runtime, progress)?,
     };
     let worst = checks.iter().map(|check| check.state).max().unwrap_or(State::Fine);
@@ -67,7 +67,7 @@ fn before(
     pipeline: &Pipeline,
     runtime: &Runtime,
     progress: &Arc<dyn Progress>,
-) -> Result<Vec<Check>, Failure> {
+) -> Vec<Check> {
     let mut checks = Vec::new();
     let text = arguments.source.source.as_deref();
     let mut size = SourceSize::default();
@@ -86,13 +86,13 @@ fn before(
     checks.push(doctor::room(&arguments.staging, size));
     if !address::names_target(&arguments.target) {
         checks.push(Check::not_named("target", "--target", "DATABASE_URL"));
-        return Ok(checks);
+        return checks;
     }
     let target = match address::target_of(pipeline, &arguments.target, progress) {
         Ok(target) => target,
         Err(failure) => {
             checks.push(of_failure("target", &failure));
-            return Ok(checks);
+            return checks;
         }
     };
     let LoadWay { home, mode } = arguments.way;
@@ -101,12 +101,12 @@ fn before(
         Ok(found) => checks.extend(found),
         Err(error) => {
             checks.push(of_failure("target", &error.into()));
-            return Ok(checks);
+            return checks;
         }
     }
     // Its error says once more what a check has said.
     if checks.iter().any(|check| check.about == "rights" && check.state == State::Failure) {
-        return Ok(checks);
+        return checks;
     }
     match runtime.block_on(load::foresee(&planned(pipeline), None, &target, &options)) {
         Ok(differences) if differences.is_empty() => {
@@ -117,7 +117,7 @@ fn before(
         ),
         Err(error) => checks.push(of_failure("tables", &error.into())),
     }
-    Ok(checks)
+    checks
 }
 
 fn needs<'p>(pipeline: &'p Pipeline, options: &LoadOptions) -> TargetNeeds<'p> {

@@ -74,6 +74,9 @@ impl Target {
                     match self.host(host, wanted, tries).await {
                         Ok(client) => return Ok(client),
                         Err(error @ PostgresError::Interrupted { .. }) => return Err(error),
+                        // Where a server refuses, those after it are not asked: they are to be the
+                        // same to a client.
+                        Err(error) if !may_pass(&error) && refuses(&error) => return Err(error),
                         Err(error) => failure = Some(error),
                     }
                 }
@@ -187,6 +190,11 @@ fn may_pass(failure: &PostgresError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a server itself said no.
+fn refuses(failure: &PostgresError) -> bool {
+    matches!(failure, PostgresError::Connect { source, .. } if source.code().is_some())
 }
 
 /// Whether a server is of the kind that `target_session_attrs` names.

@@ -506,7 +506,7 @@ fn columns_are_filled_where_documents_lack_a_value() {
     for (wrong, said) in [
         ("a = { type = \"integer\", fill = \"x\" }", "does not fill integer"),
         ("a = { type = \"smallint\", fill = 40000 }", "does not fill smallint"),
-        ("a = { type = \"mood\", fill = \"UGLY\" }", "does not fill mood"),
+        ("a = { type = \"mood\", fill = \"UGLY\" }", "does not fill \"mood\""),
         ("a = { type = \"text[]\", fill = [\"x\"] }", "text, a number, true or false"),
         ("a = { references = \"things\", fill = \"x\" }", "no key, no reference"),
         ("a = { type = \"text\", null_elements = \"drop\" }", "does not apply to text"),

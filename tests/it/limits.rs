@@ -183,7 +183,7 @@ fn rows_that_no_page_holds_are_rejects_and_all_others_load() {
         "boolean",
     ];
     let mut columns = String::new();
-    for at in 0..520 {
+    for at in 0..690 {
         let _ = writeln!(columns, "c{at} = {{ type = \"{}\" }}", kinds[at % kinds.len()]);
     }
     let pipeline = format!(
@@ -196,17 +196,17 @@ fn rows_that_no_page_holds_are_rejects_and_all_others_load() {
         .map(|number| {
             let mut document = doc! {"_id": number};
             let longest = 5 + usize::try_from(number).unwrap() / 6;
-            for at in 0..520 {
+            for at in 0..690 {
                 if generator.next_u32().is_multiple_of(12) {
                     continue;
                 }
                 let length = generator.next_u32() as usize % longest;
                 let value: Bson = match kinds[at % kinds.len()] {
-                    "integer" => Bson::Int32(generator.next_u32() as i32),
-                    "bigint" => Bson::Int64(generator.next_u64() as i64),
+                    "integer" => Bson::Int32(generator.next_u32().cast_signed()),
+                    "bigint" => Bson::Int64(generator.next_u64().cast_signed()),
                     "jsonb" => doc! {"k": noise(&mut generator, length)}.into(),
                     "text[]" => vec![noise(&mut generator, length)].into(),
-                    "numeric" => Bson::Int64(generator.next_u64() as i64),
+                    "numeric" => Bson::Int64(generator.next_u64().cast_signed()),
                     "bytea" => Bson::Binary(Binary {
                         subtype: BinarySubtype::Generic,
                         bytes: noise(&mut generator, length).into_bytes(),

@@ -263,6 +263,8 @@ fn unquoted(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// Variables of a test, and a home folder.
@@ -294,13 +296,13 @@ mod tests {
         let named = ["user", "dbname", "host", "hostaddr", "port", "passfile"];
         for (key, value) in address.values.iter().filter(|(key, _)| !named.contains(&key.as_str()))
         {
-            text.push_str(&format!(" {key}={value}"));
+            let _ = write!(text, " {key}={value}");
         }
         if let Some(schema) = &address.schema {
-            text.push_str(&format!(" schema:{schema}"));
+            let _ = write!(text, " schema:{schema}");
         }
         if !address.ignored.is_empty() {
-            text.push_str(&format!(" ignored:{}", address.ignored.join(",")));
+            let _ = write!(text, " ignored:{}", address.ignored.join(","));
         }
         text
     }
