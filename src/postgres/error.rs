@@ -105,6 +105,22 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// The way out where PostgreSQL cannot hold something.
+fn beyond_a_limit(error: &tokio_postgres::Error) -> Option<String> {
+    let message = error.as_db_error()?.message();
+    let hint = if message.contains("index row") {
+        "A value is too long for the index: leave the index out, use method = \"hash\", or set \
+         `length` on the column, so that longer text is a reject."
+    } else if message.contains("row is too big") {
+        "The row has too many values for a page of 8 kB: put some columns into one with from = \"*\"."
+    } else if message.contains("tsvector") {
+        "The text has too many words for a search column: set `length` on it, or leave the search out."
+    } else {
+        return None;
+    };
+    Some(hint.to_owned())
+}
+
 /// The way out of a connection that did not come about, by what was answered.
 fn how_to_connect(error: &tokio_postgres::Error) -> String {
     let Some(code) = error.code() else {
@@ -201,15 +217,16 @@ impl Explain for PostgresError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Address(fault) => Some(
-                fault.hint().unwrap_or("Write postgres://USER@HOST:PORT/DATABASE.".into()),
-            ),
+            Self::Address(fault) => {
+                Some(fault.hint().unwrap_or("Write postgres://USER@HOST:PORT/DATABASE.".into()))
+            }
             Self::Connect { source, .. } => Some(how_to_connect(source)),
             Self::OtherHost { .. } => {
                 Some("Name the right host, or leave target_session_attrs out.".into())
             }
             Self::MissingRights { missing } => {
-                let cures: Vec<&str> = missing.iter().map(|missing| missing.cure.as_str()).collect();
+                let cures: Vec<&str> =
+                    missing.iter().map(|missing| missing.cure.as_str()).collect();
                 Some(format!("As the owner or a superuser: {}", cures.join(" ")))
             }
             Self::OtherSchema { stated, .. } => Some(format!(
@@ -234,18 +251,12 @@ impl Explain for PostgresError {
                     .into(),
             ),
             Self::Statement { source, .. } => match source.code() {
-                Some(&SqlState::PROGRAM_LIMIT_EXCEEDED) => Some(
-                    "A value is too long for the index: leave the index out, use method = \"hash\", \
-                     or set `length` on the column, so that longer text is a reject."
+                Some(&SqlState::PROGRAM_LIMIT_EXCEEDED) => beyond_a_limit(source),
+                Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Some(
+                    "Use the role that owns the object, or have its owner GRANT the right; \
+                         `docferry doctor PIPELINE` lists what is missing."
                         .into(),
                 ),
-                Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                    Some(
-                        "Use the role that owns the object, or have its owner GRANT the right; \
-                         `docferry doctor PIPELINE` lists what is missing."
-                            .into(),
-                    )
-                }
                 Some(&SqlState::DISK_FULL) => {
                     Some("Free space on the server; the same command goes on from there.".into())
                 }

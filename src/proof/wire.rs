@@ -99,7 +99,15 @@ pub(super) fn row_bytes(cells: &[Held], types: &[PgType]) -> usize {
             Held::Bytes(bytes) => (of_bytes(bytes.len()), 1),
             Held::Numeric(text) => (of_bytes(2 + 2 * text.len().div_ceil(4)), 1),
             Held::Json(text) if matches!(text.as_str(), "{}" | "[]") => (5, 1),
+            // Its binary form may stay in the row where it is short: no escape is longer than six.
+            Held::Json(text) if text.len() <= 144 => (24, 1),
             Held::List(items) if items.is_empty() => (13, 1),
+            Held::List(items)
+                if items.len() < 4
+                    && matches!(pg_type.element(), PgType::Boolean | PgType::SmallInt) =>
+            {
+                (24, 1)
+            }
             Held::Json(_) | Held::List(_) => (18, 1),
         };
         end = end.next_multiple_of(step) + width;

@@ -14,12 +14,15 @@ const HEADER: usize = 23;
 const POINTER: usize = 18;
 const STAYS: usize = 24;
 
+/// Text of jsonb that may be so small that it stays: six letters of an escape are one byte of it.
+const SMALL_JSON: usize = 6 * STAYS;
+
 /// Whether some row of these columns can be too large.
 pub(super) fn can_overflow(columns: &[ColumnPlan]) -> bool {
     columns.len() * STAYS + header(columns.len()) > PAGE
 }
 
-/// Bytes that a row takes at least.
+/// Bytes that a row takes, or a few more: the size of a small jsonb is not known from its text.
 pub(super) fn bytes(columns: &[ColumnPlan], cells: &[Cell<'_>]) -> usize {
     let mut offset = 0;
     for (column, cell) in columns.iter().zip(cells) {
@@ -54,12 +57,19 @@ fn stored(pg_type: &PgType, cell: &Cell<'_>) -> Option<(usize, usize)> {
         ) => (8, 8),
         (PgType::Uuid, _) => (16, 1),
         (PgType::Jsonb, Cell::Text(text)) if text == "{}" || text == "[]" => (5, 1),
+        (PgType::Jsonb, Cell::Text(text)) if text.len() <= SMALL_JSON => (STAYS, 1),
         (PgType::Jsonb, _) => (POINTER, 1),
         (_, Cell::Text(text)) => (moved(text.len() + 1), 1),
         (_, Cell::Bytes(bytes)) => (moved(bytes.len() + 1), 1),
         // Four digits to a group of two bytes, and two bytes before the groups.
         (_, Cell::Numeric(text)) => (moved(3 + 2 * text.len().div_ceil(4)), 1),
         (_, Cell::List(items)) if items.is_empty() => (13, 1),
+        // Twenty bytes stand before the elements, of which these are the shortest.
+        (PgType::Array(element), Cell::List(items))
+            if items.len() <= 3 && matches!(**element, PgType::Boolean | PgType::SmallInt) =>
+        {
+            (STAYS, 1)
+        }
         _ => (POINTER, 1),
     })
 }

@@ -508,7 +508,7 @@ fn columns_are_filled_where_documents_lack_a_value() {
         ("a = { type = \"smallint\", fill = 40000 }", "does not fill smallint"),
         ("a = { type = \"mood\", fill = \"UGLY\" }", "does not fill \"mood\""),
         ("a = { type = \"text[]\", fill = [\"x\"] }", "text, a number, true or false"),
-        ("a = { references = \"things\", fill = \"x\" }", "no key, no reference"),
+        ("a = { type = \"integer\", references = \"things\", fill = 1 }", "no key, no reference"),
         ("a = { type = \"text\", null_elements = \"drop\" }", "does not apply to text"),
         ("a = { type = \"varchar(2)\", fill = \"long\" }", "fill of things.a"),
     ] {
