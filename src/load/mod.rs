@@ -16,6 +16,7 @@ mod names;
 mod others;
 mod plan;
 mod rollback;
+mod undeclared;
 mod upsert;
 mod waiting;
 
@@ -190,7 +191,24 @@ pub async fn dry_run(
     check_hooks(manifest)?;
     let client = target.connect().await?;
     let plan = decide(&client, &ledger_of(run, manifest), manifest, options).await?;
+    if plan.begun.is_none() {
+        check_undeclared(&client, run, manifest, options).await?;
+    }
     plan.describe(&client, manifest, options.mode).await
+}
+
+/// Fails where staged rows break foreign keys of the application that no pipeline file declares.
+async fn check_undeclared(
+    client: &Client,
+    run: &RunDirectory,
+    manifest: &TransformManifest,
+    options: &LoadOptions,
+) -> Result<(), LoadError> {
+    if options.home != Home::Existing {
+        return Ok(());
+    }
+    let orphans = undeclared::orphans(client, run, manifest, options).await?;
+    if orphans.is_empty() { Ok(()) } else { Err(LoadError::Differs(orphans)) }
 }
 
 /// Looks whether a load of rows that are not staged yet could begin: whoever owns the tables, and
@@ -240,6 +258,9 @@ impl Job<'_> {
             return Err(error);
         }
         let plan = decide(&client, &ledger, self.manifest, self.options).await?;
+        if plan.begun.is_none() {
+            check_undeclared(&client, self.run, self.manifest, self.options).await?;
+        }
         for difference in &plan.differences {
             self.progress.note(Stage::Load, &difference.to_string());
         }

@@ -327,9 +327,14 @@ fn a_row_that_cannot_be_loaded_leaves_the_application_its_constraints() {
 fn a_load_that_failed_and_left_a_constraint_set_aside_is_not_proved() {
     let Some(place) = Place::new("docferry_not_back") else { return };
     place.sql(EXISTING);
+    // What the rows need is there before the load, and gone at its end.
     place.sql(
         "CREATE TABLE app.shelves (pages integer PRIMARY KEY); \
-         ALTER TABLE app.books ADD CONSTRAINT on_shelf FOREIGN KEY (pages) REFERENCES app.shelves",
+         INSERT INTO app.shelves VALUES (1), (2); \
+         ALTER TABLE app.books ADD CONSTRAINT on_shelf FOREIGN KEY (pages) REFERENCES app.shelves; \
+         CREATE FUNCTION app.clear() RETURNS trigger LANGUAGE plpgsql \
+         AS 'BEGIN DELETE FROM app.shelves; RETURN NULL; END'; \
+         CREATE TRIGGER clear AFTER INSERT ON app.authors EXECUTE FUNCTION app.clear()",
     );
     let run = place.stage(&two_authors(), &[book(1, "Dune", 1), book(2, "Emma", 2)]);
     let output = place.load(&run, &["--home", "existing"]);
@@ -549,4 +554,55 @@ fn keys_that_are_checked_otherwise_are_told_before_the_copy() {
     );
     let text = plan(&["--mode", "upsert"]);
     assert!(text.contains("books: the key (id) is deferrable"), "{text}");
+}
+
+#[test]
+fn foreign_keys_that_no_file_declares_are_looked_at_before_the_copy() {
+    let Some(place) = Place::new("docferry_undeclared") else { return };
+    let pipeline = "version = 1\nname = \"books\"\nschema = \"app\"\n\
+        [tables.boards.columns]\nid = { from = \"_id\", type = \"uuid\", key = true }\n\
+        [tables.sections.columns]\nid = { from = \"_id\", type = \"uuid\", key = true }\n\
+        board = { type = \"uuid\" }\nshop = { type = \"text\" }\nnumber = { type = \"integer\" }\n";
+    std::fs::write(place.path("books.toml"), pipeline).unwrap();
+    place.sql(
+        "CREATE SCHEMA app; CREATE TABLE app.boards (id uuid PRIMARY KEY);
+         CREATE TABLE app.shops (name text, number integer, PRIMARY KEY (name, number));
+         CREATE TABLE app.sections (id uuid PRIMARY KEY, shop text, number integer,
+             board uuid CONSTRAINT of_board REFERENCES app.boards ON DELETE CASCADE,
+             CONSTRAINT of_shop FOREIGN KEY (shop, number) REFERENCES app.shops);
+         INSERT INTO app.shops VALUES ('north', 1)",
+    );
+    let dump = place.path("dump/books");
+    let boards = [doc! {"_id": id(1, 1)}];
+    let section = |at: u8, board: u8, shop: &str| {
+        doc! {"_id": id(2, at), "board": id(1, board), "shop": shop, "number": 1}
+    };
+    let load = |sections: &[Document], more: &[&str]| {
+        write_dump(&dump, "boards", &boards);
+        write_dump(&dump, "sections", sections);
+        let run = place.stage_dump();
+        place.load(&run, &[&["--home", "existing"], more].concat())
+    };
+    let broken = [section(1, 1, "north"), section(2, 9, "north"), section(3, 1, "south")];
+    for more in [&["--dry-run"][..], &[]] {
+        let output = load(&broken, more);
+        let text = shown(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("sections.board: 1 staged rows break the foreign key of_board"),
+            "{text}"
+        );
+        assert!(text.contains("sections.shop, number: 1 staged rows break"), "{text}");
+        assert!(text.contains("south, 1"), "{text}");
+    }
+    // Nothing was written, and nothing is set aside.
+    assert_eq!(place.text("SELECT count(*)::text FROM app.boards"), "0");
+    let keys = "SELECT count(*)::text FROM pg_constraint WHERE contype = 'f' AND convalidated \
+                AND connamespace = 'app'::regnamespace";
+    assert_eq!(place.text(keys), "2");
+    let mut null = section(4, 1, "north");
+    null.insert("shop", mongodb::bson::Bson::Null);
+    let output = load(&[section(1, 1, "north"), null], &[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(place.text(keys), "2");
 }
