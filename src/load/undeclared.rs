@@ -58,8 +58,7 @@ pub(super) async fn orphans(
             let Some(theirs) = places(target, &key.target_columns) else { continue };
             read(run, target, theirs, &oids, |hash, _| {
                 known.insert(hash);
-            })
-            .await?;
+            })?;
         }
         if target.is_none() || options.mode != Mode::Replace {
             existing(client, &key, &mut known).await?;
@@ -72,8 +71,7 @@ pub(super) async fn orphans(
                     examples.push(text.to_owned());
                 }
             }
-        })
-        .await?;
+        })?;
         if count > 0 {
             differences.push(key.broken(count, &examples));
         }
@@ -166,7 +164,7 @@ fn places(table: &TableManifest, columns: &[String]) -> Option<Vec<(usize, PgTyp
 }
 
 /// Hands over the values of columns, row by row, as a hash and as text; not those with a NULL.
-async fn read(
+fn read(
     run: &RunDirectory,
     table: &TableManifest,
     places: Vec<(usize, PgType)>,
