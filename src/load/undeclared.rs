@@ -56,7 +56,7 @@ pub(super) async fn orphans(
         let target = staged(manifest, &key.target).filter(|_| key.target_schema == manifest.schema);
         if let Some(target) = target {
             let Some(theirs) = places(target, &key.target_columns) else { continue };
-            read(run, target, theirs, &oids, |hash, _| {
+            read(run, target, &theirs, &oids, |hash, _| {
                 known.insert(hash);
             })?;
         }
@@ -64,7 +64,7 @@ pub(super) async fn orphans(
             existing(client, &key, &mut known).await?;
         }
         let (mut count, mut examples) = (0_u64, Vec::new());
-        read(run, table, own, &oids, |hash, text| {
+        read(run, table, &own, &oids, |hash, text| {
             if !known.contains(&hash) {
                 count += 1;
                 if examples.len() < EXAMPLES && !examples.iter().any(|known| known == text) {
@@ -167,7 +167,7 @@ fn places(table: &TableManifest, columns: &[String]) -> Option<Vec<(usize, PgTyp
 fn read(
     run: &RunDirectory,
     table: &TableManifest,
-    places: Vec<(usize, PgType)>,
+    places: &[(usize, PgType)],
     oids: &HashMap<String, u32>,
     mut take: impl FnMut(u128, &str),
 ) -> Result<(), LoadError> {
