@@ -80,7 +80,9 @@ impl Target {
             let names: Vec<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
             variables.push(("PGHOST", names.join(",")));
         }
-        // Here the system's authorities are trusted where no file is named.
+        // Here the system's authorities are trusted where no file is named; older libraries do not
+        // know the word for them either.
+        variables.retain(|(name, value)| *name != "PGSSLROOTCERT" || value != tls::SYSTEM);
         let strict = self.mode() == "verify-full" && !stated("PGSSLROOTCERT", &variables);
         if strict && let Some(file) = tls::system_file() {
             variables.push(("PGSSLROOTCERT", file.display().to_string()));
