@@ -3,43 +3,28 @@
 use std::collections::BTreeSet;
 
 use super::{Check, State, names};
-use crate::pipeline::model::Pipeline;
+use crate::pipeline::model::{CURE_OF_MISSING, CURE_OF_UNPLACED, Pipeline};
 
 pub(super) const ABOUT: &str = "pipeline file";
 
 /// Whether a transform would find what it needs, and leave nothing over.
 pub(super) fn compare(pipeline: &Pipeline, found: &BTreeSet<&str>) -> Vec<Check> {
     let pipeline = pipeline.resolved(|name| found.contains(name));
-    let sources: BTreeSet<&str> =
-        pipeline.tables.iter().map(|table| table.source.as_str()).collect();
-    let needed = pipeline.tables.iter().filter(|table| !table.optional);
-    let missing: BTreeSet<&str> = needed
-        .map(|table| table.source.as_str())
-        .filter(|source| !found.contains(source))
-        .collect();
-    let left: Vec<String> = found
-        .iter()
-        .filter(|name| !sources.contains(*name))
-        .filter(|name| !pipeline.ignore.iter().any(|ignored| ignored == *name))
-        .map(|name| (*name).to_owned())
-        .collect();
+    let missing = pipeline.missing(|name| found.contains(name));
+    let unplaced = pipeline.unplaced(found.iter().copied());
     let mut checks = Vec::new();
     if !missing.is_empty() {
-        let missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
         let detail = format!("the source has no collection {}", names(&missing));
-        checks.push(Check::new(State::Failure, ABOUT, detail).cured(
-            "Correct `source`, or write `optional = true` on the table if the collection may be absent.",
-        ));
+        checks.push(Check::new(State::Failure, ABOUT, detail).cured(CURE_OF_MISSING));
     }
-    if !left.is_empty() {
+    if !unplaced.is_empty() {
+        let unplaced = names(&unplaced);
         let detail =
-            format!("the pipeline file does not say what becomes of collection {}", names(&left));
-        checks.push(Check::new(State::Failure, ABOUT, detail).cured(
-            "Map it to a table, or name it in the pipeline file's top-level `ignore` list.",
-        ));
+            format!("the pipeline file does not say what becomes of collection {unplaced}");
+        checks.push(Check::new(State::Failure, ABOUT, detail).cured(CURE_OF_UNPLACED));
     }
     if checks.is_empty() {
-        let detail = format!("all {} collections have their place", sources.len());
+        let detail = format!("all {} collections have their place", found.len());
         checks.push(Check::fine(ABOUT, detail));
     }
     checks

@@ -76,7 +76,37 @@ impl Pipeline {
         }
         pipeline
     }
+
+    /// Whether some table is made of a collection.
+    pub fn takes(&self, collection: &str) -> bool {
+        self.tables.iter().any(|table| table.source == collection)
+    }
+
+    /// Collections that tables need and that are not there, in the order of the tables.
+    pub fn missing(&self, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for table in self.tables.iter().filter(|table| !table.optional) {
+            if !is_there(&table.source) && !names.contains(&table.source) {
+                names.push(table.source.clone());
+            }
+        }
+        names
+    }
+
+    /// Those of these collections that neither a table nor `ignore` names.
+    pub fn unplaced<'c>(&self, there: impl Iterator<Item = &'c str>) -> Vec<String> {
+        let has_place =
+            |name: &&str| self.takes(name) || self.ignore.iter().any(|ignored| ignored == name);
+        there.filter(|name| !has_place(name)).map(str::to_owned).collect()
+    }
 }
+
+/// The way out where a collection is missing, and where one has no place.
+pub const CURE_OF_MISSING: &str =
+    "Correct `source`, or write `optional = true` on the table if the collection may be absent.";
+/// See [`CURE_OF_MISSING`].
+pub const CURE_OF_UNPLACED: &str =
+    "Map it to a table, or name it in the pipeline file's top-level `ignore` list.";
 
 /// An enum type of the target schema.
 #[derive(Clone, Debug, PartialEq, Eq)]

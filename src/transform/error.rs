@@ -1,6 +1,7 @@
 //! Why a transform cannot go on. Records that break a rule are not errors: they are rejects.
 
 use crate::failure::{Exit, Explain};
+use crate::pipeline::model::{CURE_OF_MISSING, CURE_OF_UNPLACED};
 use crate::staging::StagingError;
 
 /// A transform that ended early.
@@ -113,12 +114,8 @@ impl Explain for TransformError {
             Self::Work { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on that file system; the same command goes on from there.".into())
             }
-            Self::MissingCollections { .. } => Some(
-                "Correct `source`, or write `optional = true` on the table if the collection may be absent.".into(),
-            ),
-            Self::UnmappedCollections { .. } => Some(
-                "Map it to a table, or name it in the pipeline file's top-level `ignore` list.".into(),
-            ),
+            Self::MissingCollections { .. } => Some(CURE_OF_MISSING.into()),
+            Self::UnmappedCollections { .. } => Some(CURE_OF_UNPLACED.into()),
             Self::NeverPresent { .. } => Some(
                 "Correct the path, or write `optional = true` beside it if the field may be absent everywhere.".into(),
             ),

@@ -119,7 +119,7 @@ pub fn transform(
     let export = ExportManifest::read(run)?;
     let pipeline = &pipeline.resolved(|name| export.has(name));
     let plan = Plan::new(pipeline, &Sources::of(&export))?;
-    let ignored = check_collections(&plan, pipeline, &export)?;
+    let ignored = check_collections(pipeline, &export)?;
     run.recover(Stage::Transform)?;
     let export_sha256 = sha256_file(&run.resolve(ExportManifest::PATH))?;
     let mut manifest = TransformManifest {

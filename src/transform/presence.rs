@@ -1,6 +1,6 @@
 //! Nothing is empty that nobody asked to be empty: collections, paths and columns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::TransformError;
 use super::plan::{Input, Plan};
@@ -11,37 +11,16 @@ use crate::staging::manifest::{ExportManifest, TableManifest, TransformManifest}
 
 /// Every mapped collection exists, and every exported one is mapped or left out on purpose.
 pub(super) fn check_collections(
-    plan: &Plan,
     pipeline: &Pipeline,
     export: &ExportManifest,
 ) -> Result<BTreeMap<String, u64>, TransformError> {
-    let exported: HashMap<&str, u64> = export
-        .collections
-        .iter()
-        .map(|collection| (collection.name.as_str(), collection.documents))
-        .collect();
-    let mut names: Vec<String> = plan
-        .tables
-        .iter()
-        .filter(|table| !table.optional && !exported.contains_key(table.source.as_str()))
-        .map(|table| table.source.clone())
-        .collect();
-    names.dedup();
+    let names = pipeline.missing(|name| export.has(name));
     if !names.is_empty() {
         return Err(TransformError::MissingCollections { names });
     }
-    let mut ignored = BTreeMap::new();
-    let mut names = Vec::new();
-    for collection in &export.collections {
-        if plan.tables.iter().any(|table| table.source == collection.name) {
-            continue;
-        }
-        if pipeline.ignore.contains(&collection.name) {
-            ignored.insert(collection.name.clone(), collection.documents);
-        } else {
-            names.push(collection.name.clone());
-        }
-    }
+    let names = pipeline.unplaced(export.collections.iter().map(|found| found.name.as_str()));
+    let ignored = export.collections.iter().filter(|found| !pipeline.takes(&found.name));
+    let ignored = ignored.map(|found| (found.name.clone(), found.documents)).collect();
     if names.is_empty() { Ok(ignored) } else { Err(TransformError::UnmappedCollections { names }) }
 }
 
