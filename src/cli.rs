@@ -212,11 +212,11 @@ pub struct DoctorArguments {
     #[arg(value_name = "PIPELINE")]
     pub pipeline: Option<PathBuf>,
 
-    /// What is going to be read.
+    /// Source of the run.
     #[command(flatten)]
     pub source: SourceArguments,
 
-    /// Where rows are going to be, or are.
+    /// Target of the run, or the database to look at.
     #[command(flatten)]
     pub target: TargetAddress,
 
@@ -224,11 +224,11 @@ pub struct DoctorArguments {
     #[arg(long, default_value = "staging", env = "DOCFERRY_STAGING", value_name = "DIR")]
     pub staging: PathBuf,
 
-    /// Who makes the tables, and what becomes of rows that are there.
+    /// Way of the load.
     #[command(flatten)]
     pub way: LoadWay,
 
-    /// Connections that a load is going to use.
+    /// Connections that the load will use.
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub connections: usize,
 

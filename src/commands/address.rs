@@ -64,7 +64,7 @@ pub(super) fn scratch(text: &str) -> Result<String, Failure> {
     }
 }
 
-/// Whether something names a target.
+/// Says whether an argument or a variable names a target.
 pub(super) fn names_target(arguments: &TargetAddress) -> bool {
     let variable = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     arguments.target.is_some() || arguments.target_file.is_some() || PLACES.iter().any(variable)
@@ -102,7 +102,7 @@ pub(super) fn with_database(uri: &str, name: &str) -> String {
 
 /// The target. Where nothing names one, what PostgreSQL's own tools would take from `PG…`.
 ///
-/// What of its options has no effect is said once in a process.
+/// Names its options that have no effect, once in a process.
 pub(super) fn target(
     arguments: &TargetAddress,
     progress: &Arc<dyn Progress>,

@@ -1,4 +1,4 @@
-//! `docferry doctor`, and the same checks before `run`, `load`, `backup` and `export` begin.
+//! `docferry doctor`, and the same checks before `run`, `load` and `backup` begin.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,14 +8,15 @@ use tokio::runtime::Runtime;
 
 use super::{CommandError, address, load_pipeline};
 use crate::cli::{DoctorArguments, LoadWay};
-use crate::doctor::{self, Check, HealthOptions, SourceSize, State, TargetNeeds};
+use crate::doctor::{self, Check, HealthOptions, State, TargetNeeds};
 use crate::failure::{Exit, Failure};
 use crate::load::{self, Home, LoadOptions};
 use crate::pipeline::definitions::table_definitions;
 use crate::pipeline::model::Pipeline;
 use crate::postgres::Target;
 use crate::progress::{Progress, Stage};
-use crate::report::{Finished, checks as report};
+use crate::redact::hide;
+use crate::report::{Finished, causes, checks as report};
 use crate::source::SourceAddress;
 use crate::staging::manifest::TransformManifest;
 
@@ -70,7 +71,7 @@ fn before(
 ) -> Vec<Check> {
     let mut checks = Vec::new();
     let text = arguments.source.source.as_deref();
-    let mut size = SourceSize::default();
+    let mut size = None;
     let source = address::source_if_any(text, arguments.source.source_file.as_deref());
     match source {
         Ok(None) => checks.push(Check::not_named("source", "--source", "MONGODB_URI")),
@@ -110,10 +111,10 @@ fn before(
     }
     match runtime.block_on(load::foresee(&planned(pipeline), None, &target, &options)) {
         Ok(differences) if differences.is_empty() => {
-            checks.push(Check::of("tables", State::Fine, "they can be loaded"));
+            checks.push(Check::new(State::Fine, "tables", "they can be loaded"));
         }
         Ok(differences) => checks.extend(
-            differences.iter().map(|found| Check::of("tables", State::Note, &found.to_string())),
+            differences.iter().map(|found| Check::new(State::Note, "tables", found.to_string())),
         ),
         Err(error) => checks.push(of_failure("tables", &error.into())),
     }
@@ -134,10 +135,10 @@ fn planned(pipeline: &Pipeline) -> TransformManifest {
 
 /// A failure as one check among others.
 fn of_failure(about: &str, failure: &Failure) -> Check {
-    let causes = crate::report::causes(failure).map(|cause| format!(": {cause}"));
+    let causes = causes(failure).map(|cause| format!(": {cause}"));
     let detail = format!("{failure}{}", causes.collect::<String>());
-    let mut check = Check::of(about, State::Failure, &crate::redact::hide(&detail));
-    check.cure = failure.hint.as_deref().map(crate::redact::hide);
+    let mut check = Check::new(State::Failure, about, hide(&detail));
+    check.cure = failure.hint.as_deref().map(hide);
     check
 }
 

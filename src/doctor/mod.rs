@@ -15,7 +15,7 @@ pub use self::error::DoctorError;
 pub use self::health::{HealthOptions, health};
 pub use self::queries::queries;
 pub use self::room::room;
-pub use self::source::{SourceSize, source};
+pub use self::source::source;
 pub use self::target::{TargetNeeds, target};
 
 /// How a check came out.
@@ -65,18 +65,14 @@ pub struct Check {
 }
 
 impl Check {
-    /// A check that somebody else made.
-    pub fn of(about: &str, state: State, detail: &str) -> Self {
-        Self::new(state, about, detail)
-    }
-
-    /// One end that was not looked at.
+    /// Says that one end was not looked at.
     pub fn not_named(about: &str, option: &str, variable: &str) -> Self {
         Self::new(State::Note, about, "it is not named, and was not looked at")
             .cured(format!("Name it with {option} or {variable}."))
     }
 
-    fn new(state: State, about: &str, detail: impl Into<String>) -> Self {
+    /// Makes a check without a cure and without numbers.
+    pub fn new(state: State, about: &str, detail: impl Into<String>) -> Self {
         let (about, detail) = (about.to_owned(), detail.into());
         Self { about, state, detail, cure: None, plan: Vec::new(), measures: Vec::new() }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Check, SourceSize, State, size};
+use super::{Check, State, size};
 
 const ABOUT: &str = "staging directory";
 /// Less than this is no room for any run.
@@ -10,8 +10,9 @@ const LEAST: u64 = 64 << 20;
 /// Exported and transformed parts were never smaller than a twentieth of their documents.
 const DENSEST: u64 = 20;
 
-/// Whether a run has room. What it takes is known afterwards only: parts are compressed.
-pub fn room(staging: &Path, source: SourceSize) -> Check {
+/// Whether there is room for a run of documents of so many bytes. What it takes is known afterwards
+/// only: parts are compressed.
+pub fn room(staging: &Path, documents: Option<u64>) -> Check {
     let folder = existing(staging);
     let shown = folder.display();
     if let Err(error) = tempfile::tempfile_in(&folder) {
@@ -30,7 +31,7 @@ pub fn room(staging: &Path, source: SourceSize) -> Check {
         Check::new(state, ABOUT, detail).measured("staging_free_bytes", free as f64)
     };
     let cure = "Remove old runs (`docferry prune`), or choose another disk with --staging.";
-    match source.bytes {
+    match documents {
         _ if free < LEAST => {
             check(State::Failure, format!("{} are free in {shown}", size(free))).cured(cure)
         }

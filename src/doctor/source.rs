@@ -16,26 +16,20 @@ use crate::source::{SourceAddress, plain_size};
 
 const ABOUT: &str = "source";
 
-/// How much there is to read.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SourceSize {
-    /// Bytes of documents, or of the files that hold them; none where nobody can tell.
-    pub bytes: Option<u64>,
-}
-
 /// Looks at a source: whether it answers, what it is, what of it can be read, and whether it holds
-/// what the pipeline file needs.
+/// what the pipeline file needs. Returns the bytes of its documents too, or of the files that hold
+/// them; none where nobody can tell.
 pub async fn source(
     address: &SourceAddress,
     pipeline: Option<&Pipeline>,
-) -> Result<(Vec<Check>, SourceSize), DoctorError> {
+) -> Result<(Vec<Check>, Option<u64>), DoctorError> {
     match address {
         SourceAddress::MongoDb(uri) => mongodb(uri, pipeline).await,
         SourceAddress::Postgres(uri) => {
             let target = Target::parse(uri)?;
             target.connect().await?;
             let detail = format!("PostgreSQL answers at {}", target.display());
-            Ok((vec![Check::fine(ABOUT, detail)], SourceSize::default()))
+            Ok((vec![Check::fine(ABOUT, detail)], None))
         }
         SourceAddress::Sqlite(path) => {
             // Whole::open would count all rows.
@@ -60,12 +54,12 @@ fn of_files(
     path: &Path,
     found: &[String],
     pipeline: Option<&Pipeline>,
-) -> (Vec<Check>, SourceSize) {
+) -> (Vec<Check>, Option<u64>) {
     let detail = format!("{} holds {} collections or tables", address.display(), found.len());
     let mut checks = vec![Check::fine(ABOUT, detail)];
     let found = found.iter().map(String::as_str).collect();
     checks.extend(pipeline.into_iter().flat_map(|pipeline| compare(pipeline, &found)));
-    (checks, SourceSize { bytes: bytes_of(path) })
+    (checks, bytes_of(path))
 }
 
 /// Bytes of a file or of those of a folder; none where one is compressed.
@@ -86,7 +80,7 @@ fn bytes_of(path: &Path) -> Option<u64> {
 async fn mongodb(
     uri: &str,
     pipeline: Option<&Pipeline>,
-) -> Result<(Vec<Check>, SourceSize), DoctorError> {
+) -> Result<(Vec<Check>, Option<u64>), DoctorError> {
     let server = Server::connect(uri).await?;
     let version = server.version.as_deref().unwrap_or("of unknown version");
     let mut checks = Vec::new();
@@ -124,7 +118,7 @@ async fn mongodb(
     if let Some(pipeline) = pipeline {
         checks.extend(compare(pipeline, &found));
     }
-    Ok((checks, SourceSize { bytes: Some(bytes) }))
+    Ok((checks, Some(bytes)))
 }
 
 /// How long the server keeps what an export at one moment, or one that follows, needs.
