@@ -22,16 +22,16 @@ pub const SEARCH_PATH: &str = "SET search_path = pg_catalog, pg_temp";
 /// Settings of every session. They are made after it has opened, since poolers refuse or lose those
 /// of a startup message.
 ///
-/// Without row_security a policy that would hide rows is an error, never a smaller table. A server
-/// sees within a second that its client was killed, also in the middle of an index (from 14 on).
-const SETTINGS: &str = "SET timezone = 'UTC'; SET client_min_messages = warning; \
-     SET row_security = off; \
-     SELECT pg_catalog.set_config(name, '1s', false) FROM pg_catalog.pg_settings \
-     WHERE name = 'client_connection_check_interval'";
-/// Roles and databases have limits for their applications, which would end a long index. One that
-/// the address itself states holds.
-const LIMITS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
-     WHERE source <> 'client' AND name IN ('statement_timeout', 'lock_timeout', \
+/// Without row_security a policy that would hide rows is an error, never a smaller table.
+const SETTINGS: &str =
+    "SET timezone = 'UTC'; SET client_min_messages = warning; SET row_security = off";
+/// Settings that not every version has. A server sees within a second that its client was killed,
+/// also in the middle of an index. Roles and databases have limits for their applications, which
+/// would end a long index; one that the address itself states holds.
+const SETTINGS_IF_THERE: &str = "SELECT pg_catalog.set_config(name, \
+     CASE name WHEN 'client_connection_check_interval' THEN '1s' ELSE '0' END, false) \
+     FROM pg_catalog.pg_settings WHERE name = 'client_connection_check_interval' \
+     OR source <> 'client' AND name IN ('statement_timeout', 'lock_timeout', \
      'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
 
 impl Target {
@@ -47,7 +47,7 @@ impl Target {
     pub async fn connect(&self) -> Result<Client, PostgresError> {
         let client = self.open().await?;
         self.settled.get_or_try_init(|| self.check_session(&client)).await?;
-        let settings = format!("{LIMITS}; {SEARCH_PATH}; {SETTINGS}");
+        let settings = format!("{SETTINGS_IF_THERE}; {SEARCH_PATH}; {SETTINGS}");
         client.batch_execute(&settings).await.map_err(|source| PostgresError::Statement {
             action: "settle the session".to_owned(),
             source,
@@ -57,7 +57,7 @@ impl Target {
 
     /// Opens a session of one of the hosts, in their order.
     async fn open(&self) -> Result<Client, PostgresError> {
-        let mut hosts = self.hosts.clone();
+        let mut hosts = self.address.hosts.clone();
         if self.address.get("load_balance_hosts") == Some("random") {
             let random = RandomState::new();
             hosts.sort_by_cached_key(|host| random.hash_one((&host.name, host.address, host.port)));
@@ -76,13 +76,13 @@ impl Target {
                         Err(error @ PostgresError::Interrupted { .. }) => return Err(error),
                         // Where a server refuses, those after it are not asked: they are to be the
                         // same to a client.
-                        Err(error) if !may_pass(&error) && refuses(&error) => return Err(error),
+                        Err(error) if refuses(&error) => return Err(error),
                         Err(error) => failure = Some(error),
                     }
                 }
             }
-            let failure = failure.unwrap_or(PostgresError::Interrupted { address: self.display() });
-            if tries == TRIES || !may_pass(&failure) {
+            let failure = failure.expect("an address has a host");
+            if tries == TRIES || !matches!(failure, PostgresError::Connect { .. }) {
                 return Err(failure);
             }
             let pause = tokio::time::sleep(Duration::from_millis(250 << tries));
@@ -130,10 +130,8 @@ impl Target {
                 }
             }
         }
-        match failure {
-            Some(source) => Err(PostgresError::Connect { address: address(), tries, source }),
-            None => Err(PostgresError::Interrupted { address: address() }),
-        }
+        let source = failure.expect("every mode has a way");
+        Err(PostgresError::Connect { address: address(), tries, source })
     }
 
     async fn attempt(
@@ -182,19 +180,10 @@ impl Target {
     }
 }
 
-/// Whether another try may end otherwise. A refusal by the server itself will not change.
-fn may_pass(failure: &PostgresError) -> bool {
-    match failure {
-        PostgresError::Connect { source, .. } => {
-            source.code().is_none_or(|code| *code == SqlState::CANNOT_CONNECT_NOW)
-        }
-        _ => false,
-    }
-}
-
-/// Whether a server itself said no.
+/// Whether a server itself said no, which will not change; one that starts or stops says so, too.
 fn refuses(failure: &PostgresError) -> bool {
-    matches!(failure, PostgresError::Connect { source, .. } if source.code().is_some())
+    let PostgresError::Connect { source, .. } = failure else { return false };
+    source.code().is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW)
 }
 
 /// Whether a server is of the kind that `target_session_attrs` names.

@@ -19,8 +19,6 @@ const APPLICATION: &str = "docferry";
 #[derive(Clone, Debug)]
 pub struct Target {
     pub(super) address: Address,
-    /// At least one.
-    pub(super) hosts: Vec<Host>,
     /// Set once a session was found to be one of its own.
     pub(super) settled: Arc<OnceCell<()>>,
 }
@@ -30,8 +28,7 @@ impl Target {
     /// and password file. Options of other programs' addresses are in [`Target::ignored`].
     pub fn parse(text: &str) -> Result<Self, PostgresError> {
         let address = Address::resolve(text, &Process)?;
-        let hosts = address.hosts().map_err(PostgresError::Address)?;
-        Ok(Self { address, hosts, settled: Arc::default() })
+        Ok(Self { address, settled: Arc::default() })
     }
 
     /// Options of the address that are for other programs, and have no effect.
@@ -54,7 +51,7 @@ impl Target {
     #[must_use]
     pub fn with_database(&self, name: &str) -> Self {
         let address = self.address.with_database(name);
-        Self { address, hosts: self.hosts.clone(), settled: Arc::default() }
+        Self { address, settled: Arc::default() }
     }
 
     /// The database.
@@ -77,7 +74,8 @@ impl Target {
         variables.retain(|(name, _)| *name != "PGAPPNAME");
         variables.push(("PGAPPNAME", APPLICATION.to_owned()));
         if !stated("PGHOST", &variables) {
-            let names: Vec<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
+            let names: Vec<&str> =
+                self.address.hosts.iter().map(|host| host.name.as_str()).collect();
             variables.push(("PGHOST", names.join(",")));
         }
         // Here the system's authorities are trusted where no file is named; older libraries do not
@@ -93,7 +91,7 @@ impl Target {
     /// Hosts, ports and database; nothing secret.
     pub fn display(&self) -> String {
         let hosts: Vec<String> =
-            self.hosts.iter().map(|host| format!("{}:{}", host.name, host.port)).collect();
+            self.address.hosts.iter().map(|host| format!("{}:{}", host.name, host.port)).collect();
         format!("{}/{}", hosts.join(","), without_credentials(self.database()))
     }
 

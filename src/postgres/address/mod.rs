@@ -55,6 +55,8 @@ impl Surroundings for Process {
 pub(super) struct Address {
     /// Values of libpq's parameters that are stated somewhere.
     values: BTreeMap<String, String>,
+    /// In the order in which they are tried; at least one.
+    pub(super) hosts: Vec<Host>,
     /// The schema that Prisma's `schema` names.
     pub(super) schema: Option<String>,
     /// Parameters of clients of applications that mean nothing here, in their order.
@@ -95,6 +97,8 @@ impl Address {
         }
         address.add_defaults(surroundings);
         address.check()?;
+        let [names, addresses, ports] = ["host", "hostaddr", "port"].map(|name| address.get(name));
+        address.hosts = hosts::hosts(names, addresses, ports)?;
         Ok(address)
     }
 
@@ -183,7 +187,7 @@ impl Address {
         if self.get("sslrootcert") == Some(SYSTEM) && self.get("sslmode") != Some("verify-full") {
             return Err(fault("`sslrootcert=system` goes with `sslmode=verify-full` only"));
         }
-        self.hosts().map(|_| ())
+        Ok(())
     }
 
     /// A value.
@@ -214,11 +218,6 @@ impl Address {
     /// Role.
     pub(super) fn user(&self) -> &str {
         self.get("user").unwrap_or_default()
-    }
-
-    /// Hosts in the order in which they are tried.
-    pub(super) fn hosts(&self) -> Result<Vec<Host>, AddressFault> {
-        hosts::hosts(self.get("host"), self.get("hostaddr"), self.get("port"))
     }
 
     /// The password for a host.
@@ -286,12 +285,8 @@ mod tests {
 
     /// Hosts, role and database of an address, then what else it states.
     fn shown(address: &Address) -> String {
-        let hosts: Vec<String> = address
-            .hosts()
-            .unwrap()
-            .iter()
-            .map(|host| format!("{}:{}", host.name, host.port))
-            .collect();
+        let hosts: Vec<String> =
+            address.hosts.iter().map(|host| format!("{}:{}", host.name, host.port)).collect();
         let mut text = format!("{}@{}/{}", address.user(), hosts.join(","), address.database());
         let named = ["user", "dbname", "host", "hostaddr", "port", "passfile"];
         for (key, value) in address.values.iter().filter(|(key, _)| !named.contains(&key.as_str()))
@@ -437,8 +432,7 @@ mod tests {
         );
         let address = Address::read(&text, &test(&[])).unwrap();
         let passwords = |address: &Address| {
-            let hosts = address.hosts().unwrap();
-            hosts.iter().map(|host| address.password(host)).collect::<Vec<_>>()
+            address.hosts.iter().map(|host| address.password(host)).collect::<Vec<_>>()
         };
         let some = |text: &str| Some(text.to_owned());
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
