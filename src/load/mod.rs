@@ -47,7 +47,7 @@ use crate::interrupt::unless_interrupted;
 use crate::postgres::ddl::{Statement, policy_statements};
 use crate::postgres::dependents::own_rows;
 use crate::postgres::ledger::keep_to_oneself;
-use crate::postgres::rights::make_schema;
+use crate::postgres::rights::{make_schema, schema_exists};
 use crate::postgres::{
     PostgresError, SEARCH_PATH, Target, enum_oids, path_for_own_sql, qualified, quote_identifier,
 };
@@ -390,14 +390,7 @@ impl Job<'_> {
         others::check_replace(client, &ledger.schema, &plan.replace).await?;
         let (home, mode) = (self.options.home.to_string(), self.options.mode.to_string());
         ledger.start(client, &Loaded { home, mode }).await?;
-        let schema = client
-            .query_one("SELECT to_regnamespace($1) IS NULL", &[&quote_identifier(&ledger.schema)])
-            .await
-            .map_err(|source| PostgresError::Statement {
-                action: "look for the schema".to_owned(),
-                source,
-            })?;
-        if schema.get(0) {
+        if !schema_exists(client, &ledger.schema).await? {
             ledger.create_object(client, "schema", &ledger.schema).await?;
         }
         for hook in &self.manifest.before_load {
@@ -407,14 +400,10 @@ impl Job<'_> {
         let own = plan.own_definitions(self.manifest);
         // Nobody sees a row of another tenant at any moment: policies are there before rows are.
         for statement in plan.create.iter().chain(&policy_statements(&own)) {
-            if statement.kind == "schema" {
-                make_schema(client, &statement.name).await?;
-                continue;
-            }
             let action = format!("create {} {}", statement.kind, statement.name);
             let sql = format!("{path}; {}; {SEARCH_PATH}", statement.sql);
             execute(client, action, &sql).await?;
-            if statement.kind != "policy of" {
+            if !["schema", "policy of"].contains(&statement.kind) {
                 ledger.create_object(client, statement.kind, &statement.name).await?;
             }
         }

@@ -10,6 +10,7 @@ use crate::postgres::ddl::{Statement, TEXT_OF_ARRAY, TEXT_OF_ARRAY_BODY};
 use crate::postgres::objects::{
     Object, ObjectKind, Wanted, expected_objects, occupied_names, read_objects, wanted_names,
 };
+use crate::postgres::rights::schema_exists;
 use crate::postgres::{PostgresError, quote_identifier};
 use crate::staging::table::TableDefinition;
 
@@ -48,8 +49,8 @@ async fn check(
     if occupants.is_empty() { Ok(()) } else { Err(LoadError::NamesTaken { schema, occupants }) }
 }
 
-/// Enum types and functions that the tables share with others and that are there already, as the
-/// tables need them.
+/// The schema, and enum types and functions that the tables share with others, where they are there
+/// already as the tables need them.
 pub(super) async fn made_already(
     client: &Client,
     definitions: &[&TableDefinition],
@@ -60,6 +61,9 @@ pub(super) async fn made_already(
     let Some(schema) = definitions.first().map(|definition| definition.schema.clone()) else {
         return Ok(made);
     };
+    if schema_exists(client, &schema).await? {
+        made.insert(("schema", schema.clone()));
+    }
     let mut wanted = Vec::new();
     for declared in definitions.iter().flat_map(|definition| &definition.enums) {
         let name = declared.name.clone();
