@@ -5,6 +5,7 @@ mod parse;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use self::parse::{Attribute, Enum, Field, Model, Schema, Value, attribute, parse};
@@ -57,12 +58,9 @@ fn column_name(field: &Field) -> String {
 }
 
 impl Mapper<'_> {
-    fn mistake(&mut self, field: &Field, message: impl Into<String>) {
-        self.mistakes.push(Mistake {
-            span: field.span.clone(),
-            message: message.into(),
-            help: None,
-        });
+    fn mistake(&mut self, span: &Range<usize>, message: impl Into<String>) {
+        let (span, message) = (span.clone(), message.into());
+        self.mistakes.push(Mistake { span, message, help: None });
     }
 
     fn model(&self, name: &str) -> Option<&Model> {
@@ -134,7 +132,9 @@ impl Mapper<'_> {
                         target: target.name.clone(),
                         target_table: table_name(target),
                     }),
-                    None => self.mistake(relation, format!("there is no model {}", relation.kind)),
+                    None => {
+                        self.mistake(&relation.span, format!("there is no model {}", relation.kind))
+                    }
                 }
                 continue;
             }
@@ -180,11 +180,7 @@ impl Mapper<'_> {
                     None => {
                         let message =
                             format!("@@id names {name}, which is no field of {}", model.name);
-                        self.mistakes.push(Mistake {
-                            span: model.span.clone(),
-                            message,
-                            help: None,
-                        });
+                        self.mistake(&model.span, message);
                     }
                 }
             }
@@ -209,7 +205,7 @@ impl Mapper<'_> {
             return;
         }
         let message = format!("model {} has no @id, @@id or @unique", model.name);
-        self.mistakes.push(Mistake { span: model.span.clone(), message, help: None });
+        self.mistake(&model.span, message);
     }
 
     /// Whether a list of another model has no field of ids on either side.
@@ -226,54 +222,55 @@ impl Mapper<'_> {
                 && name(other) == name(field)
                 && (other.name != field.name || target.name != model.name)
         });
-        !stated(field)
-            && back.is_none_or(|back| back.list && !stated(back))
-            && self.schema.is_target
+        !stated(field) && back.is_none_or(|back| back.list && !stated(back))
+    }
+
+    /// The type of a field by its own words.
+    fn kind(&mut self, field: &Field, native: Option<&str>) -> Option<String> {
+        let kind = match (field.kind.as_str(), native) {
+            ("String" | "Bytes", Some("ObjectId")) => "uuid",
+            ("String", _) => "text",
+            ("Boolean", _) => "boolean",
+            ("Int", Some("Long")) | ("BigInt", _) => "bigint",
+            ("Int", _) => "integer",
+            ("Float", _) => "double precision",
+            ("Decimal", _) => "numeric(65,30)",
+            // `@db.Date` of MongoDB is a moment with its time, too.
+            ("DateTime", _) => "timestamp(3)",
+            ("Json", _) => "jsonb",
+            ("Bytes", _) => "bytea",
+            (name, _) => {
+                if let Some(found) = self.schema.enums.iter().find(|found| found.name == name) {
+                    return Some(enum_name(found));
+                }
+                if !self.schema.types.iter().any(|known| known == name) {
+                    self.mistake(&field.span, format!("there is no type, enum or model {name}"));
+                    return None;
+                }
+                "jsonb"
+            }
+        };
+        Some(kind.to_owned())
     }
 
     fn column(&mut self, field: &Field) -> Option<DraftColumn> {
         let native = field.attributes.iter().find(|found| found.name.starts_with("db."));
-        let stated = native.and_then(|found| native_type(found, self.schema.is_target));
+        let stated = native.filter(|_| self.schema.is_target).and_then(native_type);
         let native = native.and_then(|found| found.name.strip_prefix("db."));
-        let kind = match (field.kind.as_str(), native) {
-            _ if stated.is_some() => stated.unwrap_or_default(),
-            ("String", Some("ObjectId")) => "uuid".to_owned(),
-            ("String", _) => "text".to_owned(),
-            ("Boolean", _) => "boolean".to_owned(),
-            ("Int", Some("Long")) | ("BigInt", _) => "bigint".to_owned(),
-            ("Int", _) => "integer".to_owned(),
-            ("Float", _) => "double precision".to_owned(),
-            ("Decimal", _) => "numeric(65,30)".to_owned(),
-            ("DateTime", _) => "timestamp(3)".to_owned(),
-            ("Json", _) => "jsonb".to_owned(),
-            ("Bytes", Some("ObjectId")) => "uuid".to_owned(),
-            ("Bytes", _) => "bytea".to_owned(),
-            (name, _) => {
-                if let Some(found) = self.schema.enums.iter().find(|found| found.name == name) {
-                    enum_name(found)
-                } else if self.schema.types.iter().any(|known| known == name) {
-                    "jsonb".to_owned()
-                } else {
-                    self.mistake(field, format!("there is no type, enum or model {name}"));
-                    return None;
-                }
-            }
+        let (kind, is_kept) = match stated {
+            Some(stated) => stated,
+            None => (self.kind(field, native)?, true),
         };
         let composite = self.schema.types.contains(&field.kind);
         let kind = if field.list && !composite { format!("{kind}[]") } else { kind };
         let mut column =
             DraftColumn::new(column_name(field), From::Path(vec![source_name(field)]), kind);
         column.key = attribute(&field.attributes, "id").is_some();
-        if self.schema.is_target {
-            if column.key {
-                column.from = From::Path(vec!["_id".to_owned()]);
-            }
-            if native.is_some_and(|native| UNKNOWN.contains(&native)) {
-                column.decide(format!(
-                    "@db.{} has no type of its own here",
-                    native.unwrap_or_default()
-                ));
-            }
+        if column.key && self.schema.is_target {
+            column.from = From::Path(vec!["_id".to_owned()]);
+        }
+        if let Some(native) = native.filter(|_| !is_kept) {
+            column.decide(format!("@db.{native} has no type of its own here"));
         }
         // Prisma gives lists no NOT NULL; a list that a document lacks is empty to it.
         column.required = !column.key && !field.optional && !field.list;
@@ -303,7 +300,7 @@ impl Mapper<'_> {
     /// `@relation(fields: […], references: […])` of one field.
     fn refer(&mut self, relation: &Field, own: &Field, column: &mut DraftColumn) {
         let Some(target) = self.model(&relation.kind) else {
-            self.mistake(relation, format!("there is no model {}", relation.kind));
+            self.mistake(&relation.span, format!("there is no model {}", relation.kind));
             return;
         };
         let found = attribute(&relation.attributes, "relation");
@@ -321,7 +318,7 @@ impl Mapper<'_> {
         let Some(field) =
             to.first().and_then(|name| target.fields.iter().find(|field| field.name == *name))
         else {
-            self.mistake(relation, "`references` names no field of the other model");
+            self.mistake(&relation.span, "`references` names no field of the other model");
             return;
         };
         let is_key = attribute(&field.attributes, "id").is_some();
@@ -348,15 +345,9 @@ impl Mapper<'_> {
     }
 }
 
-/// Types of PostgreSQL that a column takes as text.
-const UNKNOWN: [&str; 8] = ["Char", "Citext", "Money", "Inet", "Bit", "VarBit", "Xml", "Oid"];
-
-/// The type that `@db.…` of a PostgreSQL schema states; none where it is the usual one, or is of
-/// MongoDB, whose `Date` is a moment with its time.
-fn native_type(found: &Attribute, is_target: bool) -> Option<String> {
-    if !is_target {
-        return None;
-    }
+/// The type that `@db.…` of a PostgreSQL schema states, and whether docferry has it too; none where
+/// it is not known.
+fn native_type(found: &Attribute) -> Option<(String, bool)> {
     let number = |at: usize| match found.arguments.get(at) {
         Some((_, Value::Number(number))) => Some(number.as_str()),
         _ => None,
@@ -365,16 +356,18 @@ fn native_type(found: &Attribute, is_target: bool) -> Option<String> {
         Some(size) => format!("{name}({size})"),
         None => name.to_owned(),
     };
-    Some(match found.name.strip_prefix("db.")? {
-        "Uuid" => "uuid".to_owned(),
-        "Text" | "Char" | "Citext" | "Money" | "Inet" | "Bit" | "VarBit" | "Xml" => {
-            "text".to_owned()
+    let kept = match found.name.strip_prefix("db.")? {
+        "Char" | "Citext" | "Money" | "Inet" | "Bit" | "VarBit" | "Xml" => {
+            return Some(("text".to_owned(), false));
         }
+        "Oid" => return Some(("bigint".to_owned(), false)),
+        "Uuid" => "uuid".to_owned(),
+        "Text" => "text".to_owned(),
         "VarChar" => number(0).map_or("text".to_owned(), |size| format!("varchar({size})")),
         "Boolean" => "boolean".to_owned(),
         "SmallInt" => "smallint".to_owned(),
         "Integer" => "integer".to_owned(),
-        "BigInt" | "Oid" => "bigint".to_owned(),
+        "BigInt" => "bigint".to_owned(),
         "Real" => "real".to_owned(),
         "DoublePrecision" => "double precision".to_owned(),
         "Decimal" => match (number(0), number(1)) {
@@ -389,7 +382,8 @@ fn native_type(found: &Attribute, is_target: bool) -> Option<String> {
         "Json" | "JsonB" => "jsonb".to_owned(),
         "ByteA" => "bytea".to_owned(),
         _ => return None,
-    })
+    };
+    Some((kept, true))
 }
 
 /// The text of a schema, of one file or of all of a folder, one after another.
