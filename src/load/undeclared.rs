@@ -13,7 +13,7 @@ use super::differences::Difference;
 use super::{LoadError, LoadOptions, Mode};
 use crate::pgcopy::reader::fields;
 use crate::pgcopy::{PgType, show};
-use crate::postgres::{PostgresError, enum_oids, qualified, quote_identifier};
+use crate::postgres::{PostgresError, qualified, quote_identifier};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{TableManifest, TransformManifest};
 use crate::staging::tuples::{TupleError, staged_tuples};
@@ -44,43 +44,62 @@ pub(super) async fn orphans(
     options: &LoadOptions,
 ) -> Result<Vec<Difference>, LoadError> {
     let mut differences = Vec::new();
-    let keys = find(client, manifest).await?;
-    if keys.is_empty() {
-        return Ok(differences);
-    }
-    let oids = enum_oids(client, &manifest.schema).await?;
-    for key in keys {
-        let Some(table) = staged(manifest, &key.table) else { continue };
-        let Some(own) = places(table, &key.columns) else { continue };
-        let mut known = FxHashSet::default();
-        let target = staged(manifest, &key.target).filter(|_| key.target_schema == manifest.schema);
-        if let Some(target) = target {
-            let Some(theirs) = places(target, &key.target_columns) else { continue };
-            read(run, target, &theirs, &oids, |hash, _| {
-                known.insert(hash);
-            })?;
-        }
-        if target.is_none() || options.mode != Mode::Replace {
-            existing(client, &key, &mut known).await?;
-        }
-        let (mut count, mut examples) = (0_u64, Vec::new());
-        read(run, table, &own, &oids, |hash, text| {
-            if !known.contains(&hash) {
-                count += 1;
-                if examples.len() < EXAMPLES && !examples.iter().any(|known| known == text) {
-                    examples.push(text.to_owned());
+    let mut keys = find(client, manifest).await?;
+    keys.retain(|key| columns_of(manifest, &key.table, &key.columns).is_some());
+    // Keys are read once for all that lead there, and one set of them is held at a time.
+    for group in keys.chunk_by(|one, next| one.leads_to() == next.leads_to()) {
+        let Some(known) = targets(client, run, manifest, options, &group[0]).await? else {
+            continue;
+        };
+        for key in group {
+            let Some(own) = columns_of(manifest, &key.table, &key.columns) else { continue };
+            let (mut count, mut examples) = (0_u64, Vec::new());
+            read(run, &own, |hash, text| {
+                if !known.contains(&hash) {
+                    count += 1;
+                    if examples.len() < EXAMPLES && !examples.iter().any(|known| known == text) {
+                        examples.push(text.to_owned());
+                    }
                 }
+            })?;
+            if count > 0 {
+                differences.push(key.broken(count, &examples));
             }
-        })?;
-        if count > 0 {
-            differences.push(key.broken(count, &examples));
         }
     }
     Ok(differences)
 }
 
+/// The keys that rows can refer to once all is loaded; none where they cannot be told.
+async fn targets(
+    client: &Client,
+    run: &RunDirectory,
+    manifest: &TransformManifest,
+    options: &LoadOptions,
+    key: &Undeclared,
+) -> Result<Option<FxHashSet<u128>>, LoadError> {
+    let mut known = FxHashSet::default();
+    let is_staged = key.target_schema == manifest.schema && staged(manifest, &key.target).is_some();
+    if is_staged {
+        let Some(theirs) = columns_of(manifest, &key.target, &key.target_columns) else {
+            return Ok(None);
+        };
+        read(run, &theirs, |hash, _| {
+            known.insert(hash);
+        })?;
+    }
+    if !is_staged || options.mode != Mode::Replace {
+        existing(client, key, &mut known).await?;
+    }
+    Ok(Some(known))
+}
+
 impl Undeclared {
-    fn broken(self, count: u64, examples: &[String]) -> Difference {
+    fn leads_to(&self) -> (&str, &str, &[String]) {
+        (&self.target_schema, &self.target, &self.target_columns)
+    }
+
+    fn broken(&self, count: u64, examples: &[String]) -> Difference {
         let detail = format!(
             "{count} staged rows break the foreign key {} of the application: {} has no {} ({}); \
              declare it (`references`, with `dangling`), and transform again",
@@ -90,7 +109,7 @@ impl Undeclared {
             examples.join(", ")
         );
         let column = Some(self.columns.join(", "));
-        Difference { table: self.table, column, detail, blocking: true }
+        Difference { table: self.table.clone(), column, detail, blocking: true }
     }
 }
 
@@ -111,7 +130,7 @@ async fn find(client: &Client, manifest: &TransformManifest) -> Result<Vec<Undec
         JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
         WHERE k.contype = 'f' AND k.conparentid = 0 AND k.convalidated
           AND n.nspname = $1 AND c.relname = ANY ($2)
-        ORDER BY 2, 1";
+        ORDER BY 3, 4, 6, 2, 1";
     let names: Vec<&str> =
         manifest.tables.iter().map(|table| table.definition.name.as_str()).collect();
     let rows = client
@@ -142,15 +161,19 @@ fn staged<'m>(manifest: &'m TransformManifest, name: &str) -> Option<&'m TableMa
     manifest.tables.iter().find(|table| table.definition.name == name)
 }
 
-/// Places and types of columns; none where one is not staged, or has a type whose equal values may
-/// have different texts.
-fn places(table: &TableManifest, columns: &[String]) -> Option<Vec<(usize, PgType)>> {
-    let place = |name: &String| {
-        let all = &table.definition.columns;
-        let at = all.iter().position(|column| column.name == *name)?;
-        let pg_type = &all[at].pg_type;
-        let plain = matches!(
-            pg_type,
+/// A staged table with these columns alone, in their order; none where one is not staged, or has a
+/// type whose equal values may have different texts.
+fn columns_of(
+    manifest: &TransformManifest,
+    table: &str,
+    columns: &[String],
+) -> Option<TableManifest> {
+    let mut found = staged(manifest, table)?.clone();
+    let all = std::mem::take(&mut found.definition.columns);
+    for name in columns {
+        let column = all.iter().find(|column| column.name == *name)?;
+        let is_plain = matches!(
+            column.pg_type,
             PgType::Uuid
                 | PgType::Text
                 | PgType::Varchar(_)
@@ -158,28 +181,28 @@ fn places(table: &TableManifest, columns: &[String]) -> Option<Vec<(usize, PgTyp
                 | PgType::Integer
                 | PgType::BigInt
         );
-        plain.then(|| (at, pg_type.clone()))
-    };
-    columns.iter().map(place).collect()
+        found.definition.columns.push(is_plain.then(|| column.clone())?);
+    }
+    Some(found)
 }
 
-/// Hands over the values of columns, row by row, as a hash and as text; not those with a NULL.
+/// Hands over the values of a table's columns, row by row, as a hash and as text; not those with a
+/// NULL.
 fn read(
     run: &RunDirectory,
     table: &TableManifest,
-    places: &[(usize, PgType)],
-    oids: &HashMap<String, u32>,
     mut take: impl FnMut(u128, &str),
 ) -> Result<(), LoadError> {
+    let types: Vec<&PgType> =
+        table.definition.columns.iter().map(|column| &column.pg_type).collect();
+    // No column is an enum, nor an array of one.
+    let oids = HashMap::new();
     // Reading the files is work for the processor: other tasks go on on other threads.
     tokio::task::block_in_place(|| {
-        staged_tuples(run, table, oids, |_, _, tuple| {
-            let all: Vec<Option<&[u8]>> = fields(tuple).collect();
-            let texts: Option<Vec<String>> = places
-                .iter()
-                .map(|(at, pg_type)| {
-                    all.get(*at).copied().flatten().map(|bytes| show::field(bytes, pg_type, false))
-                })
+        staged_tuples(run, table, &oids, |_, _, tuple| {
+            let values = fields(tuple).zip(&types);
+            let texts: Option<Vec<String>> = values
+                .map(|(bytes, pg_type)| bytes.map(|bytes| show::field(bytes, pg_type, false)))
                 .collect();
             if let Some(texts) = texts {
                 take(hash(&texts), &texts.join(", "));
