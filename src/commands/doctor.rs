@@ -164,6 +164,18 @@ pub(super) fn check_source(
     admit(&checks, Stage::Export, progress)
 }
 
+/// What a load needs of its server, whatever the tables are.
+pub(super) fn check_server(
+    target: &Target,
+    pipeline: &Pipeline,
+    options: &LoadOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<(), Failure> {
+    let runtime = Runtime::new().map_err(CommandError::Runtime)?;
+    let checks = runtime.block_on(doctor::target(target, &needs(pipeline, options)))?;
+    admit(&checks, Stage::Load, progress)
+}
+
 /// What can be known before the rows of a load are staged. `run` is one that is gone on with.
 pub(super) fn check_target(
     target: &Target,
@@ -172,9 +184,8 @@ pub(super) fn check_target(
     options: &LoadOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<(), Failure> {
+    check_server(target, pipeline, options, progress)?;
     let runtime = Runtime::new().map_err(CommandError::Runtime)?;
-    let checks = runtime.block_on(doctor::target(target, &needs(pipeline, options)))?;
-    admit(&checks, Stage::Load, progress)?;
     runtime.block_on(load::foresee(&planned(pipeline), run, target, options))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{CommandError, address, go_on, load_pipeline};
+use super::{CommandError, address, doctor, go_on, load_pipeline};
 use crate::cli::{LoadArguments, LoadWay, PipelineArgument, RollbackArguments};
 use crate::failure::{Exit, Failure};
 use crate::load::{self, LoadOptions, LoadReport};
@@ -88,6 +88,7 @@ pub(super) fn stage(
     let _lock = PipelineLock::take(staging, &pipeline.name)?;
     let directory = RunDirectory::open(staging, &pipeline.name, &arguments.run)?;
     let manifest = transformed(&directory, staging)?;
+    doctor::check_server(&target, &pipeline, &options, progress)?;
     let mut record = RunRecord::read(&directory)?;
     progress.run(directory.run());
     record.start(&directory, Stage::Load)?;
