@@ -54,8 +54,9 @@ fn number_of(list: &[String]) -> f64 {
 }
 
 async fn connections(client: &Client) -> Result<Check, DoctorError> {
-    let sql = "SELECT count(*), current_setting('max_connections')::bigint \
-               FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'";
+    // Every role can see these counts.
+    let sql = "SELECT sum(numbackends)::bigint, current_setting('max_connections')::bigint \
+               FROM pg_catalog.pg_stat_database";
     let row = client.query_one(sql, &[]).await.map_err(failed("count connections"))?;
     let (used, most): (i64, i64) = (row.get(0), row.get(1));
     let share = gauge(used) / gauge(most).max(1.0);
@@ -71,13 +72,21 @@ async fn connections(client: &Client) -> Result<Check, DoctorError> {
 }
 
 async fn transactions(client: &Client) -> Result<Check, DoctorError> {
+    let about = "longest transaction";
+    let sql = "SELECT pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), \
+               quote_ident(current_user)";
+    let row = client.query_one(sql, &[]).await.map_err(failed("look at the rights of the role"))?;
+    if !row.get::<_, bool>(0) {
+        let detail = "it is not known: the role sees no transactions of others";
+        let cure = format!("GRANT pg_read_all_stats TO {};", row.get::<_, &str>(1));
+        return Ok(Check::new(State::Note, about, detail).cured(cure));
+    }
     let sql = "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), state, \
                extract(epoch FROM clock_timestamp() - xact_start)::float8 \
                FROM pg_catalog.pg_stat_activity \
                WHERE xact_start IS NOT NULL AND backend_type = 'client backend' \
                  AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 1";
     let row = client.query_opt(sql, &[]).await.map_err(failed("look at transactions"))?;
-    let about = "longest transaction";
     let Some(row) = row else {
         return Ok(Check::fine(about, "none is open").measured("longest_transaction_seconds", 0.0));
     };
@@ -183,6 +192,15 @@ async fn sequences(client: &Client) -> Result<Vec<Check>, DoctorError> {
         checks.push(Check::new(graded(*used, CROWDED), about, detail).cured(
             "Make the column and its sequence bigint: ALTER TABLE … ALTER COLUMN … TYPE bigint.",
         ));
+    }
+    let sql = "SELECT format('%I.%I', schemaname, sequencename) FROM pg_catalog.pg_sequences \
+               WHERE NOT has_sequence_privilege( \
+                   format('%I.%I', schemaname, sequencename)::regclass, 'USAGE,SELECT') ORDER BY 1";
+    let hidden = texts(client, "look at sequences of others", sql).await?;
+    if !hidden.is_empty() {
+        let detail = format!("what these have given out is not known: {}", names(&hidden));
+        let cure = format!("GRANT SELECT ON SEQUENCE {} TO the role of this check.", hidden[0]);
+        checks.push(Check::new(State::Note, about, detail).cured(cure));
     }
     if checks.is_empty() {
         checks.push(Check::fine(

@@ -111,20 +111,20 @@ async fn rights(client: &Client, needs: &TargetNeeds<'_>) -> Result<Vec<Check>, 
 
 async fn connections(client: &Client, wanted: usize) -> Result<Check, DoctorError> {
     const ABOUT: &str = "connections";
-    // A limit of -1 is none. A superuser may use the reserved ones.
+    // A limit of -1 is none. A superuser may use the reserved ones. Sessions of others are counted
+    // where every role can see them.
     let sql = "
         SELECT least(
             current_setting('max_connections')::integer
                 - CASE WHEN r.rolsuper THEN 0
                        ELSE current_setting('superuser_reserved_connections')::integer END
-                - (SELECT count(*) FROM pg_catalog.pg_stat_activity
-                   WHERE backend_type = 'client backend'),
+                - (SELECT sum(numbackends) FROM pg_catalog.pg_stat_database),
             CASE WHEN r.rolconnlimit < 0 OR r.rolsuper THEN 1000000 ELSE r.rolconnlimit
                 - (SELECT count(*) FROM pg_catalog.pg_stat_activity
                    WHERE usename = r.rolname AND backend_type = 'client backend') END,
             CASE WHEN d.datconnlimit < 0 OR r.rolsuper THEN 1000000 ELSE d.datconnlimit
-                - (SELECT count(*) FROM pg_catalog.pg_stat_activity
-                   WHERE datname = d.datname AND backend_type = 'client backend') END)::bigint
+                - (SELECT numbackends FROM pg_catalog.pg_stat_database
+                   WHERE datname = d.datname) END)::bigint
         FROM pg_catalog.pg_roles r, pg_catalog.pg_database d
         WHERE r.rolname = session_user AND d.datname = current_database()";
     let row = client.query_one(sql, &[]).await.map_err(failed("count connections"))?;

@@ -146,6 +146,42 @@ fn a_database_in_use_is_looked_at() {
 }
 
 #[test]
+fn a_role_that_cannot_see_something_is_not_told_that_it_is_well() {
+    let Some(place) = Place::new("docferry_unseeing") else { return };
+    place.sql(
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'docferry_unseeing') THEN \
+         CREATE ROLE docferry_unseeing LOGIN; END IF; END $$; \
+         CREATE TABLE own (id serial); SELECT setval('own_id_seq', 2147483647)",
+    );
+    // A transaction of another role stays open.
+    place.sql("BEGIN; SELECT 1");
+    let look = |user: &str| {
+        let target = place.address.replace("postgres@", &format!("{user}@"));
+        let output = docferry().args(["doctor", "--json", "--target", &target]).output().unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        value["doctor"]["checks"].as_array().unwrap().clone()
+    };
+    let of = |checks: &[serde_json::Value], about: &str| {
+        checks.iter().find(|check| check["about"] == about).unwrap().clone()
+    };
+    let unseeing = look("docferry_unseeing");
+    let transaction = of(&unseeing, "longest transaction");
+    assert_eq!(transaction["state"], "note", "{transaction}");
+    assert_eq!(transaction["cure"], "GRANT pg_read_all_stats TO docferry_unseeing;");
+    let sequences = of(&unseeing, "sequences");
+    assert!(sequences["detail"].as_str().unwrap().contains("public.own_id_seq"), "{sequences}");
+    // Its own session and that of the test are two at least.
+    let used = of(&unseeing, "connections")["measures"][0]["value"].as_f64().unwrap();
+    assert!(used >= 2.0, "{unseeing:?}");
+    let all = look("postgres");
+    assert_eq!(of(&all, "sequences")["state"], "failure");
+    let transaction = of(&all, "longest transaction");
+    assert!(transaction["detail"].as_str().unwrap().contains("old: process"), "{transaction}");
+    place.sql("ROLLBACK");
+    place.sql("DROP ROLE docferry_unseeing");
+}
+
+#[test]
 fn queries_of_a_pipeline_file_have_their_time() {
     let Some(place) = Place::new("docferry_queries") else { return };
     let run = place.stage(&two_authors(), &[book(1, "Dune", 1)]);
