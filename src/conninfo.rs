@@ -140,8 +140,10 @@ pub fn uri(text: &str) -> Result<Pairs, &'static str> {
         }
     }
     let (names, ports) = hosts_and_ports(hosts)?;
+    let several = names.len() > 1;
     for (key, values) in [("host", names), ("port", ports)] {
-        if values.iter().any(|value| !value.is_empty()) {
+        // Several without a name are several default hosts.
+        if values.iter().any(|value| !value.is_empty()) || several && key == "host" {
             add(key, &values.join(","))?;
         }
     }
@@ -230,6 +232,7 @@ mod tests {
             ("postgres://ann:pa:ss@h", "user=ann | password=pa:ss | host=h"),
             ("postgres://a:1,b:2/d?x=y", "host=a,b | port=1,2 | dbname=d | x=y"),
             ("postgres://a,b:2/d", "host=a,b | port=,2 | dbname=d"),
+            ("postgres://:1,:2/d", "host=, | port=1,2 | dbname=d"),
             ("postgres://[::1]:5/d", "host=::1 | port=5 | dbname=d"),
             ("postgres://[2001:db8::1234],c/", "host=2001:db8::1234,c"),
             ("postgres://%2Fvar%2Frun/d", "host=/var/run | dbname=d"),

@@ -1,10 +1,16 @@
 //! Addresses of PostgreSQL: what libpq's options mean, against servers that insist on them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use docferry::conninfo;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use crate::homes::{Place, book, two_authors};
 use crate::support::{docferry, project, server, shown};
@@ -277,4 +283,96 @@ fn a_file_for_certificates_that_is_none_is_named() {
     let output = docferry().args(["doctor", "--target", &address]).output().unwrap();
     let text = shown(&output);
     assert!(text.contains("empty.pem: the file holds no certificate"), "{text}");
+}
+
+/// Lets libpq itself read addresses: a list of texts in, a list of its parameters out.
+const LIBPQ: &str = r#"
+import ctypes, json, sys
+try:
+    libpq = ctypes.CDLL("libpq.so.5")
+except OSError:
+    sys.exit(77)
+class Option(ctypes.Structure):
+    texts = "keyword", "variable", "compiled", "value", "label", "shown"
+    _fields_ = [(name, ctypes.c_char_p) for name in texts] + [("size", ctypes.c_int)]
+libpq.PQconninfoParse.restype = ctypes.POINTER(Option)
+libpq.PQconninfoFree.argtypes = [ctypes.POINTER(Option)]
+def parse(text):
+    options = libpq.PQconninfoParse(text.encode(), None)
+    if not options:
+        return None
+    found, at = {}, 0
+    while options[at].keyword:
+        if options[at].value:
+            found[options[at].keyword.decode()] = options[at].value.decode("utf-8", "replace")
+        at += 1
+    libpq.PQconninfoFree(options)
+    return found
+json.dump([parse(text) for text in json.load(sys.stdin)], sys.stdout)
+"#;
+
+/// An address, well formed for the most part.
+fn any_address() -> impl Strategy<Value = String> {
+    let user = prop::sample::select(vec!["", "u@", "u%40:p@", ":p%2F@", "u::p@", "u:@"]);
+    let name = prop::sample::select(vec!["h", "[::1]", "%2Frun", "", "h.x", "10.0.0.1"]);
+    let port = prop::sample::select(vec!["", ":1", ":", ":5432"]);
+    let hosts =
+        prop::collection::vec((name, port).prop_map(|(name, port)| format!("{name}{port}")), 0..4);
+    let path = prop::sample::select(vec!["", "/", "/d", "/d%2Fe", "/d/e"]);
+    let key = prop::sample::select(vec!["host", "port", "sslmode", "user", "options", "hostaddr"]);
+    let value = prop::sample::select(vec!["x", "", "%2F", "a b", "a+b", "%zz", "é", "1,2"]);
+    let query = (key, value).prop_map(|(key, value)| format!("{key}={value}"));
+    let query = prop::collection::vec(query, 0..3);
+    let uri = (user, hosts, path, query).prop_map(|(user, hosts, path, query)| {
+        format!("postgres://{user}{}{path}?{}", hosts.join(","), query.join("&"))
+    });
+    let key = prop::sample::select(vec!["host", "port", "user", "password", "dbname"]);
+    let joint = prop::sample::select(vec!["=", " = ", "= ", "\t="]);
+    let value =
+        prop::sample::select(vec!["x", "'a b'", "''", "a\\ b", "'it\\'s'", "'x", "x'y", "\\"]);
+    let end = prop::sample::select(vec![" ", "\n", "  "]);
+    let pair = (key, joint, value, end)
+        .prop_map(|(key, joint, value, end)| format!("{key}{joint}{value}{end}"));
+    let pairs = prop::collection::vec(pair, 0..4).prop_map(|pairs| pairs.concat());
+    prop_oneof![uri, pairs]
+}
+
+#[test]
+fn no_address_is_taken_for_another_than_libpq_takes_it_for() {
+    let mut runner = TestRunner::deterministic();
+    let texts: Vec<String> =
+        (0..4000).map(|_| any_address().new_tree(&mut runner).unwrap().current()).collect();
+    let mut python = Command::new("python3")
+        .args(["-c", LIBPQ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input = serde_json::to_vec(&texts).unwrap();
+    std::io::Write::write_all(&mut python.stdin.take().unwrap(), &input).unwrap_or_default();
+    let output = python.wait_with_output().unwrap();
+    if output.status.code() == Some(77) {
+        eprintln!("libpq is not there: addresses are not compared with it");
+        return;
+    }
+    type Parameters = BTreeMap<String, String>;
+    let theirs: Vec<Option<Parameters>> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut read = 0;
+    for (text, theirs) in texts.iter().zip(theirs) {
+        let own =
+            if conninfo::is_uri(text) { conninfo::uri(text).ok() } else { conninfo::pairs(text) };
+        // What docferry refuses is no other database.
+        let Some(own) = own else { continue };
+        let mut own: Parameters = own.into_iter().collect();
+        let mut theirs = theirs.unwrap_or_else(|| panic!("{text:?}: libpq refuses it: {own:?}"));
+        for parameters in [&mut own, &mut theirs] {
+            // Ports that are all left out are none.
+            parameters.retain(|key, value| {
+                !value.is_empty() && (key != "port" || value.chars().any(|letter| letter != ','))
+            });
+        }
+        assert_eq!(own, theirs, "{text:?}");
+        read += 1;
+    }
+    assert!(read > 1500, "{read} were read");
 }
