@@ -39,6 +39,7 @@ mod others;
 mod pipeline;
 mod plan;
 mod planted;
+mod prisma;
 mod privileges;
 mod rejects;
 mod restore;
