@@ -85,7 +85,8 @@ impl CopyEncoder {
         out.extend((-1_i16).to_be_bytes());
     }
 
-    /// Appends the tuples of a batch. With `ends`, the end of each tuple in `out` is noted there.
+    /// Appends the tuples of a batch. Its columns are found by name: it may have others, and in
+    /// any order. With `ends`, the end of each tuple in `out` is noted there.
     pub fn encode(
         &self,
         batch: &RecordBatch,
@@ -95,9 +96,8 @@ impl CopyEncoder {
         let columns = self
             .columns
             .iter()
-            .enumerate()
-            .map(|(at, (name, pg_type, oid))| {
-                let array = (at < batch.num_columns()).then(|| batch.column(at).as_ref());
+            .map(|(name, pg_type, oid)| {
+                let array = batch.column_by_name(name);
                 array.and_then(|array| Column::new(array, pg_type, *oid)).ok_or_else(|| {
                     CopyError::Column { column: name.clone(), pg_type: pg_type.to_string() }
                 })

@@ -355,15 +355,15 @@ fn no_address_is_taken_for_another_than_libpq_takes_it_for() {
         eprintln!("libpq is not there: addresses are not compared with it");
         return;
     }
-    type Parameters = BTreeMap<String, String>;
-    let theirs: Vec<Option<Parameters>> = serde_json::from_slice(&output.stdout).unwrap();
+    let theirs: Vec<Option<BTreeMap<String, String>>> =
+        serde_json::from_slice(&output.stdout).unwrap();
     let mut read = 0;
     for (text, theirs) in texts.iter().zip(theirs) {
         let own =
             if conninfo::is_uri(text) { conninfo::uri(text).ok() } else { conninfo::pairs(text) };
         // What docferry refuses is no other database.
         let Some(own) = own else { continue };
-        let mut own: Parameters = own.into_iter().collect();
+        let mut own: BTreeMap<String, String> = own.into_iter().collect();
         let mut theirs = theirs.unwrap_or_else(|| panic!("{text:?}: libpq refuses it: {own:?}"));
         for parameters in [&mut own, &mut theirs] {
             // Ports that are all left out are none.

@@ -101,7 +101,7 @@ impl Mapper<'_> {
         }
         for field in &model.fields {
             if let Some(target) = self.model(&field.kind) {
-                if self.schema.is_target && field.list && self.is_implicit(model, field, target) {
+                if self.schema.is_target && field.list && is_implicit(model, field, target) {
                     table.about.push(format!(
                         "decide: {} is an implicit many-to-many relation: say in [junctions] which \
                          arrays of ids it is made of",
@@ -133,7 +133,10 @@ impl Mapper<'_> {
                         target_table: table_name(target),
                     }),
                     None => {
-                        self.mistake(&relation.span, format!("there is no model {}", relation.kind))
+                        self.mistake(
+                            &relation.span,
+                            format!("there is no model {}", relation.kind),
+                        );
                     }
                 }
                 continue;
@@ -206,23 +209,6 @@ impl Mapper<'_> {
         }
         let message = format!("model {} has no @id, @@id or @unique", model.name);
         self.mistake(&model.span, message);
-    }
-
-    /// Whether a list of another model has no field of ids on either side.
-    fn is_implicit(&self, model: &Model, field: &Field, target: &Model) -> bool {
-        let stated = |field: &Field| {
-            attribute(&field.attributes, "relation").and_then(|found| found.get("fields")).is_some()
-        };
-        let name = |field: &Field| {
-            let relation = attribute(&field.attributes, "relation")?;
-            relation.get_or_first("name").and_then(Value::name).map(str::to_owned)
-        };
-        let back = target.fields.iter().find(|other| {
-            other.kind == model.name
-                && name(other) == name(field)
-                && (other.name != field.name || target.name != model.name)
-        });
-        !stated(field) && back.is_none_or(|back| back.list && !stated(back))
     }
 
     /// The type of a field by its own words.
@@ -343,6 +329,23 @@ impl Mapper<'_> {
             _ => Some("cascade".to_owned()),
         };
     }
+}
+
+/// Whether a list of another model has no field of ids on either side.
+fn is_implicit(model: &Model, field: &Field, target: &Model) -> bool {
+    let stated = |field: &Field| {
+        attribute(&field.attributes, "relation").and_then(|found| found.get("fields")).is_some()
+    };
+    let name = |field: &Field| {
+        let relation = attribute(&field.attributes, "relation")?;
+        relation.get_or_first("name").and_then(Value::name).map(str::to_owned)
+    };
+    let back = target.fields.iter().find(|other| {
+        other.kind == model.name
+            && name(other) == name(field)
+            && (other.name != field.name || target.name != model.name)
+    });
+    !stated(field) && back.is_none_or(|back| back.list && !stated(back))
 }
 
 /// The type that `@db.…` of a PostgreSQL schema states, and whether docferry has it too; none where
