@@ -64,6 +64,7 @@ pub(super) fn compare(
         if found.generated {
             add(name, true, "the column is generated and cannot be written".to_owned());
         }
+        let mut fits = true;
         match &found.pg_type {
             Some(pg_type) if *pg_type == column.pg_type => {}
             Some(PgType::Varchar(length))
@@ -72,6 +73,7 @@ pub(super) fn compare(
                 let shorter = !matches!(column.pg_type, PgType::Varchar(own) if own <= *length);
                 let detail = format!("{} is staged, varchar({length}) is there", column.pg_type);
                 add(name, shorter, detail);
+                fits = !shorter;
             }
             Some(PgType::Text) if matches!(column.pg_type, PgType::Varchar(_)) => {
                 add(name, false, format!("{} is staged, text is there", column.pg_type));
@@ -79,7 +81,25 @@ pub(super) fn compare(
             _ => {
                 let detail = format!("{} is staged, {} is there", column.pg_type, found.type_text);
                 add(name, true, detail);
+                fits = false;
             }
+        }
+        if let (Some(domain), true) = (&found.domain, fits) {
+            let rules = if domain.checked { ", whose rules the copy keeps" } else { "" };
+            let detail = format!(
+                "{} is staged, the domain {} is there{rules}",
+                column.pg_type, found.type_text
+            );
+            add(name, false, detail);
+        }
+        if found.folds_case && fits {
+            let by = conflict.is_some_and(|conflict| conflict.contains(&column.name));
+            let effect = if by {
+                ": rows are found again by it, and its letters may differ in case; use --mode replace"
+            } else {
+                ", which takes no notice of case"
+            };
+            add(name, by, format!("{} is staged, citext is there{effect}", column.pg_type));
         }
         if let PgType::Enum(enum_name) = column.pg_type.element() {
             let own = staged.definition.enums.iter().find(|own| own.name == *enum_name);

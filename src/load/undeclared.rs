@@ -13,7 +13,7 @@ use super::differences::Difference;
 use super::{LoadError, LoadOptions, Mode};
 use crate::pgcopy::reader::fields;
 use crate::pgcopy::{PgType, show};
-use crate::postgres::{PostgresError, qualified, quote_identifier};
+use crate::postgres::{PostgresError, VALUE_TYPE, qualified, quote_identifier};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{TableManifest, TransformManifest};
 use crate::staging::tuples::{TupleError, staged_tuples};
@@ -115,7 +115,9 @@ impl Undeclared {
 
 /// The foreign keys of staged tables that the pipeline file does not declare.
 async fn find(client: &Client, manifest: &TransformManifest) -> Result<Vec<Undeclared>, LoadError> {
-    let sql = "
+    // Keys of columns that take no notice of case are PostgreSQL's to check.
+    let sql = format!(
+        "
         SELECT k.conname::text, c.relname::text, tn.nspname::text, t.relname::text,
             (SELECT array_agg(a.attname::text ORDER BY p.place)
              FROM unnest(k.conkey) WITH ORDINALITY p (number, place)
@@ -130,11 +132,17 @@ async fn find(client: &Client, manifest: &TransformManifest) -> Result<Vec<Undec
         JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
         WHERE k.contype = 'f' AND k.conparentid = 0 AND k.convalidated
           AND n.nspname = $1 AND c.relname = ANY ($2)
-        ORDER BY 3, 4, 6, 2, 1";
+          AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_attribute a {VALUE_TYPE}
+            WHERE t.folds_case AND a.attrelid IN (k.conrelid, k.confrelid)
+              AND (a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+                OR a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey)))
+        ORDER BY 3, 4, 6, 2, 1"
+    );
     let names: Vec<&str> =
         manifest.tables.iter().map(|table| table.definition.name.as_str()).collect();
     let rows = client
-        .query(sql, &[&manifest.schema, &names])
+        .query(&sql, &[&manifest.schema, &names])
         .await
         .map_err(failed("read the foreign keys of the application"))?;
     let found = rows.iter().map(|row| Undeclared {

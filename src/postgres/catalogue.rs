@@ -70,8 +70,13 @@ pub struct ColumnShape {
     pub name: String,
     /// Its type, as PostgreSQL prints it.
     pub type_text: String,
-    /// The same where docferry stages such a type.
+    /// The type of the values that it holds, where docferry stages such a type: of a domain what
+    /// it is made of, of `citext` `text`.
     pub pg_type: Option<PgType>,
+    /// A domain.
+    pub domain: Option<Domain>,
+    /// Its values are compared without regard to case (`citext`).
+    pub folds_case: bool,
     /// NULL is refused.
     pub not_null: bool,
     /// Default, as SQL.
@@ -81,6 +86,36 @@ pub struct ColumnShape {
     /// An identity column.
     pub identity: bool,
 }
+
+/// The domain that is the type of a column.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// It, or one that it is made of, has CHECK constraints.
+    pub checked: bool,
+}
+
+/// Joins to column `a` the type of the values that it holds: `t`. A domain sends and takes the
+/// values of its base type, which may be a domain too; `citext` sends and takes those of `text`.
+/// `t.text` is its name; `t.in_domain`, `t.checked`, `t.not_null` and `t.value_default` tell of the
+/// domains around it.
+pub const VALUE_TYPE: &str = "
+CROSS JOIN LATERAL (
+    WITH RECURSIVE layers AS (
+        SELECT y.*, a.atttypmod AS modifier, y.typtype = 'd' AS in_domain, y.typnotnull AS not_null,
+            y.typdefault AS value_default, EXISTS (
+                SELECT FROM pg_constraint k WHERE k.contypid = y.oid AND k.contype = 'c') AS checked
+        FROM pg_type y WHERE y.oid = a.atttypid
+        UNION ALL
+        SELECT y.*, l.typtypmod, true, l.not_null OR y.typnotnull,
+            l.value_default, l.checked OR EXISTS (
+                SELECT FROM pg_constraint k WHERE k.contypid = y.oid AND k.contype = 'c')
+        FROM layers l JOIN pg_type y ON y.oid = l.typbasetype WHERE l.typtype = 'd'
+    )
+    SELECT l.*, l.typname = 'citext' AND l.typcategory = 'S' AS folds_case,
+        CASE WHEN l.typname = 'citext' AND l.typcategory = 'S' THEN 'text'
+             ELSE format_type(l.oid, l.modifier) END AS text
+    FROM layers l WHERE l.typtype <> 'd'
+) t";
 
 /// A trigger.
 #[derive(Clone, Debug)]
@@ -130,26 +165,26 @@ pub async fn table_shape(
         .map_err(action())?;
     let Some(found) = found else { return Ok(None) };
     let (oid, owned): (u32, bool) = (found.get(0), found.get(1));
-    let rows = client
-        .query(
-            "SELECT attname::text, format_type(atttypid, atttypmod), \
-                    CASE WHEN t.typtype = 'e' THEN t.typname WHEN e.typtype = 'e' THEN e.typname END::text, \
-                    attnotnull, pg_get_expr(adbin, adrelid), attgenerated <> '', attidentity <> '' \
-             FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid \
-             LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' \
-             LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum \
-             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            &[&oid],
-        )
-        .await
-        .map_err(action())?;
+    let columns = format!(
+        "SELECT attname::text, format_type(atttypid, atttypmod), \
+                CASE WHEN t.typtype = 'e' THEN t.typname WHEN e.typtype = 'e' THEN e.typname END::text, \
+                attnotnull OR t.not_null, coalesce(pg_get_expr(adbin, adrelid), t.value_default), \
+                attgenerated <> '', attidentity <> '', t.text, t.in_domain, t.checked, t.folds_case \
+         FROM pg_attribute a {VALUE_TYPE} \
+         LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' \
+         LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum \
+         WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    );
+    let rows = client.query(&columns, &[&oid]).await.map_err(action())?;
     let columns = rows.iter().map(|row| {
-        let type_text: String = row.get(1);
         let enum_name: Option<String> = row.get(2);
+        let in_domain: bool = row.get(8);
         ColumnShape {
             name: row.get(0),
-            pg_type: catalogue_type(&type_text, enum_name.as_deref()),
-            type_text,
+            type_text: row.get(1),
+            pg_type: catalogue_type(row.get(7), enum_name.as_deref()),
+            domain: in_domain.then(|| Domain { checked: row.get(9) }),
+            folds_case: row.get(10),
             not_null: row.get(3),
             default: row.get(4),
             generated: row.get(5),
@@ -173,16 +208,16 @@ pub async fn table_shape(
         let rows = unique.iter().filter(|row| row.get::<_, bool>(1) == immediate);
         rows.map(|row| row.get(0)).collect()
     };
-    let folding = client
-        .query(
-            "SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i \
-             WHERE i.indrelid = $1 AND indisunique AND indisvalid AND (indexprs IS NOT NULL OR EXISTS ( \
-               SELECT FROM unnest(i.indcollation) AS c(oid) JOIN pg_collation l ON l.oid = c.oid \
-               WHERE NOT l.collisdeterministic)) ORDER BY 1",
-            &[&oid],
-        )
-        .await
-        .map_err(action())?;
+    let folding = format!(
+        "SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i \
+         WHERE i.indrelid = $1 AND indisunique AND indisvalid AND (indexprs IS NOT NULL OR EXISTS ( \
+           SELECT FROM unnest(i.indcollation) AS c(oid) JOIN pg_collation l ON l.oid = c.oid \
+           WHERE NOT l.collisdeterministic) OR EXISTS ( \
+           SELECT FROM unnest(i.indkey) AS k(number) \
+           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number {VALUE_TYPE} \
+           WHERE t.folds_case)) ORDER BY 1"
+    );
+    let folding = client.query(&folding, &[&oid]).await.map_err(action())?;
     let triggers = client
         .query(
             "SELECT tgname::text, proname::text, prosrc FROM pg_trigger \

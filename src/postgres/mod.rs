@@ -15,8 +15,8 @@ mod target;
 mod tls;
 
 pub use catalogue::{
-    Aside, ColumnShape, TableShape, TriggerShape, catalogue_type, enum_labels, enum_oids,
-    foreign_keys, plain_indexes, table_shape,
+    Aside, ColumnShape, Domain, TableShape, TriggerShape, VALUE_TYPE, catalogue_type, enum_labels,
+    enum_oids, foreign_keys, plain_indexes, table_shape,
 };
 pub use error::{PostgresError, describe};
 pub use identifier::{qualified, quote_identifier, quote_literal};

@@ -606,3 +606,86 @@ fn foreign_keys_that_no_file_declares_are_looked_at_before_the_copy() {
     assert!(output.status.success(), "{}", shown(&output));
     assert_eq!(place.text(keys), "2");
 }
+
+#[test]
+fn domains_and_citext_take_what_their_base_types_do() {
+    let Some(place) = Place::new("docferry_domains") else { return };
+    let pipeline = "version = 1\nname = \"books\"\nschema = \"app\"\n\
+        [tables.people.columns]\nid = { from = \"_id\", type = \"uuid\", key = true }\n\
+        email = { type = \"text\" }\nage = { type = \"integer\" }\ncode = { type = \"varchar(8)\" }\n\
+        tags = { type = \"text[]\" }\n";
+    std::fs::write(place.path("books.toml"), pipeline).unwrap();
+    let citext = place
+        .text("SELECT count(*)::text FROM pg_available_extensions WHERE name = 'citext'")
+        == "1";
+    let email = if citext { "citext" } else { "text" };
+    if citext {
+        place.sql("CREATE EXTENSION citext");
+    }
+    place.sql(&format!(
+        "CREATE SCHEMA app;
+         CREATE DOMAIN app.number AS integer NOT NULL;
+         CREATE DOMAIN app.age AS app.number CHECK (VALUE BETWEEN 0 AND 150);
+         CREATE DOMAIN app.code AS varchar(8);
+         CREATE DOMAIN app.tags AS text[];
+         CREATE TABLE app.addresses (email {email} PRIMARY KEY);
+         INSERT INTO app.addresses VALUES ('{}'), ('bo@x.org');
+         CREATE TABLE app.people (id uuid PRIMARY KEY, email {email} UNIQUE REFERENCES app.addresses,
+             age app.age, code app.code, tags app.tags)",
+        if citext { "AN@x.org" } else { "An@x.org" },
+    ));
+    let person = |at: u8, email: &str, age: i32| {
+        doc! {"_id": id(1, at), "email": email, "age": age, "code": "x", "tags": ["a", "b"]}
+    };
+    let load = |people: &[Document], more: &[&str]| {
+        write_dump(&place.path("dump/books"), "people", people);
+        let run = place.stage_dump();
+        let output = place.load(&run, &[&["--home", "existing"], more].concat());
+        (run, output)
+    };
+    let people = [person(1, "An@x.org", 30), person(2, "bo@x.org", 31)];
+    let (_, output) = load(&people, &["--dry-run"]);
+    let text = shown(&output);
+    assert!(text.contains("people.age: integer is staged, the domain app.age is there"), "{text}");
+    if citext {
+        assert!(text.contains("people.email: text is staged, citext is there"), "{text}");
+        assert!(text.contains("people_email_key"), "a unique index that folds: {text}");
+    }
+    let (run, output) = load(&people, &[]);
+    assert!(output.status.success(), "{}", shown(&output));
+    place.verify(&run);
+    let (run, output) = load(&people, &["--mode", "upsert"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    place.verify(&run);
+    assert_eq!(
+        place.text("SELECT string_agg(email::text, ' ' ORDER BY id) FROM app.people"),
+        "An@x.org bo@x.org"
+    );
+    for _ in 0..2 {
+        let rollback = ["rollback", "latest", "--target", &place.address];
+        let output = docferry().args(rollback).output().unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+    }
+    // What a domain refuses is refused: by the comparison where it can tell, else by the copy.
+    let mut null = person(2, "bo@x.org", 0);
+    null.insert("age", mongodb::bson::Bson::Null);
+    for (person, said) in [
+        (null, "NULL is staged, the column is NOT NULL"),
+        (person(2, "bo@x.org", 151), "age_check"),
+    ] {
+        let (_, output) = load(&[person], &[]);
+        assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+        assert!(shown(&output).contains(said), "{said}: {}", shown(&output));
+        assert_eq!(place.text("SELECT count(*)::text FROM app.people"), "0");
+    }
+    if citext {
+        let by = pipeline.replace(
+            "[tables.people.columns]",
+            "[tables.people]\nupsert_by = [\"email\"]\n[tables.people.columns]",
+        );
+        std::fs::write(place.path("books.toml"), by).unwrap();
+        let (_, output) = load(&people, &["--mode", "upsert"]);
+        assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+        assert!(shown(&output).contains("rows are found again by it"), "{}", shown(&output));
+    }
+}

@@ -8,29 +8,37 @@ use super::check::{Tables, failed};
 use super::difference::Findings;
 use super::scratch::Scratch;
 use crate::pgcopy::PgType;
-use crate::postgres::{PostgresError, catalogue_type};
+use crate::postgres::{PostgresError, VALUE_TYPE, catalogue_type};
 use crate::staging::table::{ColumnDefinition, TableDefinition};
 use crate::verify::VerifyError;
 
-const COLUMNS: &str = "
-SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
+/// The columns of some tables of a schema.
+fn columns() -> String {
+    format!(
+        "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
        CASE WHEN t.typtype = 'e' THEN t.typname WHEN e.typtype = 'e' THEN e.typname END::text,
        coalesce(CASE WHEN t.typtype = 'e' THEN t.typnamespace WHEN e.typtype = 'e'
                 THEN e.typnamespace END = n.oid, true),
        a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attgenerated::text, a.attidentity::text,
        (SELECT collname::text FROM pg_collation l
-        WHERE l.oid = a.attcollation AND a.attcollation <> t.typcollation)
+        WHERE l.oid = a.attcollation AND a.attcollation <> t.typcollation),
+       t.text, t.in_domain OR t.folds_case
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_type t ON t.oid = a.atttypid
+{VALUE_TYPE}
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE n.nspname = $1 AND c.relname = ANY ($2) AND a.attnum > 0 AND NOT a.attisdropped";
+WHERE n.nspname = $1 AND c.relname = ANY ($2) AND a.attnum > 0 AND NOT a.attisdropped"
+    )
+}
 
 /// A column of the database.
 pub(super) struct Column {
     type_text: String,
+    /// Its type, where it is one that docferry makes.
     pg_type: Option<PgType>,
+    /// The type of the values that it holds, where docferry stages such a type.
+    holds: Option<PgType>,
     not_null: bool,
     /// Its default, or what it is generated from.
     pub(super) expression: Option<String>,
@@ -48,14 +56,17 @@ pub(super) async fn read(
     schema: &str,
     tables: &[String],
 ) -> Result<Columns, PostgresError> {
-    let rows = client.query(COLUMNS, &[&schema, &tables]).await.map_err(failed("columns"))?;
+    let rows = client.query(&columns(), &[&schema, &tables]).await.map_err(failed("columns"))?;
     let column = |row: &tokio_postgres::Row| {
         let type_text: String = row.get(2);
         let enum_name: Option<String> = row.get(3);
         // An enum of another schema is another type.
         let in_schema: bool = row.get(4);
+        let holds = catalogue_type(row.get(10), enum_name.as_deref()).filter(|_| in_schema);
+        let is_other: bool = row.get(11);
         Column {
-            pg_type: catalogue_type(&type_text, enum_name.as_deref()).filter(|_| in_schema),
+            pg_type: holds.clone().filter(|_| !is_other),
+            holds,
             type_text,
             not_null: row.get(5),
             expression: row.get(6),
@@ -114,7 +125,7 @@ pub(super) async fn check(
             findings.count();
             match of(definition, &column.name) {
                 None => missing(definition, column, findings),
-                Some(found) if fits(&column.pg_type, found.pg_type.as_ref()) => {}
+                Some(found) if fits(&column.pg_type, found.holds.as_ref()) => {}
                 Some(found) => other_type(definition, column, found, findings),
             }
         }
