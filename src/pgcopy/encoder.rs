@@ -299,3 +299,26 @@ fn list(array: &ListArray, elements: &Column<'_>, oid: u32, row: usize, out: &mu
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int32Array};
+
+    use super::*;
+
+    #[test]
+    fn columns_are_found_by_name_in_any_order_and_among_others() {
+        let one = |value: i32| Arc::new(Int32Array::from(vec![value])) as ArrayRef;
+        let batch =
+            RecordBatch::try_from_iter([("b", one(2)), ("c", one(3)), ("a", one(1))]).unwrap();
+        let column = |name: &str| (name.to_owned(), PgType::Integer);
+        let encoder = CopyEncoder::new(&[column("a"), column("b")], &HashMap::new()).unwrap();
+        let mut tuple = Vec::new();
+        encoder.encode(&batch, &mut tuple, None).unwrap();
+        assert_eq!(tuple, [0, 2, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 2]);
+        let encoder = CopyEncoder::new(&[column("d")], &HashMap::new()).unwrap();
+        assert!(matches!(encoder.encode(&batch, &mut tuple, None), Err(CopyError::Column { .. })));
+    }
+}
