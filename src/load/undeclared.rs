@@ -115,7 +115,7 @@ impl Undeclared {
 
 /// The foreign keys of staged tables that the pipeline file does not declare.
 async fn find(client: &Client, manifest: &TransformManifest) -> Result<Vec<Undeclared>, LoadError> {
-    // Keys of columns that take no notice of case are PostgreSQL's to check.
+    // PostgreSQL alone can check keys that are equal to it though their texts differ.
     let sql = format!(
         "
         SELECT k.conname::text, c.relname::text, tn.nspname::text, t.relname::text,
@@ -134,7 +134,8 @@ async fn find(client: &Client, manifest: &TransformManifest) -> Result<Vec<Undec
           AND n.nspname = $1 AND c.relname = ANY ($2)
           AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_attribute a {VALUE_TYPE}
-            WHERE t.folds_case AND a.attrelid IN (k.conrelid, k.confrelid)
+            LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+            WHERE (t.folds_case OR NOT l.collisdeterministic) AND a.attrelid IN (k.conrelid, k.confrelid)
               AND (a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
                 OR a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey)))
         ORDER BY 3, 4, 6, 2, 1"
