@@ -64,26 +64,26 @@ pub(super) fn compare(
         if found.generated {
             add(name, true, "the column is generated and cannot be written".to_owned());
         }
-        let mut fits = true;
-        match &found.pg_type {
-            Some(pg_type) if *pg_type == column.pg_type => {}
+        let fits = match &found.pg_type {
+            Some(pg_type) if *pg_type == column.pg_type => true,
             Some(PgType::Varchar(length))
                 if matches!(column.pg_type, PgType::Text | PgType::Varchar(_)) =>
             {
                 let shorter = !matches!(column.pg_type, PgType::Varchar(own) if own <= *length);
                 let detail = format!("{} is staged, varchar({length}) is there", column.pg_type);
                 add(name, shorter, detail);
-                fits = !shorter;
+                !shorter
             }
             Some(PgType::Text) if matches!(column.pg_type, PgType::Varchar(_)) => {
                 add(name, false, format!("{} is staged, text is there", column.pg_type));
+                true
             }
             _ => {
                 let detail = format!("{} is staged, {} is there", column.pg_type, found.type_text);
                 add(name, true, detail);
-                fits = false;
+                false
             }
-        }
+        };
         if let (Some(domain), true) = (&found.domain, fits) {
             let rules = if domain.checked { ", whose rules the copy keeps" } else { "" };
             let detail = format!(

@@ -96,8 +96,9 @@ pub struct Domain {
 
 /// Joins to column `a` the type of the values that it holds: `t`. A domain sends and takes the
 /// values of its base type, which may be a domain too; `citext` sends and takes those of `text`.
-/// `t.text` is its name; `t.in_domain`, `t.checked`, `t.not_null` and `t.value_default` tell of the
-/// domains around it.
+/// `t.text` is its name; `t.enum_name` and `t.enum_schema` are those of an enum, or of the elements
+/// of an array; `t.in_domain`, `t.checked`, `t.not_null` and `t.value_default` tell of the domains
+/// around it.
 pub const VALUE_TYPE: &str = "
 CROSS JOIN LATERAL (
     WITH RECURSIVE layers AS (
@@ -113,8 +114,12 @@ CROSS JOIN LATERAL (
     )
     SELECT l.*, l.typname = 'citext' AND l.typcategory = 'S' AS folds_case,
         CASE WHEN l.typname = 'citext' AND l.typcategory = 'S' THEN 'text'
-             ELSE format_type(l.oid, l.modifier) END AS text
-    FROM layers l WHERE l.typtype <> 'd'
+             ELSE format_type(l.oid, l.modifier) END AS text,
+        e.typname::text AS enum_name, e.typnamespace AS enum_schema
+    FROM layers l
+    LEFT JOIN pg_type e ON e.typtype = 'e'
+        AND e.oid = CASE WHEN l.typcategory = 'A' THEN l.typelem ELSE l.oid END
+    WHERE l.typtype <> 'd'
 ) t";
 
 /// A trigger.
@@ -166,12 +171,10 @@ pub async fn table_shape(
     let Some(found) = found else { return Ok(None) };
     let (oid, owned): (u32, bool) = (found.get(0), found.get(1));
     let columns = format!(
-        "SELECT attname::text, format_type(atttypid, atttypmod), \
-                CASE WHEN t.typtype = 'e' THEN t.typname WHEN e.typtype = 'e' THEN e.typname END::text, \
+        "SELECT attname::text, format_type(atttypid, atttypmod), t.enum_name, \
                 attnotnull OR t.not_null, coalesce(pg_get_expr(adbin, adrelid), t.value_default), \
                 attgenerated <> '', attidentity <> '', t.text, t.in_domain, t.checked, t.folds_case \
          FROM pg_attribute a {VALUE_TYPE} \
-         LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' \
          LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum \
          WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
     );

@@ -331,7 +331,7 @@ impl Mapper<'_> {
     }
 }
 
-/// Whether a list of another model has no field of ids on either side.
+/// True for a list of another model where no field of ids is on either side.
 fn is_implicit(model: &Model, field: &Field, target: &Model) -> bool {
     let stated = |field: &Field| {
         attribute(&field.attributes, "relation").and_then(|found| found.get("fields")).is_some()

@@ -16,9 +16,7 @@ use crate::verify::VerifyError;
 fn columns() -> String {
     format!(
         "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
-       CASE WHEN t.typtype = 'e' THEN t.typname WHEN e.typtype = 'e' THEN e.typname END::text,
-       coalesce(CASE WHEN t.typtype = 'e' THEN t.typnamespace WHEN e.typtype = 'e'
-                THEN e.typnamespace END = n.oid, true),
+       t.enum_name, coalesce(t.enum_schema = n.oid, true),
        a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attgenerated::text, a.attidentity::text,
        (SELECT collname::text FROM pg_collation l
         WHERE l.oid = a.attcollation AND a.attcollation <> t.typcollation),
@@ -26,7 +24,6 @@ fn columns() -> String {
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 {VALUE_TYPE}
-LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE n.nspname = $1 AND c.relname = ANY ($2) AND a.attnum > 0 AND NOT a.attisdropped"
     )
