@@ -12,6 +12,7 @@ mod arrays;
 mod audit;
 mod backup;
 mod catalogue;
+mod clients;
 mod complaints;
 mod connections;
 mod corpus;

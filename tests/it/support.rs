@@ -123,12 +123,25 @@ pub(crate) struct Migrated {
 
 /// Runs a pipeline on a source, into a new database.
 pub(crate) fn migrate(pipeline: &Path, source: &str, database: &str) -> Option<Migrated> {
+    migrate_with(pipeline, source, database, "", &[])
+}
+
+/// The same with more options, into a database where this SQL was run before.
+pub(crate) fn migrate_with(
+    pipeline: &Path,
+    source: &str,
+    database: &str,
+    before: &str,
+    options: &[&str],
+) -> Option<Migrated> {
     let server = server("DOCFERRY_TEST_POSTGRES")?;
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
     let (client, address) = runtime.block_on(fresh_database(&server, database));
+    runtime.block_on(client.batch_execute(before)).unwrap();
     let output = docferry()
         .args(["run", pipeline.to_str().unwrap(), "--source", source, "--target", &address])
+        .args(options)
         .arg("--staging")
         .arg(folder.path().join("staging"))
         .output()
