@@ -57,6 +57,17 @@ fn column_name(field: &Field) -> String {
     mapped(&field.attributes).filter(|name| *name != "_id").unwrap_or(&field.name).to_owned()
 }
 
+/// The access method of `@@index(…, type: …)`; B-trees need none.
+fn method(word: &str) -> Option<&'static str> {
+    match word {
+        "Hash" => Some("hash"),
+        "Gin" => Some("gin"),
+        "Gist" => Some("gist"),
+        "Brin" => Some("brin"),
+        _ => None,
+    }
+}
+
 impl Mapper<'_> {
     fn mistake(&mut self, span: &Range<usize>, message: impl Into<String>) {
         let (span, message) = (span.clone(), message.into());
@@ -153,14 +164,18 @@ impl Mapper<'_> {
             names.iter().map(|name| field(name).map(column_name)).collect()
         };
         for found in &model.attributes {
-            let Some(names) = found.get_or_first("fields").map(Value::names).and_then(columns)
-            else {
-                continue;
-            };
+            let fields = found.get_or_first("fields");
+            let Some(names) = fields.map(Value::names).and_then(columns) else { continue };
             match found.name.as_str() {
                 "unique" => table.unique.push(names),
                 "index" => {
-                    table.indexes.push(DraftIndex { columns: names, ..DraftIndex::default() });
+                    let descending = fields.map(Value::descending).and_then(columns);
+                    table.indexes.push(DraftIndex {
+                        columns: names,
+                        descending: descending.unwrap_or_default(),
+                        method: found.get("type").and_then(Value::name).and_then(method),
+                        ..DraftIndex::default()
+                    });
                 }
                 _ => {}
             }

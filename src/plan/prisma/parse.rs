@@ -73,6 +73,18 @@ impl Value {
             other => other.name().map(str::to_owned).into_iter().collect(),
         }
     }
+
+    /// The names in a list that are sorted from the greatest value: `at(sort: Desc)`.
+    pub(super) fn descending(&self) -> Vec<String> {
+        let Self::List(items) = self else { return Vec::new() };
+        let names = items.iter().filter_map(|item| match item {
+            Self::Call(name, options) if options.contains(&Self::Word("Desc".to_owned())) => {
+                Some(name.clone())
+            }
+            _ => None,
+        });
+        names.collect()
+    }
 }
 
 impl Attribute {
@@ -471,6 +483,7 @@ mod tests {
         assert_eq!(relation.get_or_first("name").unwrap().name(), Some("P"));
         let index = attribute(&user.attributes, "index").unwrap();
         assert_eq!(index.get_or_first("fields").unwrap().names(), ["role", "at"]);
+        assert_eq!(index.get_or_first("fields").unwrap().descending(), ["at"]);
         assert_eq!(schema.enums[0].values[1], ("ADMIN".to_owned(), "admin".to_owned()));
         assert_eq!(schema.types, ["Photo"]);
     }
