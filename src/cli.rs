@@ -150,6 +150,9 @@ pub enum Command {
     /// Check a pipeline file without reading any data.
     #[command(after_help = format!("Example:\n  docferry check pipelines/nextcrm.toml\n\n{EXIT_STATUSES}"))]
     Check(PipelineArgument),
+    /// Print the JSON Schema of pipeline files, for editors that complete and check them.
+    #[command(after_help = format!("Example:\n  docferry schema > pipelines/schema.json\n\nThe first line of a pipeline file tells editors where it is:\n  #:schema schema.json\n\n{EXIT_STATUSES}"))]
+    Schema,
     /// Make up a database that fits a pipeline file, with flaws that are listed.
     #[command(after_help = format!("Examples:\n  docferry generate pipelines/nextcrm.toml --to mongodb://localhost/nextcrm --planted planted.json\n  docferry generate pipelines/nextcrm.toml --documents 1000000 --seed 7 --sound --to dump/nextcrm\n\n{EXIT_STATUSES}"))]
     Generate(GenerateArguments),

@@ -1,11 +1,12 @@
-//! `docferry check`.
+//! `docferry check` and `docferry schema`.
 
 use serde_json::json;
 
 use super::load_pipeline;
 use crate::cli::PipelineArgument;
 use crate::failure::Failure;
-use crate::report::Finished;
+use crate::pipeline::json_schema;
+use crate::report::{Finished, Lines};
 
 pub(super) fn run(arguments: &PipelineArgument) -> Result<Finished, Failure> {
     let pipeline = load_pipeline(&arguments.pipeline)?;
@@ -24,4 +25,12 @@ pub(super) fn run(arguments: &PipelineArgument) -> Result<Finished, Failure> {
             "references": references, "junctions": junctions, "enums": enums,
         }),
     ))
+}
+
+/// The JSON Schema of pipeline files.
+pub(super) fn schema() -> Finished {
+    let schema = json_schema();
+    let mut lines = Lines::default();
+    lines.json(&format!("{schema:#}"));
+    Finished::done(lines, schema)
 }

@@ -111,6 +111,7 @@ fn job(command: &Command) -> (&'static str, String) {
         }
         Command::Ddl(arguments) => ("ddl", named(&arguments.pipeline)),
         Command::Check(arguments) => ("check", named(&arguments.pipeline)),
+        Command::Schema => ("schema", String::new()),
         Command::Generate(arguments) => ("generate", named(&arguments.pipeline.pipeline)),
         Command::Id(_) => ("id", String::new()),
     }

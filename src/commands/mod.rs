@@ -67,6 +67,7 @@ pub fn run(cli: &Cli) -> Result<Finished, Failure> {
         Command::Doctor(arguments) => doctor::run(arguments, &progress),
         Command::Ddl(arguments) => load::ddl(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Schema => Ok(check::schema()),
         Command::Generate(arguments) => generate::run(arguments, &progress),
         Command::Id(arguments) => id::run(arguments),
     }

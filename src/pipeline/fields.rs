@@ -177,6 +177,8 @@ impl<'t, 'i> Fields<'t, 'i> {
 
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(self, mistakes: &mut Mistakes) {
+        #[cfg(test)]
+        READ.with_borrow_mut(|all| all.push(self.read.clone()));
         for (name, _) in self.table {
             if !self.read.contains(name.get_ref().as_ref()) {
                 let help = nearest(name.get_ref(), self.read.iter().copied());
@@ -188,6 +190,19 @@ impl<'t, 'i> Fields<'t, 'i> {
             }
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static READ: std::cell::RefCell<Vec<HashSet<&'static str>>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// The keys that were asked for meanwhile, table by table.
+#[cfg(test)]
+pub(super) fn read_keys(work: impl FnOnce()) -> Vec<HashSet<&'static str>> {
+    READ.take();
+    work();
+    READ.take()
 }
 
 pub(super) fn string(

@@ -7,7 +7,9 @@ pub mod inverse;
 pub mod model;
 mod object_names;
 mod parse;
+mod schema;
 
 pub use error::{Mistake, PipelineError};
 pub(crate) use fields::nearest_name;
 pub use parse::{field_path, load, parse};
+pub use schema::json_schema;

@@ -1,4 +1,5 @@
-//! Clients of applications on databases that docferry filled: Prisma's, SQLAlchemy, Django.
+//! What users put beside docferry: clients of applications on databases that it filled (Prisma's,
+//! SQLAlchemy, Django), editors that check pipeline files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -141,5 +142,61 @@ fn sqlalchemy_and_django_read_and_write_what_they_find() {
                 "{name}: {client}"
             );
         }
+    }
+}
+
+#[test]
+fn editors_take_every_pipeline_file_and_mark_what_is_wrong_in_it() {
+    let Some(clients) = clients() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("schema.json");
+    let output = docferry().arg("schema").output().unwrap();
+    succeeded(&output);
+    std::fs::write(&schema, &output.stdout).unwrap();
+    // One line for each file: its mistakes, by the place of each.
+    let mistakes = |files: &[PathBuf]| -> Vec<String> {
+        let output = Command::new("python3")
+            .arg(project("tests/clients/python/validate.py"))
+            .arg(&schema)
+            .args(files)
+            .env("PYTHONPATH", clients.join("python"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .unwrap();
+        succeeded(&output);
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(project("pipelines"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    let draft = folder.path().join("draft.toml");
+    let prisma = project("tests/clients/prisma/schema.prisma");
+    let output = docferry()
+        .args(["plan", "--prisma", prisma.to_str().unwrap(), "-o", draft.to_str().unwrap()])
+        .output()
+        .unwrap();
+    succeeded(&output);
+    files.push(draft.clone());
+    assert_eq!(mistakes(&files), vec![""; files.len()]);
+
+    // What `check` says of keys and words, an editor says too.
+    let right = std::fs::read_to_string(&draft).unwrap();
+    let wrong = [
+        ("name = { type = \"text\"", "name = { typ = \"text\"", "tables."),
+        ("on_delete = \"cascade\"", "on_delete = \"cascad\"", "on_delete"),
+        ("required = true", "required = \"yes\"", "required"),
+        ("version = 1", "version = 2", "version"),
+        ("[enums]", "[enum]", "enum"),
+    ];
+    for (from, to, place) in wrong {
+        let text = right.replacen(from, to, 1);
+        assert_ne!(text, right, "{from}");
+        std::fs::write(&draft, text).unwrap();
+        let said = mistakes(std::slice::from_ref(&draft));
+        assert!(said[0].contains(place), "{to}: {said:?}");
+        let output = docferry().arg("check").arg(&draft).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{to}: {}", shown(&output));
     }
 }

@@ -155,6 +155,7 @@ impl Place {
             vec!["check", pipeline],
             vec!["check", &planned],
             vec!["ddl", pipeline],
+            vec!["schema"],
             vec!["doctor", pipeline, "--source", source, "--target", target],
             vec!["doctor", pipeline, "--health", "--target", target],
             vec!["id", id],

@@ -4,18 +4,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    ColumnDraft, DANGLING, DEFERRABLE, NUL, ON_DELETE, ON_FAIL, Parser, SYSTEM_COLUMNS, UUID_ORDER,
-    Wants, field_path,
+    ColumnDraft, DANGLING, DEFERRABLE, EMPTY, NUL, NULL_ELEMENTS, ON_DELETE, ON_FAIL, Parser,
+    SYSTEM_COLUMNS, UUID_ORDER, Wants, field_path,
 };
 use crate::pgcopy::PgType;
 use crate::pipeline::fields::{Fields, Located, nearest, string, strings};
-use crate::pipeline::model::{
-    Column, DefaultValue, FieldPath, Fill, Key, Literal, NullElements, Origin,
-};
-
-/// Words of `null_elements`.
-const NULL_ELEMENTS: &[(&str, NullElements)] =
-    &[("keep", NullElements::Keep), ("drop", NullElements::Drop), ("reject", NullElements::Reject)];
+use crate::pipeline::model::{Column, DefaultValue, FieldPath, Fill, Key, Literal, Origin};
 
 impl Parser {
     pub(super) fn pg_type(&mut self, text: &Located<String>) -> Option<PgType> {
@@ -141,7 +135,7 @@ impl Parser {
         let on_fail = fields.word("on_fail", ON_FAIL, mistakes).unwrap_or(self.defaults.on_fail);
         let uuid_order = fields.word("uuid_order", UUID_ORDER, mistakes);
         let parse_json = fields.boolean("json", mistakes).unwrap_or(false);
-        let empty_is_null = fields.word("empty", &[("null", true)], mistakes).unwrap_or(false);
+        let empty_is_null = fields.word("empty", EMPTY, mistakes).unwrap_or(false);
         let format = fields.string("format", mistakes).map(|format| format.value);
         let min = fields.number("min", mistakes);
         let max = fields.number("max", mistakes);

@@ -15,8 +15,8 @@ mod table;
 use super::error::{Mistake, PipelineError};
 use super::fields::{Fields, Located, Mistakes, string, strings};
 use super::model::{
-    ChangedBy, Dangling, Deferrable, EnumType, FieldPath, Nul, OnDelete, OnFail, Otherwise,
-    Pipeline, Query, Table, UuidOrder,
+    ChangedBy, Dangling, Deferrable, EnumType, FieldPath, Nul, NullElements, OnDelete, OnFail,
+    Otherwise, Pipeline, Query, Table, UuidOrder,
 };
 use crate::sql::transaction_control;
 use crate::staging::manifest::Hook;
@@ -29,7 +29,7 @@ const IDENTIFIER_BYTES: usize = 63;
 const MOST_COLUMNS: usize = 1600;
 const MOST_INDEX_COLUMNS: usize = 32;
 /// A day.
-const MOST_MILLISECONDS: f64 = 86_400_000.0;
+pub(super) const MOST_MILLISECONDS: f64 = 86_400_000.0;
 /// Names that a column cannot have. PostgreSQL documentation, section 5.5.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
@@ -138,22 +138,32 @@ impl Default for Defaults {
     }
 }
 
-const DANGLING: &[(&str, Dangling)] =
+pub(super) const DANGLING: &[(&str, Dangling)] =
     &[("null", Dangling::Null), ("reject", Dangling::Reject), ("keep", Dangling::Keep)];
-const NUL: &[(&str, Nul)] = &[("reject", Nul::Reject), ("strip", Nul::Strip)];
-const ON_FAIL: &[(&str, OnFail)] =
+pub(super) const NUL: &[(&str, Nul)] = &[("reject", Nul::Reject), ("strip", Nul::Strip)];
+pub(super) const ON_FAIL: &[(&str, OnFail)] =
     &[("reject", OnFail::Reject), ("null", OnFail::Null), ("report", OnFail::Report)];
-const ON_DELETE: &[(&str, OnDelete)] = &[
+pub(super) const ON_DELETE: &[(&str, OnDelete)] = &[
     ("cascade", OnDelete::Cascade),
     ("set null", OnDelete::SetNull),
     ("set default", OnDelete::SetDefault),
     ("restrict", OnDelete::Restrict),
 ];
-const DEFERRABLE: &[(&str, Deferrable)] =
+pub(super) const DEFERRABLE: &[(&str, Deferrable)] =
     &[("immediate", Deferrable::Immediate), ("deferred", Deferrable::Deferred)];
-const OTHERWISE: &[(&str, Otherwise)] = &[("reject", Otherwise::Reject), ("drop", Otherwise::Drop)];
-const UUID_ORDER: &[(&str, UuidOrder)] =
+pub(super) const OTHERWISE: &[(&str, Otherwise)] =
+    &[("reject", Otherwise::Reject), ("drop", Otherwise::Drop)];
+pub(super) const UUID_ORDER: &[(&str, UuidOrder)] =
     &[("standard", UuidOrder::Standard), ("csharp", UuidOrder::CSharp), ("java", UuidOrder::Java)];
+
+/// Words of `null_elements`.
+pub(super) const NULL_ELEMENTS: &[(&str, NullElements)] =
+    &[("keep", NullElements::Keep), ("drop", NullElements::Drop), ("reject", NullElements::Reject)];
+/// Words of `empty`.
+pub(super) const EMPTY: &[(&str, bool)] = &[("null", true)];
+/// Access methods of indexes.
+pub(super) const METHODS: &[(&str, &str)] =
+    &[("btree", "btree"), ("gin", "gin"), ("gist", "gist"), ("hash", "hash"), ("brin", "brin")];
 
 struct Parser {
     mistakes: Mistakes,

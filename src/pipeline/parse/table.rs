@@ -3,8 +3,8 @@
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    ColumnDraft, MOST_COLUMNS, MOST_INDEX_COLUMNS, OTHERWISE, Parser, TableDraft, field_path,
-    located, texts,
+    ColumnDraft, METHODS, MOST_COLUMNS, MOST_INDEX_COLUMNS, OTHERWISE, Parser, TableDraft,
+    field_path, located, texts,
 };
 use crate::pgcopy::PgType;
 use crate::pipeline::fields::{Fields, Located, string, strings};
@@ -207,14 +207,7 @@ impl Parser {
             self.index_names.push(Located { span: name.span.clone(), value: name.value.clone() });
         }
         let unique = fields.boolean("unique", &mut self.mistakes).unwrap_or(false);
-        let methods = [
-            ("btree", "btree"),
-            ("gin", "gin"),
-            ("gist", "gist"),
-            ("hash", "hash"),
-            ("brin", "brin"),
-        ];
-        let method = fields.word("method", &methods, &mut self.mistakes).unwrap_or("btree");
+        let method = fields.word("method", METHODS, &mut self.mistakes).unwrap_or("btree");
         let predicate = fields.string("where", &mut self.mistakes);
         fields.finish(&mut self.mistakes);
         for part in &lower {
