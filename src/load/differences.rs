@@ -65,12 +65,29 @@ pub(super) fn compare(
             add(name, true, "the column is generated and cannot be written".to_owned());
         }
         let fits = match &found.pg_type {
-            Some(pg_type) if *pg_type == column.pg_type => true,
+            Some(pg_type) if *pg_type == column.pg_type && !found.is_json && !found.is_padded => {
+                true
+            }
+            Some(PgType::Jsonb) if found.is_json && column.pg_type == PgType::Jsonb => {
+                let upsert = conflict.is_some();
+                let effect = if upsert {
+                    ": an upsert compares rows, and json has no comparison; use --mode replace"
+                } else {
+                    ", which gets the text that jsonb prints"
+                };
+                add(name, upsert, format!("jsonb is staged, json is there{effect}"));
+                !upsert
+            }
             Some(PgType::Varchar(length))
                 if matches!(column.pg_type, PgType::Text | PgType::Varchar(_)) =>
             {
                 let shorter = !matches!(column.pg_type, PgType::Varchar(own) if own <= *length);
-                let detail = format!("{} is staged, varchar({length}) is there", column.pg_type);
+                let there = if found.is_padded {
+                    format!("char({length}) is there, which keeps no blanks at the end")
+                } else {
+                    format!("varchar({length}) is there")
+                };
+                let detail = format!("{} is staged, {there}", column.pg_type);
                 add(name, shorter, detail);
                 !shorter
             }

@@ -44,6 +44,7 @@ use self::plan::{Plan, decide};
 use self::upsert::Kept;
 use self::waiting::{Waits, session};
 use crate::interrupt::unless_interrupted;
+use crate::pgcopy::PgType;
 use crate::postgres::ddl::{Statement, policy_statements};
 use crate::postgres::dependents::own_rows;
 use crate::postgres::ledger::keep_to_oneself;
@@ -492,7 +493,15 @@ impl Job<'_> {
         let saved = ledger.saved(client).await?;
         let mut queue = VecDeque::new();
         for table in tables {
-            let definition = Arc::new(table.definition.clone());
+            let mut definition = table.definition.clone();
+            for column in &mut definition.columns {
+                // What `json` takes is the same text without a version before it.
+                if plan.json.iter().any(|(of, name)| *of == definition.name && *name == column.name)
+                {
+                    column.pg_type = PgType::Text;
+                }
+            }
+            let definition = Arc::new(definition);
             self.progress.start(Stage::Load, &definition.name, Total::Records(table.rows));
             let kept = saved.iter().find(|kept| kept.table == definition.name && kept.by.is_some());
             let kept = kept.map(|kept| {

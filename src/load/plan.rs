@@ -62,6 +62,8 @@ pub(super) struct Plan {
     pub(super) free_order: bool,
     /// Sequences that give columns their values.
     pub(super) sequences: Vec<Sequence>,
+    /// Tables and their columns of type `json`.
+    pub(super) json: Vec<(String, String)>,
 }
 
 /// A table whose rows are changed where they differ.
@@ -108,6 +110,7 @@ pub(super) async fn decide(
         parts,
         free_order: true,
         sequences: Vec::new(),
+        json: Vec::new(),
     };
     let mut missing: Vec<&TableDefinition> = Vec::new();
     let mut there: Vec<(String, bool)> = Vec::new();
@@ -157,6 +160,8 @@ pub(super) async fn decide(
         plan.free_order &= owned;
         if let Some(shape) = &shape {
             plan.sequences.extend(sequences(client, definition, shape).await?);
+            let json = shape.columns.iter().filter(|column| column.is_json);
+            plan.json.extend(json.map(|column| (definition.name.clone(), column.name.clone())));
         }
     }
     if plan.differences.iter().any(|difference| difference.blocking) {

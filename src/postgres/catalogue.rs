@@ -77,6 +77,10 @@ pub struct ColumnShape {
     pub domain: Option<Domain>,
     /// Its values are compared without regard to case (`citext`).
     pub folds_case: bool,
+    /// A `json`, which sends and takes text: `pg_type` is `jsonb`.
+    pub is_json: bool,
+    /// A `char(n)`, which keeps no blanks at the end: `pg_type` is `varchar(n)`.
+    pub is_padded: bool,
     /// NULL is refused.
     pub not_null: bool,
     /// Default, as SQL.
@@ -152,6 +156,23 @@ pub fn catalogue_type(text: &str, enum_name: Option<&str>) -> Option<PgType> {
     format!("{base}{array}").parse().ok()
 }
 
+/// The type that docferry stages for values of a type that it does not make itself: `jsonb` for
+/// `json`, `varchar(n)` for `char(n)`.
+pub fn staged_type(text: &str, enum_name: Option<&str>) -> Option<PgType> {
+    if text == JSON {
+        return Some(PgType::Jsonb);
+    }
+    match text.strip_prefix(PADDED) {
+        Some(length) if length.ends_with(')') => format!("varchar({length}").parse().ok(),
+        _ => catalogue_type(text, enum_name),
+    }
+}
+
+/// `json` as the catalogue prints it.
+const JSON: &str = "json";
+/// `char(n)` as the catalogue prints it, up to its length.
+const PADDED: &str = "character(";
+
 /// Reads a table; none when there is no such table.
 pub async fn table_shape(
     client: &Client,
@@ -182,10 +203,13 @@ pub async fn table_shape(
     let columns = rows.iter().map(|row| {
         let enum_name: Option<String> = row.get(2);
         let in_domain: bool = row.get(8);
+        let text: &str = row.get(7);
         ColumnShape {
             name: row.get(0),
             type_text: row.get(1),
-            pg_type: catalogue_type(row.get(7), enum_name.as_deref()),
+            pg_type: staged_type(text, enum_name.as_deref()),
+            is_json: text == JSON,
+            is_padded: text.starts_with(PADDED) && !text.ends_with(']'),
             domain: in_domain.then(|| Domain { checked: row.get(9) }),
             folds_case: row.get(10),
             not_null: row.get(3),

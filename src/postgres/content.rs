@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-use super::{PostgresError, qualified};
+use super::{PostgresError, VALUE_TYPE, qualified, quote_identifier};
 use crate::pgcopy::digest::{ContentDigest, row_hash};
 use crate::pgcopy::reader::{CopyReader, NotACopy};
 
@@ -46,6 +46,54 @@ pub async fn copy_rows(
         reader.push(&piece.map_err(failed)?, &mut tuple)?;
     }
     if reader.ended() { Ok(()) } else { Err(NotACopy.into()) }
+}
+
+/// The COPY that sends these columns of a table as values of the types that docferry stages; `rows`
+/// is a condition.
+pub async fn values_sql(
+    client: &Client,
+    schema: &str,
+    table: &str,
+    columns: &[&str],
+    rows: Option<&str>,
+) -> Result<String, PostgresError> {
+    let name = qualified(schema, table);
+    let sql = format!(
+        "SELECT relkind = 'r' AND NOT relhassubclass, \
+           ARRAY(SELECT attname::text FROM pg_attribute a {VALUE_TYPE} WHERE attrelid = c.oid \
+                 AND attnum > 0 AND NOT attisdropped AND t.typname = 'json'), \
+           ARRAY(SELECT attname::text FROM pg_attribute a {VALUE_TYPE} WHERE attrelid = c.oid \
+                 AND attnum > 0 AND NOT attisdropped AND t.typname = 'bpchar') \
+         FROM pg_class c WHERE oid = to_regclass($1)"
+    );
+    let found = client.query_opt(&sql, &[&name]).await.map_err(|source| {
+        PostgresError::Statement { action: format!("look at table {table}"), source }
+    })?;
+    let (plain, json, padded): (bool, Vec<String>, Vec<String>) =
+        found.map_or((true, Vec::new(), Vec::new()), |row| (row.get(0), row.get(1), row.get(2)));
+    let values = columns.iter().map(|column| {
+        let quoted = quote_identifier(column);
+        let is_of = |names: &[String]| names.iter().any(|name| name == column);
+        if is_of(&json) {
+            format!("{quoted}::pg_catalog.jsonb")
+        } else if is_of(&padded) {
+            // The cast leaves out the blanks that fill the column.
+            format!("{quoted}::pg_catalog.text")
+        } else {
+            quoted
+        }
+    });
+    let values = values.collect::<Vec<_>>().join(", ");
+    // COPY of a table leaves out the rows of those that inherit from it, which a query returns.
+    Ok(match rows {
+        None if plain && json.is_empty() && padded.is_empty() => {
+            format!("COPY {name} ({values}) TO STDOUT (FORMAT binary)")
+        }
+        None => format!("COPY (SELECT {values} FROM {name}) TO STDOUT (FORMAT binary)"),
+        Some(rows) => {
+            format!("COPY (SELECT {values} FROM {name} WHERE {rows}) TO STDOUT (FORMAT binary)")
+        }
+    })
 }
 
 /// The content of every table of a schema, by name. What a partitioned table holds counts once, as

@@ -16,7 +16,7 @@ mod tls;
 
 pub use catalogue::{
     Aside, ColumnShape, Domain, TableShape, TriggerShape, VALUE_TYPE, catalogue_type, enum_labels,
-    enum_oids, foreign_keys, plain_indexes, table_shape,
+    enum_oids, foreign_keys, plain_indexes, staged_type, table_shape,
 };
 pub use error::{PostgresError, describe};
 pub use identifier::{qualified, quote_identifier, quote_literal};

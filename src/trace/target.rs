@@ -5,8 +5,8 @@ use tokio_postgres::Client;
 use super::{Held, TraceError};
 use crate::pgcopy::reader::fields;
 use crate::pgcopy::show;
-use crate::postgres::content::copy_rows;
-use crate::postgres::{qualified, quote_identifier, quote_literal};
+use crate::postgres::content::{copy_rows, values_sql};
+use crate::postgres::{quote_identifier, quote_literal};
 use crate::proof::TracedRow;
 use crate::staging::table::{TableDefinition, TableKind};
 
@@ -33,14 +33,10 @@ pub(super) async fn held(
             Some(value) => format!("{column} = {}::{of_type}", quote_literal(value)),
         }
     });
-    let columns: Vec<String> =
-        definition.columns.iter().map(|column| quote_identifier(&column.name)).collect();
-    let sql = format!(
-        "COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT binary)",
-        columns.join(", "),
-        qualified(&definition.schema, &definition.name),
-        conditions.collect::<Vec<_>>().join(" AND ")
-    );
+    let rows = conditions.collect::<Vec<_>>().join(" AND ");
+    let columns: Vec<&str> = definition.columns.iter().map(|column| column.name.as_str()).collect();
+    let (schema, table) = (&definition.schema, &definition.name);
+    let sql = values_sql(client, schema, table, &columns, Some(&rows)).await?;
     let mut found: Vec<Vec<u8>> = Vec::new();
     copy_rows(client, &sql, &definition.name, |tuple| found.push(tuple.to_vec())).await?;
     if found.contains(&row.tuple) {

@@ -8,8 +8,7 @@ use super::{NAMED_ROWS, VerifyError};
 use crate::pgcopy::digest::{bucket, key_bytes, row_hash};
 use crate::pgcopy::reader::fields;
 use crate::pgcopy::{PgType, show};
-use crate::postgres::content::copy_rows;
-use crate::postgres::{PostgresError, qualified, quote_identifier};
+use crate::postgres::content::{copy_rows, values_sql};
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::TableManifest;
 use crate::staging::table::TableDefinition;
@@ -38,27 +37,8 @@ pub(super) async fn found_rows(
     definition: &TableDefinition,
     tuple: impl FnMut(&[u8]),
 ) -> Result<(), VerifyError> {
-    let columns: Vec<String> =
-        definition.columns.iter().map(|column| quote_identifier(&column.name)).collect();
-    let name = qualified(&definition.schema, &definition.name);
-    let columns = columns.join(", ");
-    let failed = |source| PostgresError::Statement {
-        action: format!("read table {}", definition.name),
-        source,
-    };
-    let plain = client
-        .query_opt(
-            "SELECT relkind = 'r' AND NOT relhassubclass FROM pg_class WHERE oid = to_regclass($1)",
-            &[&name],
-        )
-        .await
-        .map_err(failed)?;
-    // COPY of a table leaves out the rows of those that inherit from it, which a query returns.
-    let sql = if plain.is_none_or(|row| row.get(0)) {
-        format!("COPY {name} ({columns}) TO STDOUT (FORMAT binary)")
-    } else {
-        format!("COPY (SELECT {columns} FROM {name}) TO STDOUT (FORMAT binary)")
-    };
+    let columns: Vec<&str> = definition.columns.iter().map(|column| column.name.as_str()).collect();
+    let sql = values_sql(client, &definition.schema, &definition.name, &columns, None).await?;
     Ok(copy_rows(client, &sql, &definition.name, tuple).await?)
 }
 

@@ -692,3 +692,55 @@ fn domains_and_citext_take_what_their_base_types_do() {
         assert!(shown(&output).contains("rows are found again by it"), "{}", shown(&output));
     }
 }
+
+#[test]
+fn json_and_char_take_what_the_types_that_docferry_stages_hold() {
+    let Some(place) = Place::new("docferry_json") else { return };
+    let pipeline = "version = 1\nname = \"books\"\nschema = \"app\"\n\
+        [tables.people.columns]\nid = { from = \"_id\", type = \"uuid\", key = true }\n\
+        extra = { type = \"jsonb\" }\ncode = { type = \"varchar(4)\" }\n";
+    std::fs::write(place.path("books.toml"), pipeline).unwrap();
+    place.sql(
+        "CREATE SCHEMA app;
+         CREATE TABLE app.people (id uuid PRIMARY KEY, extra json, code char(4) UNIQUE)",
+    );
+    let people = [
+        doc! {"_id": id(1, 1), "extra": {"b": 1, "a": [1.5, "\u{e9}", null]}, "code": "x"},
+        doc! {"_id": id(1, 2), "extra": "text", "code": "abcd"},
+        doc! {"_id": id(1, 3), "code": ""},
+    ];
+    let load = |people: &[Document], more: &[&str]| {
+        write_dump(&place.path("dump/books"), "people", people);
+        let run = place.stage_dump();
+        let output = place.load(&run, &[&["--home", "existing"], more].concat());
+        (run, output)
+    };
+    let (_, output) = load(&people, &["--dry-run"]);
+    let text = shown(&output);
+    assert!(text.contains("people.extra: jsonb is staged, json is there"), "{text}");
+    assert!(text.contains("people.code: varchar(4) is staged, char(4) is there"), "{text}");
+    for mode in ["insert", "replace"] {
+        let (run, output) = load(&people, &["--mode", mode]);
+        assert!(output.status.success(), "{mode}: {}", shown(&output));
+        place.verify(&run);
+        assert_eq!(
+            place.text("SELECT string_agg(coalesce(extra::text, '-') || code, ' ' ORDER BY id) FROM app.people"),
+            "{\"a\": [1.5, \"\u{e9}\", null], \"b\": 1}x \"text\"abcd -"
+        );
+    }
+    // A changed value of either is named.
+    for (change, column) in [("extra = '{\"a\": 2}'", "extra"), ("code = 'y'", "code")] {
+        place.sql(&format!("UPDATE app.people SET {change} WHERE code = 'x' OR code = 'y'"));
+        let output = place.run("verify", &["--target", &place.address]);
+        assert_eq!(output.status.code(), Some(4), "{}", shown(&output));
+        assert!(shown(&output).contains(column), "{column}: {}", shown(&output));
+    }
+    let (_, output) = load(&people, &["--mode", "upsert"]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert!(shown(&output).contains("json has no comparison"), "{}", shown(&output));
+    // A value that the column has no room for stops before anything is written.
+    place.sql("ALTER TABLE app.people ALTER code TYPE char(3) USING left(code, 3)");
+    let (_, output) = load(&people, &["--mode", "replace"]);
+    assert!(shown(&output).contains("char(3) is there"), "{}", shown(&output));
+    assert_eq!(place.text("SELECT count(*)::text FROM app.people"), "3");
+}

@@ -8,7 +8,7 @@ use super::check::{Tables, failed};
 use super::difference::Findings;
 use super::scratch::Scratch;
 use crate::pgcopy::PgType;
-use crate::postgres::{PostgresError, VALUE_TYPE, catalogue_type};
+use crate::postgres::{PostgresError, VALUE_TYPE, catalogue_type, staged_type};
 use crate::staging::table::{ColumnDefinition, TableDefinition};
 use crate::verify::VerifyError;
 
@@ -59,11 +59,11 @@ pub(super) async fn read(
         let enum_name: Option<String> = row.get(3);
         // An enum of another schema is another type.
         let in_schema: bool = row.get(4);
-        let holds = catalogue_type(row.get(10), enum_name.as_deref()).filter(|_| in_schema);
+        let (text, enum_name): (&str, _) = (row.get(10), enum_name.as_deref());
         let is_other: bool = row.get(11);
         Column {
-            pg_type: holds.clone().filter(|_| !is_other),
-            holds,
+            pg_type: catalogue_type(text, enum_name).filter(|_| in_schema && !is_other),
+            holds: staged_type(text, enum_name).filter(|_| in_schema),
             type_text,
             not_null: row.get(5),
             expression: row.get(6),
