@@ -16,7 +16,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use crate::support::{failpoint, fresh_database, project, server, shown, state, with_database};
+use crate::support::{
+    Spare, failpoint, fresh_database, project, server, shown, state, with_database,
+};
 
 fn setting(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -365,34 +367,6 @@ fn exported_ids(run: &Path) -> Vec<String> {
         }
     }
     ids
-}
-
-/// A PostgreSQL of the test's own.
-struct Spare(PathBuf);
-
-impl Spare {
-    fn new(folder: &Path) -> (Self, String) {
-        use std::os::unix::fs::PermissionsExt;
-        // Its own user must come to it.
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-        let path = folder.join("postgres");
-        let output =
-            Command::new(project("scripts/servers")).arg("postgres").arg(&path).output().unwrap();
-        assert!(output.status.success(), "{}", shown(&output));
-        let address = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-        (Self(path), address)
-    }
-
-    fn command(&self, command: &str) {
-        let status = Command::new(project("scripts/servers")).arg(command).arg(&self.0).status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Spare {
-    fn drop(&mut self) {
-        let _ = Command::new(project("scripts/servers")).arg("stop-postgres").arg(&self.0).status();
-    }
 }
 
 #[test]

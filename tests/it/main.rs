@@ -18,6 +18,7 @@ mod connections;
 mod corpus;
 mod damage;
 mod doctor;
+mod extensions;
 mod faults;
 mod homes;
 mod hostile_files;

@@ -135,9 +135,21 @@ pub(crate) fn migrate_with(
     options: &[&str],
 ) -> Option<Migrated> {
     let server = server("DOCFERRY_TEST_POSTGRES")?;
+    Some(migrate_to(&server, pipeline, source, database, before, options))
+}
+
+/// The same on this server.
+pub(crate) fn migrate_to(
+    server: &str,
+    pipeline: &Path,
+    source: &str,
+    database: &str,
+    before: &str,
+    options: &[&str],
+) -> Migrated {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
-    let (client, address) = runtime.block_on(fresh_database(&server, database));
+    let (client, address) = runtime.block_on(fresh_database(server, database));
     runtime.block_on(client.batch_execute(before)).unwrap();
     let output = docferry()
         .args(["run", pipeline.to_str().unwrap(), "--source", source, "--target", &address])
@@ -146,7 +158,7 @@ pub(crate) fn migrate_with(
         .arg(folder.path().join("staging"))
         .output()
         .unwrap();
-    Some(Migrated { folder, runtime, client, address, output })
+    Migrated { folder, runtime, client, address, output }
 }
 
 impl Migrated {
@@ -236,5 +248,52 @@ impl Migrated {
             docferry().args(["rollback", "latest", "--target", &self.address]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(self.rows("SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"), Vec::<String>::new());
+    }
+}
+
+/// A PostgreSQL of the test's own.
+pub(crate) struct Spare(PathBuf);
+
+impl Spare {
+    pub(crate) fn new(folder: &Path) -> (Self, String) {
+        Self::made(folder, "postgres", &[])
+    }
+
+    /// One that has this extension.
+    pub(crate) fn extended(folder: &Path, extension: &str) -> (Self, String) {
+        Self::made(folder, "extended-postgres", &[extension])
+    }
+
+    fn made(folder: &Path, command: &str, more: &[&str]) -> (Self, String) {
+        use std::os::unix::fs::PermissionsExt;
+        // Its own user must come to it.
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.join("postgres");
+        let output = std::process::Command::new(project("scripts/servers"))
+            .arg(command)
+            .arg(&path)
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+        let address = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        (Self(path), address)
+    }
+
+    pub(crate) fn command(&self, command: &str) {
+        let status = std::process::Command::new(project("scripts/servers"))
+            .arg(command)
+            .arg(&self.0)
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new(project("scripts/servers"))
+            .arg("stop-postgres")
+            .arg(&self.0)
+            .status();
     }
 }
