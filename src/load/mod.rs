@@ -56,6 +56,7 @@ use crate::progress::{Progress, Stage, Total};
 use crate::staging::checksum::sha256_hex;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{Hook, TableManifest, TransformManifest};
+use crate::staging::table::TableDefinition;
 
 /// Pauses before a load goes on after its server went away, in milliseconds.
 const PAUSES: [u64; 8] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000];
@@ -228,6 +229,18 @@ pub async fn foresee(
 
 fn ledger_of(run: &RunDirectory, manifest: &TransformManifest) -> Ledger {
     Ledger { run: format!("{}/{}", run.pipeline(), run.run()), schema: manifest.schema.clone() }
+}
+
+/// The table with the types in which its columns are sent: `json` takes the text that `jsonb` does,
+/// without the version before it.
+fn as_sent(definition: &TableDefinition, json: &[(String, String)]) -> TableDefinition {
+    let mut sent = definition.clone();
+    for column in &mut sent.columns {
+        if json.iter().any(|(table, name)| *table == definition.name && *name == column.name) {
+            column.pg_type = PgType::Text;
+        }
+    }
+    sent
 }
 
 /// What the sessions of a load share.
@@ -493,15 +506,7 @@ impl Job<'_> {
         let saved = ledger.saved(client).await?;
         let mut queue = VecDeque::new();
         for table in tables {
-            let mut definition = table.definition.clone();
-            for column in &mut definition.columns {
-                // What `json` takes is the same text without a version before it.
-                if plan.json.iter().any(|(of, name)| *of == definition.name && *name == column.name)
-                {
-                    column.pg_type = PgType::Text;
-                }
-            }
-            let definition = Arc::new(definition);
+            let definition = Arc::new(as_sent(&table.definition, &plan.json));
             self.progress.start(Stage::Load, &definition.name, Total::Records(table.rows));
             let kept = saved.iter().find(|kept| kept.table == definition.name && kept.by.is_some());
             let kept = kept.map(|kept| {

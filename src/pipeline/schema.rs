@@ -1,7 +1,7 @@
 //! The JSON Schema (draft 7) of pipeline files, for editors that complete and check them.
 //!
-//! It knows the keys and the kinds of their values. That names exist, types fit and rules agree, `docferry check`
-//! says.
+//! It knows the keys and the kinds of their values. `docferry check` says whether names exist, types
+//! fit and rules agree.
 
 use serde_json::{Map, Value, json};
 
