@@ -193,6 +193,11 @@ pub struct SourceArguments {
     /// File with the address of the source in its first line, readable by its owner alone.
     #[arg(long, value_name = "FILE")]
     pub source_file: Option<PathBuf>,
+
+    /// Database to read, of an archive or a dump with several, or in place of the one that a MongoDB
+    /// URI names.
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
 }
 
 /// Where rows go.
@@ -418,6 +423,11 @@ pub struct PlanArguments {
     /// File with the address of the source in its first line, readable by its owner alone.
     #[arg(long, value_name = "FILE")]
     pub source_file: Option<PathBuf>,
+
+    /// Database to read, of an archive or a dump with several, or in place of the one that a MongoDB
+    /// URI names.
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
 
     /// Draft from a Prisma schema (provider mongodb): the tables that Prisma Migrate makes for
     /// PostgreSQL. A source is compared with it.

@@ -39,21 +39,37 @@ fn read(path: &Path) -> Result<String, CommandError> {
 }
 
 /// The source; none where nothing names one.
-pub(super) fn source_if_any(
+pub(super) fn source_if_any(arguments: &SourceArguments) -> Result<Option<SourceAddress>, Failure> {
+    let SourceArguments { source, source_file, database } = arguments;
+    named_source(source.as_deref(), source_file.as_deref(), database.as_deref())
+}
+
+/// The source that these name, and of it this database.
+pub(super) fn named_source(
     text: Option<&str>,
     file: Option<&Path>,
+    database: Option<&str>,
 ) -> Result<Option<SourceAddress>, Failure> {
     let text = match (file, text) {
         (Some(file), _) => read(file)?,
         (None, Some(text)) => text.to_owned(),
         (None, None) => return Ok(None),
     };
+    let text = match database {
+        None => text,
+        Some(name) if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") => {
+            with_database(&text, name)
+        }
+        Some(_) if text.contains("://") || text.starts_with("sqlite:") => {
+            return Err(CommandError::OneDatabase.into());
+        }
+        Some(name) => format!("{text}#{name}"),
+    };
     Ok(Some(SourceAddress::parse(&text)?))
 }
 
 pub(super) fn source(arguments: &SourceArguments) -> Result<SourceAddress, Failure> {
-    let found = source_if_any(arguments.source.as_deref(), arguments.source_file.as_deref())?;
-    Ok(found.ok_or(CommandError::NoSource)?)
+    Ok(source_if_any(arguments)?.ok_or(CommandError::NoSource)?)
 }
 
 /// An address or a folder; one that others must not read may be in a file named as `@FILE`.

@@ -70,10 +70,8 @@ fn before(
     progress: &Arc<dyn Progress>,
 ) -> Vec<Check> {
     let mut checks = Vec::new();
-    let text = arguments.source.source.as_deref();
     let mut size = None;
-    let source = address::source_if_any(text, arguments.source.source_file.as_deref());
-    match source {
+    match address::source_if_any(&arguments.source) {
         Ok(None) => checks.push(Check::not_named("source", "--source", "MONGODB_URI")),
         Err(failure) => checks.push(of_failure("source", &failure)),
         Ok(Some(source)) => match runtime.block_on(doctor::source(&source, Some(pipeline))) {

@@ -37,6 +37,9 @@ pub enum CommandError {
     /// Neither a source nor a schema was named.
     #[error("name a source")]
     NoSource,
+    /// `--database` for a source that is one database.
+    #[error("--database chooses one of several, and this source is one database")]
+    OneDatabase,
     /// An incremental export without the field that tells changes.
     #[error("it is not said by which field changes are found")]
     NoField,
@@ -101,6 +104,7 @@ impl Explain for CommandError {
             Self::Id(_)
             | Self::Exists { .. }
             | Self::NoSource
+            | Self::OneDatabase
             | Self::NoTarget
             | Self::NoField
             | Self::OpenSecret { .. }
@@ -116,6 +120,7 @@ impl Explain for CommandError {
             Self::NoSource => Some(
                 "With --source, --source-file or MONGODB_URI; `plan` takes a schema with --prisma as well.".into(),
             ),
+            Self::OneDatabase => Some("Leave --database out.".into()),
             Self::NoField => Some(
                 "Name it with --by, or in the pipeline file: [backup] changed = \"updatedAt\".".into(),
             ),

@@ -25,7 +25,8 @@ pub(super) fn run(
         return Err(CommandError::Exists { path: path.clone() }.into());
     }
     let file = arguments.source_file.as_deref();
-    let source = address::source_if_any(arguments.source.as_deref(), file)?;
+    let (text, database) = (arguments.source.as_deref(), arguments.database.as_deref());
+    let source = address::named_source(text, file, database)?;
     match (&arguments.prisma, &arguments.diff, source) {
         (Some(schema), _, source) => prisma(arguments, schema, source.as_ref(), progress),
         (None, Some(path), Some(source)) => {

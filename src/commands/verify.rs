@@ -53,7 +53,7 @@ pub(super) fn source_again(
     if again.no_source {
         return not("");
     }
-    let named = address::source_if_any(source.source.as_deref(), source.source_file.as_deref())?;
+    let named = address::source_if_any(source)?;
     let Some(source) = named else { return not("") };
     if ExportManifest::read(run).is_err() {
         return not(": the run's export is not here");

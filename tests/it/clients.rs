@@ -2,10 +2,12 @@
 //! SQLAlchemy, Django), editors that check pipeline files.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::support::{Migrated, docferry, migrate, migrate_with, project, server, shown};
+use crate::support::{
+    Migrated, docferry, generated, migrate, migrate_with, project, server, shown,
+};
 
 /// The folder of the clients, or a visible skip; a failure where servers are required.
 fn clients() -> Option<PathBuf> {
@@ -42,16 +44,6 @@ fn rows_of_tables(migrated: &Migrated, partitions: bool) -> BTreeMap<String, i64
     tables.iter().map(|table| (table.clone(), count(table))).collect()
 }
 
-/// Makes up a database without flaws.
-fn generate(pipeline: &Path, to: &str, documents: &str) {
-    let output = docferry()
-        .args(["generate", pipeline.to_str().unwrap(), "--to", to, "--documents", documents])
-        .arg("--sound")
-        .output()
-        .unwrap();
-    succeeded(&output);
-}
-
 #[test]
 fn a_prisma_client_works_on_tables_of_docferry_and_of_prisma_migrate() {
     let (Some(clients), Some(server)) = (clients(), server("DOCFERRY_TEST_POSTGRES")) else {
@@ -80,7 +72,12 @@ fn a_prisma_client_works_on_tables_of_docferry_and_of_prisma_migrate() {
     succeeded(&output);
     let dump = folder.path().join("dump/crm");
     let source = dump.to_str().unwrap();
-    generate(&pipeline, source, "2000");
+    let output = docferry()
+        .args(["generate", pipeline.to_str().unwrap(), "--to", source, "--documents", "2000"])
+        .arg("--sound")
+        .output()
+        .unwrap();
+    succeeded(&output);
 
     let migration = std::fs::read_to_string(folder.path().join("migration.sql")).unwrap();
     let migration = migration.as_str();
@@ -119,11 +116,7 @@ fn sqlalchemy_and_django_read_and_write_what_they_find() {
     let Some(clients) = clients() else { return };
     for name in ["assessment-bot", "neo-alexandria", "pmo-playbook", "tenant-platform"] {
         let folder = tempfile::tempdir().unwrap();
-        let pipeline = project(&format!("pipelines/{name}.toml"));
-        let relational = ["assessment-bot", "neo-alexandria"].contains(&name);
-        let place = folder.path().join(if relational { "file.db" } else { "dump/generated" });
-        let to = format!("{}{}", if relational { "sqlite:" } else { "" }, place.display());
-        generate(&pipeline, &to, "1500");
+        let (to, pipeline) = generated(name, folder.path(), &["--sound"]);
         let database = format!("docferry_client_{}", name.replace('-', "_"));
         let Some(migrated) = migrate(&pipeline, &to, &database) else { return };
         migrated.assert_proved();

@@ -12,11 +12,13 @@ use docferry::staging::exported::documents;
 use docferry::staging::inventory::SourceObject;
 use docferry::staging::layout::RunDirectory;
 use docferry::staging::manifest::ExportManifest;
+use mongodb::Client;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use proptest::prelude::*;
 use serde_json::json;
+use tokio::runtime::Runtime;
 
-use crate::support::{docferry, shown};
+use crate::support::{docferry, server, shown, with_database};
 
 fn bytes(document: &Document) -> Vec<u8> {
     RawDocumentBuf::try_from(document).unwrap().into_bytes()
@@ -341,6 +343,49 @@ fn one_database_of_several_is_read_when_it_is_named() {
     std::fs::remove_dir_all(trial.path("dump/shop")).unwrap();
     std::fs::remove_dir_all(trial.path("dump/crm")).unwrap();
     trial.fails("dump", &["admin, config"]);
+}
+
+#[test]
+fn a_database_is_chosen_by_an_option_as_well() {
+    let trial = Trial::new();
+    trial.write("dump/shop/orders.bson", &numbered(3));
+    trial.write("dump/crm/people.bson", &numbered(2));
+    let namespaces = [("shop", "orders"), ("crm", "people")];
+    let mut archive = Archived::new(&namespaces);
+    for namespace in namespaces {
+        archive.block(namespace, None, &numbered(2));
+        archive.end(namespace, &numbered(2));
+    }
+    trial.write("all.archive", &archive.bytes);
+    let plan = |source: &str, more: &[&str]| {
+        let source = trial.path(source).display().to_string();
+        docferry().args(["plan", &source]).args(more).output().unwrap()
+    };
+    for source in ["dump", "all.archive"] {
+        let chosen = plan(source, &["--database", "crm"]);
+        assert!(chosen.status.success(), "{}", shown(&chosen));
+        let text = String::from_utf8_lossy(&chosen.stdout);
+        assert!(text.contains("[tables.people]") && !text.contains("orders"), "{text}");
+        assert_eq!(chosen.stdout, plan(&format!("{source}#crm"), &[]).stdout);
+    }
+    std::fs::write(trial.path("one.db"), b"").unwrap();
+    let source = format!("sqlite:{}", trial.path("one.db").display());
+    let output = docferry().args(["plan", &source, "--database", "crm"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("Leave --database out"), "{}", shown(&output));
+    // Of a server it is the one that the URI names.
+    let Some(server) = server("DOCFERRY_TEST_MONGODB") else { return };
+    let source = with_database(&server, "docferry_no_such_database");
+    Runtime::new().unwrap().block_on(async {
+        let client = Client::with_uri_str(&server).await.unwrap();
+        let people = client.database("docferry_chosen").collection("people");
+        people.drop().await.unwrap();
+        people.insert_one(doc! {"_id": 1}).await.unwrap();
+    });
+    let output =
+        docferry().args(["plan", &source, "--database", "docferry_chosen"]).output().unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    assert!(shown(&output).contains("[tables.people]"), "{}", shown(&output));
 }
 
 #[test]

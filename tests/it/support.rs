@@ -112,6 +112,22 @@ pub(crate) fn assert_same(left: &[String], right: &[String]) {
     assert!(left == right, "only before:\n{gone}\nonly after:\n{new}");
 }
 
+/// Makes up a database that fits a pipeline file of the project, a SQLite file or a dump in this
+/// folder; its address and the pipeline file.
+pub(crate) fn generated(name: &str, folder: &Path, more: &[&str]) -> (String, PathBuf) {
+    let pipeline = project(&format!("pipelines/{name}.toml"));
+    let relational = ["assessment-bot", "neo-alexandria"].contains(&name);
+    let place = folder.join(if relational { "file.db" } else { "dump/generated" });
+    let to = format!("{}{}", if relational { "sqlite:" } else { "" }, place.display());
+    let output = docferry()
+        .args(["generate", pipeline.to_str().unwrap(), "--to", &to, "--documents", "1500"])
+        .args(more)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    (to, pipeline)
+}
+
 /// A pipeline that was run into a database of its own.
 pub(crate) struct Migrated {
     pub(crate) folder: tempfile::TempDir,

@@ -3,7 +3,7 @@
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
-use crate::support::{data, docferry, migrate, project, shown, write_dump};
+use crate::support::{data, docferry, generated, migrate, project, shown, write_dump};
 
 #[test]
 fn the_assessment_bot_keeps_its_ids_and_goes_on_behind_them() {
@@ -209,15 +209,7 @@ fn a_tenant_sees_and_writes_nothing_of_another() {
 fn generated_databases_of_each_system_end_as_rows_and_rejects() {
     for name in ["assessment-bot", "neo-alexandria", "pmo-playbook", "tenant-platform"] {
         let folder = tempfile::tempdir().unwrap();
-        let pipeline = project(&format!("pipelines/{name}.toml"));
-        let relational = ["assessment-bot", "neo-alexandria"].contains(&name);
-        let place = folder.path().join(if relational { "file.db" } else { "dump/generated" });
-        let to = format!("{}{}", if relational { "sqlite:" } else { "" }, place.display());
-        let output = docferry()
-            .args(["generate", pipeline.to_str().unwrap(), "--to", &to, "--documents", "1500"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (to, pipeline) = generated(name, folder.path(), &[]);
         let Some(migrated) =
             migrate(&pipeline, &to, &format!("docferry_made_{}", name.replace('-', "_")))
         else {
