@@ -119,6 +119,10 @@ fn sqlalchemy_and_django_read_and_write_what_they_find() {
         let (to, pipeline) = generated(name, folder.path(), &["--sound"]);
         let database = format!("docferry_client_{}", name.replace('-', "_"));
         let Some(migrated) = migrate(&pipeline, &to, &database) else { return };
+        if migrated.rows("SHOW server_version_num")[0].as_str() < "140000" {
+            eprintln!("skipped: Django takes PostgreSQL 14 and later");
+            return;
+        }
         migrated.assert_proved();
         let output = Command::new("python3")
             .args(["-W", "ignore"])
