@@ -135,7 +135,7 @@ async fn find(client: &Client, manifest: &TransformManifest) -> Result<Vec<Undec
           AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_attribute a {VALUE_TYPE}
             LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
-            WHERE (t.folds_case OR NOT l.collisdeterministic) AND a.attrelid IN (k.conrelid, k.confrelid)
+            WHERE (t.folds_case OR t.typname = 'bpchar' OR NOT l.collisdeterministic) AND a.attrelid IN (k.conrelid, k.confrelid)
               AND (a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
                 OR a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey)))
         ORDER BY 3, 4, 6, 2, 1"
