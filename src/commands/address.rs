@@ -13,7 +13,7 @@ use crate::pipeline::model::Pipeline;
 use crate::postgres::Target;
 use crate::progress::{Progress, Stage};
 use crate::redact::without_credentials;
-use crate::source::{SourceAddress, SourceError};
+use crate::source::{SourceAddress, SourceError, is_mongodb};
 
 /// Variables of PostgreSQL's own tools that say which database is meant.
 const PLACES: [&str; 4] = ["PGHOST", "PGDATABASE", "PGHOSTADDR", "PGSERVICE"];
@@ -57,9 +57,7 @@ pub(super) fn named_source(
     };
     let text = match database {
         None => text,
-        Some(name) if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") => {
-            with_database(&text, name)
-        }
+        Some(name) if is_mongodb(&text) => with_database(&text, name),
         Some(_) if text.contains("://") || text.starts_with("sqlite:") => {
             return Err(CommandError::OneDatabase.into());
         }

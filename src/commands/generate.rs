@@ -12,6 +12,7 @@ use crate::generate::{GenerateOptions, Generator, write_dump, write_server, writ
 use crate::progress::{Progress, Stage, Total};
 use crate::redact::without_credentials;
 use crate::report::Finished;
+use crate::source::is_mongodb;
 use crate::staging::own_files::write_own;
 
 pub(super) fn run(
@@ -29,7 +30,7 @@ pub(super) fn run(
     progress.start(Stage::Generate, &pipeline.name, Total::Records(total));
     let written =
         |_: &str, documents: u64| progress.advance(Stage::Generate, &pipeline.name, documents, 0);
-    if arguments.to.starts_with("mongodb://") || arguments.to.starts_with("mongodb+srv://") {
+    if is_mongodb(&arguments.to) {
         let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
         runtime.block_on(write_server(&generator, &arguments.to, &written))?;
     } else if let Some(path) = arguments.to.strip_prefix("sqlite:") {

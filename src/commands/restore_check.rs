@@ -19,7 +19,7 @@ use crate::restore::scratch::{self, ScratchDatabase, ScratchFolder};
 use crate::restore::{Destination, RestoreOptions, RestoreReport, check, restore};
 use crate::source::mongodb::read_uri;
 use crate::source::names::database_folder;
-use crate::source::{SourceAddress, SourceError};
+use crate::source::{SourceAddress, SourceError, is_mongodb};
 use crate::staging::StagingError;
 use crate::staging::latest::{self, Need};
 use crate::staging::layout::RunDirectory;
@@ -79,7 +79,7 @@ pub(super) fn run(
     let tried = if postgres {
         let server = Target::parse(&scratch)?;
         runtime.block_on(in_postgres(&run, &server, &name, progress))?
-    } else if scratch.starts_with("mongodb://") || scratch.starts_with("mongodb+srv://") {
+    } else if is_mongodb(&scratch) {
         runtime.block_on(in_mongodb(&run, &scratch, &name, threads(arguments.threads), progress))?
     } else {
         address::check_folder(&scratch)?;

@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::progress::{Progress, Stage, Total};
+use crate::source::is_mongodb;
 use crate::staging::chain::Chain;
 use crate::staging::layout::RunDirectory;
 use crate::staging::manifest::{CollectionManifest, ExportManifest, Skipped};
@@ -43,7 +44,7 @@ pub enum Destination {
 impl Destination {
     /// Reads an address.
     pub fn parse(text: &str) -> Result<Self, RestoreError> {
-        if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") {
+        if is_mongodb(text) {
             return Ok(Self::Server(text.to_owned()));
         }
         match text.strip_prefix("sqlite:") {

@@ -28,12 +28,17 @@ pub enum SourceAddress {
     Json(PathBuf),
 }
 
+/// A text is the URI of a MongoDB.
+pub fn is_mongodb(text: &str) -> bool {
+    text.starts_with("mongodb://") || text.starts_with("mongodb+srv://")
+}
+
 impl SourceAddress {
     /// Reads an address.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
         // Another text with `://` is a path, or an error.
         check(text).map_err(|fault| SourceError::unreadable(text, fault))?;
-        if text.starts_with("mongodb://") || text.starts_with("mongodb+srv://") {
+        if is_mongodb(text) {
             return Ok(Self::MongoDb(text.to_owned()));
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {

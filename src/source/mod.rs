@@ -15,6 +15,6 @@ pub mod postgres;
 pub mod sqlite;
 pub mod whole;
 
-pub use address::SourceAddress;
+pub use address::{SourceAddress, is_mongodb};
 pub use error::{SourceError, describe, may_pass};
 pub use file::plain_size;
