@@ -65,9 +65,6 @@ pub(super) fn compare(
             add(name, true, "the column is generated and cannot be written".to_owned());
         }
         let fits = match &found.pg_type {
-            Some(pg_type) if *pg_type == column.pg_type && !found.is_json && !found.is_padded => {
-                true
-            }
             Some(PgType::Jsonb) if found.is_json && column.pg_type == PgType::Jsonb => {
                 let upsert = conflict.is_some();
                 let effect = if upsert {
@@ -78,6 +75,7 @@ pub(super) fn compare(
                 add(name, upsert, format!("jsonb is staged, json is there{effect}"));
                 !upsert
             }
+            Some(pg_type) if *pg_type == column.pg_type && !found.is_padded => true,
             Some(PgType::Varchar(length))
                 if matches!(column.pg_type, PgType::Text | PgType::Varchar(_)) =>
             {

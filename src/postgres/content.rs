@@ -59,12 +59,13 @@ pub async fn values_sql(
 ) -> Result<String, PostgresError> {
     let name = qualified(schema, table);
     let sql = format!(
-        "SELECT relkind = 'r' AND NOT relhassubclass, \
-           ARRAY(SELECT attname::text FROM pg_attribute a {VALUE_TYPE} WHERE attrelid = c.oid \
-                 AND attnum > 0 AND NOT attisdropped AND t.typname = 'json'), \
-           ARRAY(SELECT attname::text FROM pg_attribute a {VALUE_TYPE} WHERE attrelid = c.oid \
-                 AND attnum > 0 AND NOT attisdropped AND t.typname = 'bpchar') \
-         FROM pg_class c WHERE oid = to_regclass($1)"
+        "SELECT relkind = 'r' AND NOT relhassubclass, v.json, v.padded \
+         FROM pg_class c CROSS JOIN LATERAL ( \
+           SELECT coalesce(array_agg(attname::text) FILTER (WHERE t.typname = 'json'), '{{}}') AS json, \
+             coalesce(array_agg(attname::text) FILTER (WHERE t.typname = 'bpchar'), '{{}}') AS padded \
+           FROM pg_attribute a {VALUE_TYPE} \
+           WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) v \
+         WHERE c.oid = to_regclass($1)"
     );
     let found = client.query_opt(&sql, &[&name]).await.map_err(|source| {
         PostgresError::Statement { action: format!("look at table {table}"), source }

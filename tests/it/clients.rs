@@ -1,5 +1,5 @@
-//! What users put beside docferry: clients of applications on databases that it filled (Prisma's,
-//! SQLAlchemy, Django), editors that check pipeline files.
+//! Programs that users put beside docferry: clients of applications on databases that it filled
+//! (Prisma's, SQLAlchemy, Django), editors that check pipeline files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ fn a_prisma_client_works_on_tables_of_docferry_and_of_prisma_migrate() {
         let mut read = read(&node("use.mjs", &migrated.address), "prisma");
         assert_eq!(read.remove("deletions"), Some(0), "{home}");
         assert_eq!((read.len(), &read), (29, &tables), "{home}");
-        // What the client wrote is gone again, and verify agrees.
+        // The client has removed its own rows again, and verify agrees.
         let output = docferry()
             .args([
                 "verify",
@@ -178,7 +178,7 @@ fn editors_take_every_pipeline_file_and_mark_what_is_wrong_in_it() {
     files.push(draft.clone());
     assert_eq!(mistakes(&files), vec![""; files.len()]);
 
-    // What `check` says of keys and words, an editor says too.
+    // An editor says of keys and words what `check` says.
     let right = std::fs::read_to_string(&draft).unwrap();
     let wrong = [
         ("name = { type = \"text\"", "name = { typ = \"text\"", "tables."),

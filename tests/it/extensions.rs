@@ -2,31 +2,24 @@
 
 use mongodb::bson::doc;
 use rusqlite::Connection;
+use tempfile::TempDir;
 
 use crate::plan::id;
-use crate::support::{Migrated, Spare, docferry, migrate_to, project, shown, write_dump};
+use crate::support::{Spare, docferry, may_start, migrate_to, project, shown, write_dump};
 
-/// Whether the scripts may start one more server.
-fn may_start() -> bool {
-    let required = std::env::var_os("DOCFERRY_TEST_REQUIRE").is_some();
-    if !required {
-        eprintln!("skipped: it starts a server of its own");
+/// A server that has this extension, and the folder that it lives in.
+fn extended(extension: &str) -> Option<(TempDir, Spare, String)> {
+    if !may_start() {
+        return None;
     }
-    required
-}
-
-fn assert_arrived(migrated: &Migrated) {
-    assert_eq!(migrated.output.status.code(), Some(0), "{}", migrated.shown());
-    migrated.assert_proved();
+    let folder = tempfile::tempdir().unwrap();
+    let (spare, server) = Spare::extended(folder.path(), extension);
+    Some((folder, spare, server))
 }
 
 #[test]
 fn geometries_are_made_of_geojson() {
-    if !may_start() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (_spare, server) = Spare::extended(folder.path(), "postgis");
+    let Some((folder, _spare, server)) = extended("postgis") else { return };
     let documentation = std::fs::read_to_string(project("docs/pipeline-file.md")).unwrap();
     let line = documentation.lines().find(|line| line.contains("ST_GeomFromGeoJSON")).unwrap();
     std::fs::write(folder.path().join("geo.sql"), line.trim()).unwrap();
@@ -47,7 +40,8 @@ fn geometries_are_made_of_geojson() {
     let dump = folder.path().join("dump/theaters");
     write_dump(&dump, "theaters", &[place(1, 16.5), place(2, -0.125), doc! {"_id": id(3)}]);
     let migrated = migrate_to(&server, &pipeline, dump.to_str().unwrap(), "theaters", "", &[]);
-    assert_arrived(&migrated);
+    assert_eq!(migrated.output.status.code(), Some(0), "{}", migrated.shown());
+    migrated.assert_proved();
     assert_eq!(
         migrated.rows("SELECT coalesce(ST_AsText(geo), '-') FROM theaters ORDER BY id"),
         ["POINT(16.5 48.25)", "POINT(-0.125 48.25)", "-"]
@@ -56,11 +50,7 @@ fn geometries_are_made_of_geojson() {
 
 #[test]
 fn embeddings_become_vectors() {
-    if !may_start() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (_spare, server) = Spare::extended(folder.path(), "vector");
+    let Some((folder, _spare, server)) = extended("vector") else { return };
     // That server has no other extension of the pipeline.
     let text = std::fs::read_to_string(project("pipelines/neo-alexandria.toml")).unwrap();
     let hook = "sql/neo-alexandria/vectors.sql";

@@ -26,6 +26,15 @@ pub(crate) fn server(variable: &str) -> Option<String> {
     address
 }
 
+/// The scripts may start one more server: only where servers are required. A visible skip otherwise.
+pub(crate) fn may_start() -> bool {
+    let may = std::env::var_os("DOCFERRY_TEST_REQUIRE").is_some();
+    if !may {
+        eprintln!("skipped: it starts a server of its own");
+    }
+    may
+}
+
 /// A server has one `failCommand`: tests that use it take turns.
 pub(crate) fn failpoint() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
